@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+# gf_compiler: the flags of all our code.
+add_library(gf_compiler INTERFACE)
+# No -ffast-math: a NaN must stay a NaN, and two runs must have the same bits. What only affects errno and traps
+# is given up; a kernel that wants a vectorised sum says so with `omp simd reduction`.
+target_compile_options(gf_compiler INTERFACE -Wall -Wextra -Wshadow=local -fno-math-errno -fno-trapping-math)
+if(GF_WARNINGS_AS_ERRORS)
+  target_compile_options(gf_compiler INTERFACE -Werror)
+endif()
+if(GF_ARCH)
+  target_compile_options(gf_compiler INTERFACE -march=${GF_ARCH})
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(gf_compiler INTERFACE -mprefer-vector-width=512)
+  endif()
+endif()
+if(GF_SANITIZE)
+  list(JOIN GF_SANITIZE "," sanitizers)
+  target_compile_options(gf_compiler INTERFACE -fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(gf_compiler INTERFACE -fsanitize=${sanitizers})
+endif()
+find_program(GF_CCACHE ccache)
+if(GF_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${GF_CCACHE})
+endif()

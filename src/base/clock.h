@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time that only goes forward, for measuring; never the wall clock, which may jump.
+#pragma once
+#include <chrono>
+
+namespace gf {
+
+inline double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+class Stopwatch {
+ public:
+  double seconds() const { return seconds_now() - start_; }
+  double lap() {
+    const double now = seconds_now(), past = now - start_;
+    start_ = now;
+    return past;
+  }
+
+ private:
+  double start_ = seconds_now();
+};
+
+}  // namespace gf

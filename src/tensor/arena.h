@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a pass takes its tensors from. Memory is got from the device in large regions and handed out best fit
+// first; a tensor's memory returns when its last view goes, neighbours are joined again. The same sequence of
+// requests gets the same addresses, so every step runs in the memory of the one before it, and a pass over the
+// meta device tells beforehand what the real one will need. One arena a microbatch in flight; not thread-safe.
+#pragma once
+#include <memory>
+
+#include "tensor/tensor.h"
+
+namespace gf {
+
+class Arena {
+ public:
+  explicit Arena(Device);
+  Tensor empty(Shape, DType);
+
+  Device device() const;
+  size_t bytes_in_use() const;
+  size_t peak_bytes() const;    // the most that was in use at one time
+  size_t reserved_bytes() const;  // got from the device
+  void reset_peak();
+
+ private:
+  class Pool;
+  std::shared_ptr<Pool> pool_;  // shared with the tensors, which may outlive the arena
+};
+
+}  // namespace gf

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a tensor is made of: element type, device, shape.
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <ostream>
+#include <span>
+
+namespace gf {
+
+enum class DType : uint8_t { f32, f64, i32 };
+
+size_t size_of(DType);
+const char* name_of(DType);
+
+template <class T> inline constexpr DType dtype_of = [] { static_assert(sizeof(T) == 0, "no such element type"); }();
+template <> inline constexpr DType dtype_of<float> = DType::f32;
+template <> inline constexpr DType dtype_of<double> = DType::f64;
+template <> inline constexpr DType dtype_of<int32_t> = DType::i32;
+
+// meta: shapes and sizes but no memory and no work. A pass over meta tensors tells what a real one will need.
+struct Device {
+  enum class Kind : uint8_t { cpu, cuda, meta } kind = Kind::cpu;
+  int index = 0;
+  bool operator==(const Device&) const = default;
+};
+inline constexpr Device kCpu{Device::Kind::cpu, 0};
+inline constexpr Device kMeta{Device::Kind::meta, 0};
+
+class Shape {
+ public:
+  static constexpr int kMaxRank = 5;
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> dims) : Shape(std::span(dims.begin(), dims.size())) {}
+  explicit Shape(std::span<const int64_t> dims);
+  int rank() const { return rank_; }
+  int64_t operator[](int i) const { return dims_[i < 0 ? i + rank_ : i]; }  // negative: from the end
+  int64_t numel() const;
+  std::span<const int64_t> dims() const { return {dims_.data(), static_cast<size_t>(rank_)}; }
+  bool operator==(const Shape&) const = default;
+
+ private:
+  std::array<int64_t, kMaxRank> dims_{};
+  int rank_ = 0;
+};
+
+std::ostream& operator<<(std::ostream&, const Shape&);  // 2x3x4
+std::ostream& operator<<(std::ostream&, DType);
+std::ostream& operator<<(std::ostream&, Device);
+
+}  // namespace gf

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/command_line.h"
+
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <new>
+
+#include "base/error.h"
+
+namespace gf {
+
+namespace po = boost::program_options;
+
+po::variables_map parse(const CommandLine& line, const Arguments& arguments) {
+  po::options_description visible(line.options), all;
+  visible.add_options()("help,h", "print this and end");
+  all.add(visible).add(line.positional);
+  po::variables_map values;
+  try {
+    po::store(po::command_line_parser(arguments).options(all).positional(line.order).run(), values);
+    if (values.count("help")) {
+      std::cout << "usage: " << line.usage << "\n\n" << visible;
+      return {};
+    }
+    po::notify(values);
+  } catch (const po::error& e) {
+    refuse(e.what(), "usage: " + line.usage + " (--help lists all options)");
+  }
+  return values;
+}
+
+int run_main(const std::string& program, const std::function<int()>& body) {
+  const auto say = [&](const std::string& what, const std::string& hint) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "%s: %s\n", program.c_str(), what.c_str());
+    if (!hint.empty()) std::fprintf(stderr, "  try: %s\n", hint.c_str());
+  };
+  try {
+    return body();
+  } catch (const Error& e) {
+    say(e.what(), e.hint());
+    if (e.status() == Exit::failed) std::fprintf(stderr, "  (%s:%d)\n", e.where().file, e.where().line);
+    return static_cast<int>(e.status());
+  } catch (const std::bad_alloc&) {
+    say("out of memory", "a smaller --train.micro_bsz or model");
+  } catch (const std::exception& e) {
+    say(e.what(), "");
+  }
+  return static_cast<int>(Exit::failed);
+}
+
+}  // namespace gf

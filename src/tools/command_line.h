@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all programs and subcommands share: options with help, and the end of a process.
+#pragma once
+#include <boost/program_options.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace gf {
+
+using Arguments = std::vector<std::string>;
+
+struct CommandLine {
+  std::string usage;  // first line of --help
+  boost::program_options::options_description options{"options"};
+  boost::program_options::options_description positional{"arguments"};  // those given without a name
+  boost::program_options::positional_options_description order{};
+};
+
+// The values given, all defaults filled in; empty where --help was asked for and printed. A wrong option is
+// refused with the names of those there are.
+boost::program_options::variables_map parse(const CommandLine&, const Arguments&);
+
+// Runs a program's body: prints an Error once, in the form "program: what / try: hint", and gives the status.
+int run_main(const std::string& program, const std::function<int()>& body);
+
+}  // namespace gf

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf: everything but training, one process. Each subcommand is a file of its own, gf_<name>.cpp.
+#include <cstdio>
+#include <string>
+
+#include "base/error.h"
+#include "tools/command_line.h"
+
+namespace gf {
+
+#define SUBCOMMAND(name, text) int run_##name(const Arguments&);
+#include "tools/subcommands.def"
+#undef SUBCOMMAND
+
+namespace {
+
+struct Subcommand {
+  const char* name;
+  const char* text;
+  int (*run)(const Arguments&);
+};
+
+constexpr Subcommand kSubcommands[] = {
+#define SUBCOMMAND(name, text) {#name, text, run_##name},
+#include "tools/subcommands.def"
+#undef SUBCOMMAND
+    {nullptr, nullptr, nullptr}};
+
+int help() {
+  std::puts("usage: gf COMMAND ...   (gf COMMAND --help lists its options)\n");
+  for (const Subcommand* c = kSubcommands; c->name; ++c) std::printf("  %-10s %s\n", c->name, c->text);
+  return 0;
+}
+
+}  // namespace
+}  // namespace gf
+
+int main(int argc, char** argv) {
+  const std::string name = argc > 1 ? argv[1] : "";
+  return gf::run_main("gf" + (name.empty() || name[0] == '-' ? "" : " " + name), [&] {
+    if (name == "--help" || name == "-h" || name == "help") return gf::help();
+    if (name == "--version") return std::puts("gf " GF_VERSION), 0;
+    for (const gf::Subcommand* c = gf::kSubcommands; c->name; ++c)
+      if (name == c->name) return c->run(gf::Arguments(argv + 2, argv + argc));
+    gf::refuse(name.empty() ? "no command given" : "there is no command \"" + name + "\"", "gf --help lists them");
+  });
+}
