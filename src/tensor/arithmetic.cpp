@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tensor/arithmetic.h"
+
+#include <cstring>
+#include <vector>
+
+#include "base/parallel_for.h"
+#include "tensor/arithmetic_kernels.h"
+
+namespace gf {
+namespace cpu {
+
+constexpr int64_t kRun = 1 << 15;  // elements a task: small enough to share out, large enough to be worth it
+
+template <class T> void add(const T* a, const T* b, T* out, int64_t n) {
+  parallel_ranges(n, kRun, [&](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) out[i] = a[i] + b[i];
+  });
+}
+
+template <class T> void scale(T* x, T factor, int64_t n) {
+  parallel_ranges(n, kRun, [&](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) x[i] *= factor;
+  });
+}
+
+template <class T> double sum_of_squares(const T* x, int64_t n) {
+  const Blocks blocks = Blocks::of_length(n, kRun);
+  std::vector<double> partial(blocks.size());
+  parallel_for(blocks.size(), [&](int64_t b) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = blocks.begin(b); i < blocks.end(b); ++i) sum += static_cast<double>(x[i]) * x[i];
+    partial[b] = sum;
+  });
+  double sum = 0;
+  for (const double p : partial) sum += p;
+  return sum;
+}
+
+}  // namespace cpu
+
+namespace {
+void check_alike(const char* op, const Tensor& a, const Tensor& b) {
+  GF_CHECK(a.shape() == b.shape() && a.dtype() == b.dtype() && a.device() == b.device(), op, ": ", a.shape(), " ", a.dtype(),
+           " on ", a.device(), " and ", b.shape(), " ", b.dtype(), " on ", b.device());
+}
+}  // namespace
+
+void fill_zero(const Tensor& t) {
+  on_device(
+      t.device(), [&] { std::memset(t.raw(), 0, t.bytes()); },
+      [&](auto stream) { cuda::fill_zero(t.raw(), t.bytes(), stream); });
+}
+
+void copy(const Tensor& from, const Tensor& to) {
+  check_alike("copy", from, to);
+  on_device(
+      to.device(), [&] { std::memcpy(to.raw(), from.raw(), to.bytes()); },
+      [&](auto stream) { cuda::copy(from.raw(), to.raw(), to.bytes(), stream); });
+}
+
+void add_to(const Tensor& sum, const Tensor& term) { add(sum, term, sum); }
+
+void add(const Tensor& a, const Tensor& b, const Tensor& out) {
+  check_alike("add", a, b);
+  check_alike("add", a, out);
+  with_real(a.dtype(), [&]<class T>(Type<T>) {
+    on_device(
+        a.device(), [&] { cpu::add(a.data<T>(), b.data<T>(), out.data<T>(), a.numel()); },
+        [&](auto stream) { cuda::add(a.data<T>(), b.data<T>(), out.data<T>(), a.numel(), stream); });
+  });
+}
+
+void scale(const Tensor& t, double factor) {
+  with_real(t.dtype(), [&]<class T>(Type<T>) {
+    on_device(
+        t.device(), [&] { cpu::scale(t.data<T>(), static_cast<T>(factor), t.numel()); },
+        [&](auto stream) { cuda::scale(t.data<T>(), static_cast<T>(factor), t.numel(), stream); });
+  });
+}
+
+double sum_of_squares(const Tensor& t) {
+  double sum = 0;
+  with_real(t.dtype(), [&]<class T>(Type<T>) {
+    on_device(
+        t.device(), [&] { sum = cpu::sum_of_squares(t.data<T>(), t.numel()); },
+        [&](auto stream) { sum = cuda::sum_of_squares(t.data<T>(), t.numel(), stream); });
+  });
+  return sum;
+}
+
+}  // namespace gf

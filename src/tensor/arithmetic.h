@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// The few whole-tensor operations that the engine itself needs. Shapes and dtypes must agree.
+#pragma once
+#include "tensor/tensor.h"
+
+namespace gf {
+
+void fill_zero(const Tensor&);
+void copy(const Tensor& from, const Tensor& to);
+void add_to(const Tensor& sum, const Tensor& term);                          // sum += term
+void add(const Tensor& a, const Tensor& b, const Tensor& out);               // out = a + b
+void scale(const Tensor& t, double factor);                                  // t *= factor
+double sum_of_squares(const Tensor&);                                        // in double, in a fixed order
+
+}  // namespace gf
