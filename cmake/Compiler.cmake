@@ -3,7 +3,7 @@
 add_library(gf_compiler INTERFACE)
 # No -ffast-math: a NaN must stay a NaN, and two runs must have the same bits. What only affects errno and traps
 # is given up; a kernel that wants a vectorised sum says so with `omp simd reduction`.
-target_compile_options(gf_compiler INTERFACE -Wall -Wextra -Wshadow=local -fno-math-errno -fno-trapping-math)
+target_compile_options(gf_compiler INTERFACE -Wall -Wextra -Wshadow=local -ffp-contract=fast -fno-math-errno -fno-trapping-math)
 if(GF_WARNINGS_AS_ERRORS)
   target_compile_options(gf_compiler INTERFACE -Werror)
 endif()

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/wkv6/wkv6.h"
+
+#include "ops/wkv6/kernels.h"
+#include "tensor/arithmetic.h"
+
+namespace gf {
+namespace {
+
+constexpr int64_t kMaxHeadSize = 1024;
+
+struct Saved {
+  Tensor r, k, v, w, u;
+  int64_t num_heads;
+  bool scale_keys;
+};
+
+template <class T> Wkv6Args<T> args_of(const Saved& s, const Tensor& add, const Tensor& y) {
+  const int64_t B = s.r.size(0), Tn = s.r.size(1), C = s.r.size(2);
+  return {B,
+          Tn,
+          s.num_heads,
+          C / s.num_heads,
+          s.r.data<T>(),
+          s.k.data<T>(),
+          s.v.data<T>(),
+          s.w.data<T>(),
+          s.u ? s.u.data<T>() : nullptr,
+          add ? add.data<T>() : nullptr,
+          s.scale_keys,
+          y ? y.data<T>() : nullptr};
+}
+
+void check(const Wkv6& op) {
+  const Shape& shape = op.r.shape();
+  GF_CHECK(shape.rank() == 3 && op.num_heads > 0 && shape[2] % op.num_heads == 0, "wkv6: r is ", shape, " with ",
+           op.num_heads, " heads");
+  GF_CHECK(shape[2] / op.num_heads <= kMaxHeadSize, "wkv6: heads of ", shape[2] / op.num_heads, " channels");
+  check_shape("wkv6", "k", op.k.value(), shape);
+  check_shape("wkv6", "v", op.v.value(), shape);
+  check_shape("wkv6", "w", op.w.value(), shape);
+  if (op.u) check_shape("wkv6", "u", op.u->value(), {op.num_heads, shape[2] / op.num_heads});
+  if (op.add) check_shape("wkv6", "add", op.add->value(), shape);
+}
+
+// Inputs on the tape: r, k, v, w, then u and add where they are.
+void backward(Tape& tape, const Saved& s, bool has_add, std::span<Tensor> grad, Grads& grads) {
+  const Tensor dy = grad[0];
+  Tensor d[4];
+  for (Tensor& t : d) t = tape.empty(s.r.shape(), s.r.dtype());
+  const int64_t B = s.r.size(0), C = s.r.size(2);
+  const Tensor du_partial = s.u ? tape.empty({B, C}, s.r.dtype()) : Tensor();
+  with_real(s.r.dtype(), [&]<class T>(Type<T>) {
+    const Wkv6BackwardArgs<T> args{args_of<T>(s, {}, {}), dy.data<T>(),   d[0].data<T>(),
+                                   d[1].data<T>(),        d[2].data<T>(), d[3].data<T>(),
+                                   s.u ? du_partial.data<T>() : nullptr};
+    on_device(
+        dy.device(), [&] { cpu::wkv6_backward(args); }, [&](auto stream) { cuda::wkv6_backward(args, stream); });
+  });
+  for (int i = 0; i < 4; ++i)
+    if (grads.wants(i)) grads.add(i, std::move(d[i]));
+  if (s.u)
+    if (const Tensor du = grads.sum(4))
+      for (int64_t b = 0; b < B; ++b) add_to(du, du_partial.slice(b, b + 1).view(du.shape()));
+  const int add_input = s.u ? 5 : 4;
+  if (has_add && grads.wants(add_input)) grads.add(add_input, dy);
+}
+
+}  // namespace
+
+Var wkv6(const Wkv6& op) {
+  check(op);
+  Tape& tape = op.r.tape();
+  const Saved s{op.r.value(), op.k.value(), op.v.value(),  op.w.value(), op.u ? op.u->value() : Tensor(),
+                op.num_heads, op.scale_keys};
+  Tensor y = tape.empty(s.r.shape(), s.r.dtype());
+  const Tensor add = op.add ? op.add->value() : Tensor();
+  with_real(y.dtype(), [&]<class T>(Type<T>) {
+    const Wkv6Args<T> args = args_of<T>(s, add, y);
+    on_device(
+        y.device(), [&] { cpu::wkv6(args); }, [&](auto stream) { cuda::wkv6(args, stream); });
+  });
+  std::vector<Var> inputs{op.r, op.k, op.v, op.w};
+  if (op.u) inputs.push_back(*op.u);
+  if (op.add) inputs.push_back(*op.add);
+  return tape.record("wkv6", inputs, {std::move(y)},
+                     [s, has_add = op.add.has_value(), &tape](std::span<Tensor> grad, Grads& grads) {
+                       backward(tape, s, has_add, grad, grads);
+                     })[0];
+}
+
+}  // namespace gf

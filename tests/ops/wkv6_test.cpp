@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/wkv6/wkv6.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "support/op_check.h"
+
+namespace gf {
+namespace {
+
+struct Variant {
+  bool bonus, add, scale_keys;
+};
+
+OpCase wkv_case(int64_t B, int64_t T, int64_t H, int64_t N, Variant variant, double w_low = -6, double w_high = 1) {
+  const Shape shape{B, T, H * N};
+  OpCase c{"wkv6", {{shape}, {shape}, {shape}, {shape, w_low, w_high}}, {}};
+  if (variant.bonus) c.inputs.push_back({{H, N}});
+  if (variant.add) c.inputs.push_back({shape});
+  c.run = [=](Tape&, const std::vector<Var>& in) {
+    Wkv6 op{in[0], in[1], in[2], in[3], {}, {}, H, variant.scale_keys};
+    size_t next = 4;
+    if (variant.bonus) op.u = in[next++];
+    if (variant.add) op.add = in[next++];
+    return std::vector{wkv6(op)};
+  };
+  return c;
+}
+
+constexpr Variant kFinch{true, false, false}, kFinchC2{false, true, true}, kPlain{false, false, false},
+    kScaledBonus{true, false, true};
+
+// The chunk-anchored sums of the decay's gradient carry up to 32 roundings of its largest term,
+// multiplied by -log decay (up to 16).
+OpCase looser(OpCase c, double tolerance) {
+  c.float_tolerance = tolerance;
+  return c;
+}
+
+TEST(Wkv6, GradientsFinch) { check_gradients(wkv_case(2, 5, 2, 3, kFinch)); }
+TEST(Wkv6, GradientsFinchC2) { check_gradients(wkv_case(2, 5, 2, 3, kFinchC2)); }
+TEST(Wkv6, GradientsPlain) { check_gradients(wkv_case(1, 6, 1, 4, kPlain)); }
+TEST(Wkv6, GradientsScaledKeysWithBonus) { check_gradients(wkv_case(1, 6, 1, 4, kScaledBonus)); }
+TEST(Wkv6, GradientsAcrossChunks) { check_gradients(looser(wkv_case(1, 131, 1, 2, kFinch), 5e-6)); }
+
+TEST(Wkv6, LargeAndOdd) {
+  check_float_and_bits(wkv_case(1, 1, 1, 64, kFinch));
+  check_float_and_bits(looser(wkv_case(3, 257, 3, 64, kFinchC2), 5e-6));
+  check_float_and_bits(looser(wkv_case(2, 200, 2, 16, kFinch), 5e-6));
+  check_float_and_bits(looser(wkv_case(1, 100, 1, 128, kFinch), 5e-6));
+  check_float_and_bits(looser(wkv_case(1, 70, 3, 24, kScaledBonus), 5e-6));
+}
+
+// Decays from 1 - 1e-6 (w = -13.8) to 1e-9 (w = 3) and far beyond both ends: finite, and near the double result.
+// The gradient of a strong decay is a small difference of terms of size one: 1e-7 of them is 1e-3 of a difference
+// of 1e-4, and whoever trains with such decays has a gradient of that size beside others of size one.
+TEST(Wkv6, ExtremeDecays) {
+  check_float_and_bits(looser(wkv_case(1, 300, 1, 64, kFinch, -14, 3.1), 3e-5));
+  check_float_and_bits(looser(wkv_case(1, 300, 1, 64, kFinchC2, 2, 20), 5e-3));
+  check_float_and_bits(looser(wkv_case(1, 300, 1, 64, kFinchC2, -20, -10), 1e-5));
+}
+
+// The definition, straight from the header, in double.
+TEST(Wkv6, EqualsItsDefinition) {
+  constexpr int64_t T = 9, N = 4;
+  Arena arena(kCpu);
+  Tape tape(arena, Tape::Mode::evaluate);
+  std::vector<double> value[4];
+  for (int i = 0; i < 4; ++i)
+    for (int64_t j = 0; j < T * N; ++j) value[i].push_back(std::sin(1.0 + i + 0.37 * static_cast<double>(j)));
+  std::vector<double> u{0.3, -0.2, 0.5, 0.1};
+  std::vector<Var> in;
+  for (auto& v : value) in.push_back(tape.leaf(Tensor::of(Shape{1, T, N}, v), false));
+  const Var y = wkv6({in[0], in[1], in[2], in[3], tape.leaf(Tensor::of(Shape{1, N}, u), false), {}, 1, true});
+  double S[N][N] = {};
+  for (int64_t t = 0; t < T; ++t) {
+    double k[N], decay[N];
+    for (int64_t i = 0; i < N; ++i) {
+      decay[i] = std::exp(-std::exp(value[3][t * N + i]));
+      k[i] = value[1][t * N + i] * (1 - decay[i]);
+    }
+    for (int64_t j = 0; j < N; ++j) {
+      double want = 0;
+      const double v = value[2][t * N + j];
+      for (int64_t i = 0; i < N; ++i) {
+        want += value[0][t * N + i] * (S[i][j] + u[i] * k[i] * v);
+        S[i][j] = decay[i] * S[i][j] + k[i] * v;
+      }
+      EXPECT_NEAR(y.value().data<double>()[t * N + j], want, 1e-14) << t << " " << j;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gf
