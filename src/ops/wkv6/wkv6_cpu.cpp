@@ -5,6 +5,8 @@
 //   out_t[b] += sum_a X[a][b] p_t[a];    X[a][b] = X[a][b] decay_t + q_t[a] z_t[b]
 // with the lanes of a register along b, and the decay along a or along b.
 #include <algorithm>
+#include <cstdlib>
+#include <memory>
 #include <vector>
 
 #include "base/parallel_for.h"
@@ -82,21 +84,36 @@ template <class T, DecayAlong kDecay, Time kTime> void scan(const Scan<T>& s, in
   }
 }
 
-// A thread's working memory, kept from call to call. Rows are padded with zeros to whole registers.
+enum Rows : int { kR, kK, kV, kDecay, kLogDecay, kKeyScale, kOut, kDy, kDr, kDk, kDv, kNumRows };
+
+// A thread's working memory, kept from call to call. Rows are padded to whole registers and begin on cache lines;
+// the padding stays zero, and so does all that is computed in it.
 template <class T> class Scratch {
  public:
-  explicit Scratch(int64_t N) : N_((N + kLanes<T> - 1) / kLanes<T> * kLanes<T>) {
-    for (auto& rows : rows_) rows.assign(kChunk * N_, T(0));
+  // The calling thread's, fit for heads of N and this many states of N x N.
+  static Scratch& of(int64_t N, int64_t num_states) {
+    thread_local Scratch scratch;
+    scratch.fit(N, num_states);
+    return scratch;
   }
   int64_t N() const { return N_; }
-  T* rows(int which) { return rows_[which].data(); }
+  T* rows(int which) { return memory_.get() + which * rows_size_; }
+  T* state(int64_t i) { return memory_.get() + kNumRows * rows_size_ + i * N_ * N_; }
 
  private:
-  int64_t N_;
-  std::vector<T> rows_[9];
+  void fit(int64_t N, int64_t num_states) {
+    N_ = (N + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+    rows_size_ = kChunk * N_ + 2 * 64 / static_cast<int64_t>(sizeof(T));  // skewed: no two rows lie 4 KiB apart
+    const int64_t size = kNumRows * rows_size_ + num_states * N_ * N_;
+    if (size > size_) {
+      memory_.reset(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 63) / 64 * 64)));
+      size_ = size;
+    }
+    std::fill_n(memory_.get(), kNumRows * rows_size_, T(0));
+  }
+  int64_t N_ = 0, rows_size_ = 0, size_ = 0;
+  std::unique_ptr<T[], decltype([](T* p) { std::free(p); })> memory_;
 };
-
-enum Rows : int { kR, kK, kV, kDecayRows, kKeyScale, kOut, kDy, kDk, kDv };
 
 // One head of one sequence: where its rows lie in the tensors.
 struct Head {
@@ -109,31 +126,58 @@ template <class T> Head head_of(const Wkv6Args<T>& p, int64_t task) {
   return {p.N, p.H * p.N, b * p.Tn * p.H * p.N + h * p.N, h};
 }
 
+template <class T> inline void copy_row(const T* from, T* to, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes<T> <= n; i += kLanes<T>) store(to + i, load(from + i));
+  for (; i < n; ++i) to[i] = from[i];
+}
+
 template <class T> void load_rows(const Head& head, const T* from, int64_t begin, int64_t end, T* to, int64_t N) {
-  for (int64_t t = begin; t < end; ++t) std::copy_n(from + head.at(t), head.N, to + (t - begin) * N);
+  for (int64_t t = begin; t < end; ++t) copy_row(from + head.at(t), to + (t - begin) * N, head.N);
 }
 
 template <class T> void store_rows(const Head& head, const T* from, int64_t begin, int64_t end, T* to, int64_t N) {
-  for (int64_t t = begin; t < end; ++t) std::copy_n(from + (t - begin) * N, head.N, to + head.at(t));
+  for (int64_t t = begin; t < end; ++t) copy_row(from + (t - begin) * N, to + head.at(t), head.N);
 }
 
-// r, k', v and the decays of steps [begin, end). kKeyScale: 1 - decay, by expm1, where keys are scaled.
-template <class T> void load_chunk(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, Scratch<T>& m) {
+// Heads are short pieces of long rows, which no hardware prefetcher follows: the rows of the chunk that comes next
+// are asked for while this one is worked on. Steps outside the sequence are left out.
+template <class T, class... Tensors>
+void prefetch_rows(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, const Tensors*... tensors) {
+  begin = std::max<int64_t>(begin, 0);
+  end = std::min(end, p.Tn);
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t t = begin; t < end; ++t)
+    for (int64_t i = 0; i < head.N; i += kLine) (__builtin_prefetch(tensors + head.at(t) + i, 0, 2), ...);
+}
+
+// k' and the decays of steps [begin, end). 1 - decay comes from expm1: k' keeps its digits where decays are near 1.
+template <class T> void load_keys(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, Scratch<T>& m) {
   const int64_t N = m.N();
-  load_rows(head, p.r, begin, end, m.rows(kR), N);
-  load_rows(head, p.v, begin, end, m.rows(kV), N);
   for (int64_t t = begin; t < end; ++t) {
     const T* const w = p.w + head.at(t);
     const T* const k = p.k + head.at(t);
-    T* const decay = m.rows(kDecayRows) + (t - begin) * N;
-    T* const key = m.rows(kK) + (t - begin) * N;
-    T* const key_scale = m.rows(kKeyScale) + (t - begin) * N;
+    const int64_t row = (t - begin) * N;
+    T* const log_decay = m.rows(kLogDecay) + row;
+    T* const decay = m.rows(kDecay) + row;
+    T* const key = m.rows(kK) + row;
+    T* const key_scale = m.rows(kKeyScale) + row;
+    if (p.scale_keys) {
 #pragma omp simd
-    for (int64_t i = 0; i < head.N; ++i) {
-      const T log_decay = -simd::exp(w[i]);
-      decay[i] = simd::exp(log_decay);
-      key_scale[i] = p.scale_keys ? -simd::expm1(log_decay) : T(1);
-      key[i] = k[i] * key_scale[i];
+      for (int64_t i = 0; i < head.N; ++i) {
+        log_decay[i] = -simd::exp(w[i]);
+        const T less_one = simd::expm1(log_decay[i]);
+        decay[i] = T(1) + less_one;
+        key_scale[i] = -less_one;
+        key[i] = k[i] * key_scale[i];
+      }
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < head.N; ++i) {
+        log_decay[i] = -simd::exp(w[i]);
+        decay[i] = simd::exp(log_decay[i]);
+        key[i] = k[i];
+      }
     }
   }
 }
@@ -146,125 +190,147 @@ template <class T> T bonus(const T* r, const T* u, const T* k, int64_t N) {
 }
 
 template <class T> void forward_head(const Wkv6Args<T>& p, const Head& head) {
-  Scratch<T> m(head.N);
+  Scratch<T>& m = Scratch<T>::of(head.N, 1);
   const int64_t N = m.N();
-  std::vector<T> state(N * N);
+  std::fill_n(m.state(0), N * N, T(0));
   T* const y = m.rows(kOut);
   for (int64_t begin = 0; begin < p.Tn; begin += kChunk) {
     const int64_t end = std::min(begin + kChunk, p.Tn);
-    load_chunk(p, head, begin, end, m);
+    load_rows(head, p.r, begin, end, m.rows(kR), N);
+    load_rows(head, p.v, begin, end, m.rows(kV), N);
+    load_keys(p, head, begin, end, m);
+    prefetch_rows(p, head, end, end + kChunk, p.r, p.v, p.k, p.w, p.add ? p.add : p.r);
     if (p.add)
       load_rows(head, p.add, begin, end, y, N);
     else
       std::fill_n(y, (end - begin) * N, T(0));
     if (p.u)
-      for (int64_t t = 0; t < end - begin; ++t) {
-        const T b = bonus(m.rows(kR) + t * N, p.u + head.index * head.N, m.rows(kK) + t * N, head.N);
-        const T* const v = m.rows(kV) + t * N;
+      for (int64_t row = 0; row < (end - begin) * N; row += N) {
+        const T b = bonus(m.rows(kR) + row, p.u + head.index * head.N, m.rows(kK) + row, head.N);
+        const T* const v = m.rows(kV) + row;
 #pragma omp simd
-        for (int64_t j = 0; j < head.N; ++j) y[t * N + j] += b * v[j];
+        for (int64_t j = 0; j < head.N; ++j) y[row + j] += b * v[j];
       }
-    scan<T, DecayAlong::rows, Time::forward>(
-        {m.rows(kR), m.rows(kK), m.rows(kV), m.rows(kDecayRows), y, state.data()}, end - begin, N);
+    scan<T, DecayAlong::rows, Time::forward>({m.rows(kR), m.rows(kK), m.rows(kV), m.rows(kDecay), y, m.state(0)}, end - begin,
+                                             N);
     store_rows(head, y, begin, end, p.y, N);
   }
 }
 
-// What the gradients of one chunk carry from the later to the earlier one: D = dL/dS in both layouts.
-template <class T> struct Carried {
-  explicit Carried(int64_t N) : D(N * N), Dt(N * N), du(N) {}
-  std::vector<T> D, Dt, du;
-};
-
-// q_t = sum_j S_t[i][j] D_t[i][j]. It obeys dlw_t = q_t - k'_t dk'_t and q_{t-1} = dlw_t + r_t dr'_t (log decay lw),
-// so one sum a chunk anchors it, and rounding cannot pile up over more than kAnchor steps. Where a decay is under
-// kForgotten, |dlw| <= decay |q_{t-1}| is less than q's own rounding, which lw = -exp(w) would blow up: it is zero
-// there, and the sum starts afresh.
-template <class T> void anchor(const T* St, const T* Dt, int64_t N, T* q) {
-  std::fill_n(q, N, T(0));
-  for (int64_t j = 0; j < N; ++j)
-#pragma omp simd
-    for (int64_t i = 0; i < N; ++i) q[i] += St[j * N + i] * Dt[j * N + i];
+// The decay's gradient. q_t = sum_j S_t[i][j] D_t[i][j], with D = dL/dS, obeys dlw_t = q_t - k'_t dk'_t and
+// q_{t-1} = dlw_t + r_t dr'_t, for the log decay lw and without the bonus. One sum a chunk anchors it, so that
+// rounding cannot pile up over more than kAnchor steps. Where a decay is under kForgotten, |dlw| <= decay |q_{t-1}|
+// is less than q's own rounding, which dw = dlw lw would blow up: it is zero there, and the sum starts afresh.
+template <class T> void decay_gradient(const T* St, const T* Dt, int64_t steps, Scratch<T>& m) {
+  const int64_t N = m.N();
+  for (int64_t col = 0; col < N; col += kLanes<T>) {
+    Vector<T> q{};
+    for (int64_t j = 0; j < N; ++j) q += load(St + j * N + col) * load(Dt + j * N + col);
+    for (int64_t t = steps - 1; t >= 0; --t) {
+      const int64_t at = t * N + col;
+      const Vector<T> dlw = load(m.rows(kDecay) + at) < T(kForgotten)
+                                ? Vector<T>{}
+                                : q - load(m.rows(kK) + at) * load(m.rows(kDk) + at);
+      q = dlw + load(m.rows(kR) + at) * load(m.rows(kDr) + at);
+      store(m.rows(kOut) + at, dlw);
+    }
+  }
 }
 
-// Finishes one step: the decay's gradient, the bonus, the scaling of the keys. q is moved from t to t - 1.
-template <class T>
-void finish_step(const Wkv6BackwardArgs<T>& p, const Head& head, int64_t t, int64_t row, Scratch<T>& m, Carried<T>& c, T* q) {
+template <class T> void bonus_gradient(const T* u, int64_t head_size, int64_t steps, Scratch<T>& m, T* du) {
   const int64_t N = m.N();
-  const T* const r = m.rows(kR) + row * N;
-  const T* const key = m.rows(kK) + row * N;
-  const T* const v = m.rows(kV) + row * N;
-  const T* const decay = m.rows(kDecayRows) + row * N;
-  const T* const key_scale = m.rows(kKeyScale) + row * N;
-  const T* const dy = m.rows(kDy) + row * N;
-  T* const dkey = m.rows(kDk) + row * N;
-  T* const dv = m.rows(kDv) + row * N;
-  T* const dr = p.dr + head.at(t);
-  T* const dk = p.dk + head.at(t);
-  T* const dw = p.dw + head.at(t);
-  const T* const w = p.forward.w + head.at(t);
-  const T* const k = p.forward.k + head.at(t);
-  const T* const u = p.forward.u ? p.forward.u + head.index * head.N : nullptr;
-  T dlw[1024];
-#pragma omp simd
-  for (int64_t i = 0; i < head.N; ++i) {
-    dlw[i] = decay[i] < T(kForgotten) ? T(0) : q[i] - key[i] * dkey[i];
-    q[i] = dlw[i] + r[i] * dr[i];
-  }
-  if (u) {
+  for (int64_t row = 0; row < steps * N; row += N) {
+    const T *const r = m.rows(kR) + row, *const key = m.rows(kK) + row, *const v = m.rows(kV) + row;
+    const T* const dy = m.rows(kDy) + row;
+    T *const dr = m.rows(kDr) + row, *const dkey = m.rows(kDk) + row, *const dv = m.rows(kDv) + row;
     T db = 0;
 #pragma omp simd reduction(+ : db)
-    for (int64_t j = 0; j < head.N; ++j) db += dy[j] * v[j];
-    const T b = bonus(r, u, key, head.N);
+    for (int64_t j = 0; j < head_size; ++j) db += dy[j] * v[j];
+    const T b = bonus(r, u, key, head_size);
 #pragma omp simd
-    for (int64_t i = 0; i < head.N; ++i) {
+    for (int64_t i = 0; i < head_size; ++i) {
       dv[i] += b * dy[i];
       dr[i] += db * u[i] * key[i];
       dkey[i] += db * u[i] * r[i];
-      c.du[i] += db * r[i] * key[i];
+      du[i] += db * r[i] * key[i];
     }
   }
-  const bool scaled = p.forward.scale_keys;
+}
+
+// From the gradients of k' and the log decay to those of k and w.
+template <class T>
+void store_keys(const Wkv6BackwardArgs<T>& p, const Head& head, int64_t begin, int64_t end, Scratch<T>& m) {
+  const int64_t N = m.N();
+  for (int64_t t = begin; t < end; ++t) {
+    const int64_t row = (t - begin) * N;
+    const T *const dlw = m.rows(kOut) + row, *const log_decay = m.rows(kLogDecay) + row;
+    const T* const dkey = m.rows(kDk) + row;
+    T *const dw = p.dw + head.at(t), *const dk = p.dk + head.at(t);
+    if (p.forward.scale_keys) {
+      const T *const key_scale = m.rows(kKeyScale) + row, *const decay = m.rows(kDecay) + row;
+      const T* const k = p.forward.k + head.at(t);
 #pragma omp simd
-  for (int64_t i = 0; i < head.N; ++i) {
-    const T d = scaled ? dlw[i] - dkey[i] * k[i] * decay[i] : dlw[i];
-    dw[i] = d * -simd::exp(w[i]);
-    dk[i] = dkey[i] * key_scale[i];
+      for (int64_t i = 0; i < head.N; ++i) {
+        dw[i] = (dlw[i] - dkey[i] * k[i] * decay[i]) * log_decay[i];
+        dk[i] = dkey[i] * key_scale[i];
+      }
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < head.N; ++i) {
+        dw[i] = dlw[i] * log_decay[i];
+        dk[i] = dkey[i];
+      }
+    }
   }
-  std::copy_n(dv, head.N, p.dv + head.at(t));
+}
+
+// Forward in time: dr' = S_{t-1} dy, with S^T kept before each chunk and after the last, as m.state(0 .. chunks).
+template <class T> void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, Scratch<T>& m) {
+  const Wkv6Args<T>& f = p.forward;
+  const int64_t N = m.N();
+  std::fill_n(m.state(0), N * N, T(0));
+  for (int64_t begin = 0, c = 0; begin < f.Tn; begin += kAnchor, ++c) {
+    const int64_t end = std::min(begin + kAnchor, f.Tn);
+    load_rows(head, f.v, begin, end, m.rows(kV), N);
+    load_rows(head, p.dy, begin, end, m.rows(kDy), N);
+    load_keys(f, head, begin, end, m);
+    prefetch_rows(f, head, end, end + kAnchor, f.v, f.k, f.w, p.dy);
+    std::fill_n(m.rows(kDr), (end - begin) * N, T(0));
+    std::copy_n(m.state(c), N * N, m.state(c + 1));
+    scan<T, DecayAlong::lanes, Time::forward>(
+        {m.rows(kDy), m.rows(kV), m.rows(kK), m.rows(kDecay), m.rows(kDr), m.state(c + 1)}, end - begin, N);
+    store_rows(head, m.rows(kDr), begin, end, p.dr, N);
+  }
 }
 
 template <class T> void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
   const Wkv6Args<T>& f = p.forward;
-  Scratch<T> m(head.N);
-  const int64_t N = m.N(), chunks = (f.Tn + kAnchor - 1) / kAnchor;
-  std::vector<T> states((chunks + 1) * N * N);  // S^T before each chunk and after the last
-  for (int64_t c = 0; c < chunks; ++c) {
-    const int64_t begin = c * kAnchor, end = std::min(begin + kAnchor, f.Tn);
-    load_chunk(f, head, begin, end, m);
-    load_rows(head, p.dy, begin, end, m.rows(kDy), N);
-    std::fill_n(m.rows(kOut), (end - begin) * N, T(0));
-    std::copy_n(&states[c * N * N], N * N, &states[(c + 1) * N * N]);
-    scan<T, DecayAlong::lanes, Time::forward>(
-        {m.rows(kDy), m.rows(kV), m.rows(kK), m.rows(kDecayRows), m.rows(kOut), &states[(c + 1) * N * N]}, end - begin, N);
-    store_rows(head, m.rows(kOut), begin, end, p.dr, N);
-  }
-  Carried<T> carried(N);
-  std::vector<T> q(N);
+  const int64_t chunks = (f.Tn + kAnchor - 1) / kAnchor;
+  Scratch<T>& m = Scratch<T>::of(head.N, chunks + 3);
+  const int64_t N = m.N();
+  backward_pass_over_states(p, head, m);
+  T *const D = m.state(chunks + 1), *const Dt = m.state(chunks + 2);
+  std::fill_n(D, 2 * N * N, T(0));
+  if (du) std::fill_n(du, head.N, T(0));
   for (int64_t c = chunks - 1; c >= 0; --c) {
-    const int64_t begin = c * kAnchor, end = std::min(begin + kAnchor, f.Tn);
-    load_chunk(f, head, begin, end, m);
+    const int64_t begin = c * kAnchor, end = std::min(begin + kAnchor, f.Tn), steps = end - begin;
+    load_rows(head, f.r, begin, end, m.rows(kR), N);
+    load_rows(head, f.v, begin, end, m.rows(kV), N);
     load_rows(head, p.dy, begin, end, m.rows(kDy), N);
-    anchor(&states[(c + 1) * N * N], carried.Dt.data(), N, q.data());
-    std::fill_n(m.rows(kDk), (end - begin) * N, T(0));
-    std::fill_n(m.rows(kDv), (end - begin) * N, T(0));
-    scan<T, DecayAlong::lanes, Time::backward>(
-        {m.rows(kV), m.rows(kDy), m.rows(kR), m.rows(kDecayRows), m.rows(kDk), carried.Dt.data()}, end - begin, N);
-    scan<T, DecayAlong::rows, Time::backward>(
-        {m.rows(kK), m.rows(kR), m.rows(kDy), m.rows(kDecayRows), m.rows(kDv), carried.D.data()}, end - begin, N);
-    for (int64_t t = end - 1; t >= begin; --t) finish_step(p, head, t, t - begin, m, carried, q.data());
+    load_rows(head, p.dr, begin, end, m.rows(kDr), N);
+    load_keys(f, head, begin, end, m);
+    prefetch_rows(f, head, begin - kAnchor, begin, f.r, f.v, f.k, f.w, p.dy, p.dr);
+    std::fill_n(m.rows(kDk), steps * N, T(0));
+    std::fill_n(m.rows(kDv), steps * N, T(0));
+    std::copy_n(Dt, N * N, m.state(0));  // the first state is zero by definition, so its place is free
+    scan<T, DecayAlong::lanes, Time::backward>({m.rows(kV), m.rows(kDy), m.rows(kR), m.rows(kDecay), m.rows(kDk), Dt}, steps, N);
+    scan<T, DecayAlong::rows, Time::backward>({m.rows(kK), m.rows(kR), m.rows(kDy), m.rows(kDecay), m.rows(kDv), D}, steps, N);
+    decay_gradient(m.state(c + 1), m.state(0), steps, m);
+    if (f.u) bonus_gradient(f.u + head.index * head.N, head.N, steps, m, du);
+    store_keys(p, head, begin, end, m);
+    store_rows(head, m.rows(kDr), begin, end, p.dr, N);
+    store_rows(head, m.rows(kDv), begin, end, p.dv, N);
   }
-  if (du) std::copy_n(carried.du.data(), head.N, du);
 }
 
 }  // namespace
