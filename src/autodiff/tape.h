@@ -25,6 +25,7 @@ class Var {
   int64_t size(int i) const { return value_.size(i); }
   Tape& tape() const { return *tape_; }
   bool needs_grad() const;
+  bool same_as(const Var& other) const { return tape_ == other.tape_ && id_ == other.id_; }
 
  private:
   friend class Tape;

@@ -4,6 +4,7 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
 
+#define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Core>
 
 #include "base/error.h"
@@ -51,7 +52,7 @@ void gemm<double>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
   if (beta != 0 && beta != 1) C *= beta;
   const Matrix left = transpose_a ? Matrix(A.transpose()) : Matrix(A);
   const Matrix right = transpose_b ? Matrix(B.transpose()) : Matrix(B);
-  C.noalias() += alpha * (left.lazyProduct(right));
+  C.noalias() += alpha * left * right;
 }
 
 GemmTiles GemmTiles::of(int64_t m, int64_t n) {

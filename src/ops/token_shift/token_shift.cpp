@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/token_shift/token_shift.h"
+
+#include "ops/token_shift/kernels.h"
+
+namespace gf {
+namespace {
+
+struct Saved {
+  Tensor x;
+  std::vector<Tensor> mixes;
+  ShiftMix kind;
+};
+
+template <class T> TokenShiftArgs<T> args_of(const Saved& s, std::span<const Tensor> out) {
+  TokenShiftArgs<T> args{s.x.size(0), s.x.size(1), s.x.size(2), static_cast<int>(s.mixes.size()),
+                         s.kind == ShiftMix::toward_current, s.x.data<T>(), {}, {}};
+  for (size_t i = 0; i < s.mixes.size(); ++i) {
+    args.mix[i] = s.mixes[i].data<T>();
+    if (!out.empty()) args.out[i] = out[i].data<T>();
+  }
+  return args;
+}
+
+// Inputs on the tape: x, then the mixes.
+void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) {
+  const int64_t count = static_cast<int64_t>(s.mixes.size()), rows = s.x.size(0) * s.x.size(1), C = s.x.size(2);
+  Tensor dx = grads.wants(0) ? tape.empty(s.x.shape(), s.x.dtype()) : Tensor();
+  const Tensor partial = tape.empty({row_blocks(rows).size(), count, C}, s.x.dtype());
+  with_real(s.x.dtype(), [&]<class T>(Type<T>) {
+    TokenShiftBackwardArgs<T> args{args_of<T>(s, {}), {}, dx ? dx.data<T>() : nullptr, {}, partial.data<T>()};
+    for (int64_t i = 0; i < count; ++i) {
+      if (grad[i]) args.dout[i] = grad[i].data<T>();
+      if (const Tensor dmix = grads.sum(static_cast<int>(i) + 1)) args.dmix[i] = dmix.data<T>();
+    }
+    on_device(
+        s.x.device(), [&] { cpu::token_shift_backward(args); },
+        [&](auto stream) { cuda::token_shift_backward(args, stream); });
+  });
+  if (dx) grads.add(0, std::move(dx));
+}
+
+}  // namespace
+
+std::vector<Var> token_shift(const Var& x, std::span<const Var> mixes, ShiftMix kind) {
+  GF_CHECK(x.shape().rank() == 3, "token_shift: x is ", x.shape());
+  GF_CHECK(!mixes.empty() && mixes.size() <= kMaxShiftOutputs, "token_shift with ", mixes.size(), " mixes");
+  Tape& tape = x.tape();
+  Saved s{x.value(), {}, kind};
+  std::vector<Tensor> out;
+  std::vector<Var> inputs{x};
+  for (const Var& m : mixes) {
+    GF_CHECK(m.value().numel() == x.size(2), "token_shift: x is ", x.shape(), ", a mix ", m.shape());
+    s.mixes.push_back(m.value());
+    inputs.push_back(m);
+    out.push_back(tape.empty(x.shape(), x.value().dtype()));
+  }
+  with_real(s.x.dtype(), [&]<class T>(Type<T>) {
+    const TokenShiftArgs<T> args = args_of<T>(s, out);
+    on_device(
+        s.x.device(), [&] { cpu::token_shift(args); }, [&](auto stream) { cuda::token_shift(args, stream); });
+  });
+  return tape.record("token_shift", inputs, std::move(out),
+                     [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) { backward(tape, s, grad, grads); });
+}
+
+}  // namespace gf

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/ddlerp/ddlerp.h"
+
+#include <gtest/gtest.h>
+
+#include "support/op_check.h"
+
+namespace gf {
+namespace {
+
+// sources: for each target the input it interpolates: 0 is x, 1 and 2 are others.
+OpCase ddlerp_case(int64_t B, int64_t T, int64_t C, int64_t R, const std::vector<int>& sources) {
+  const auto n = static_cast<int64_t>(sources.size());
+  const int others = *std::max_element(sources.begin(), sources.end());
+  OpCase c{"ddlerp", {{{B, T, C}}, {{1, 1, C}, 0, 1}, {{C, n * R}}, {{n, R, C}}}, {}};
+  for (int i = 0; i < others; ++i) c.inputs.push_back({{B, T, C}});
+  for (int64_t i = 0; i < n; ++i) c.inputs.push_back({{1, 1, C}, 0, 1});
+  c.run = [=](Tape&, const std::vector<Var>& in) {
+    Ddlerp op{in[0], in[1], in[2], in[3], {}, {}};
+    for (const int s : sources) op.sources.push_back(s ? in[3 + s] : in[0]);
+    op.mixes.assign(in.begin() + 4 + others, in.end());
+    return ddlerp(op);
+  };
+  return c;
+}
+
+TEST(Ddlerp, Gradients) { check_gradients(ddlerp_case(2, 3, 4, 2, {0, 0, 0})); }
+TEST(Ddlerp, GradientsOneTarget) { check_gradients(ddlerp_case(1, 4, 3, 2, {0})); }
+TEST(Ddlerp, GradientsOtherSources) {
+  check_gradients(ddlerp_case(2, 3, 4, 2, {1, 0}));
+  check_gradients(ddlerp_case(1, 3, 3, 1, {1, 2}));
+}
+TEST(Ddlerp, GradientsAcrossBlocks) { check_gradients(ddlerp_case(1, 130, 2, 1, {0, 1})); }
+TEST(Ddlerp, LargeAndOdd) {
+  check_float_and_bits(ddlerp_case(1, 1, 3, 1, {0}));
+  check_float_and_bits(ddlerp_case(3, 211, 96, 32, {0, 0, 0, 0, 0}));
+  check_float_and_bits(ddlerp_case(2, 300, 65, 7, {1, 0}));
+}
+
+}  // namespace
+}  // namespace gf
