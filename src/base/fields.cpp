@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace gf {
 namespace {
@@ -55,9 +56,17 @@ bool parse(std::string_view text, bool& out) {
   return out || is_one_of(text, {"0", "false", "False"});
 }
 
+// Printable UTF-8: anything else could not be written to a config file and read back.
 bool parse(std::string_view text, std::string& out) {
   out = text;
-  return std::none_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  for (size_t i = 0; i < text.size();) {
+    const auto c = static_cast<unsigned char>(text[i++]);
+    if (c < 0x20 || c == 0x7f || (c >= 0x80 && (c < 0xc2 || c > 0xf4))) return false;
+    for (int more = (c >= 0xc2) + (c >= 0xe0) + (c >= 0xf0); more > 0; --more, ++i) {
+      if (i == text.size() || (text[i] & 0xc0) != 0x80) return false;
+    }
+  }
+  return true;
 }
 
 template <class T>
@@ -89,7 +98,7 @@ std::string expected(const Field& field) {
   if (type == "real") return "a real number";
   if (type == "0|1") return "0 or 1";
   if (type == "int|auto") return "a whole number or auto";
-  return "text without control characters";
+  return "text in UTF-8 without control characters";
 }
 
 std::string place(const Setting& s) {
@@ -143,9 +152,8 @@ void check_type(const FieldList& list, const Setting& s) {
   const auto* section = std::get_if<Section>(&field->target);
   const std::vector<std::string> types = section ? section->types : std::vector<std::string>{};
   if (s.kind == Setting::Kind::text && std::find(types.begin(), types.end(), s.text) != types.end()) return;
-  std::string known;
-  for (const auto& type : types) known += (known.empty() ? "" : ", ") + type;
-  refuse(cat(place(s), s.path, " is ", shown(s), ", and the types known there are: ", known.empty() ? "none" : known));
+  refuse(cat(place(s), s.path, " is ", shown(s),
+             ", and the types known there are: ", types.empty() ? "none" : joined(types)));
 }
 
 void refuse_unknown(const FieldList& list, const Setting& s) {
@@ -204,7 +212,7 @@ std::string FieldList::nearest(std::string_view path) const {
   return name;
 }
 
-void apply(std::span<const Setting> settings, const std::function<FieldList()>& relist) {
+void apply_settings(std::span<const Setting> settings, const std::function<FieldList()>& relist) {
   auto list = std::make_unique<FieldList>(relist());
   const auto renew = [&] { list = std::make_unique<FieldList>(relist()); };
   for (const Setting& s : settings) {

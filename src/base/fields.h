@@ -100,21 +100,22 @@ struct Setting {
   enum class Kind { text, null, section, list };
   std::string path;
   Kind kind = Kind::text;
-  std::string text;
-  std::string where;  // "my.yaml:12"; empty for the command line
+  std::string text{};
+  std::string where{};  // "my.yaml:12"; empty for the command line
 };
 
 // Sets fields in the given order, later ones over earlier ones. A key under an absent section makes the section; null
 // or `none` removes it. Refuses unknown keys and values that are not of the field's type. `list` is called again
 // whenever a section comes or goes.
-void apply(std::span<const Setting> settings, const std::function<FieldList()>& list);
+void apply_settings(std::span<const Setting> settings, const std::function<FieldList()>& list);
 
 template <class Config>
-void apply(std::span<const Setting> settings, Config& config) {
-  apply(settings, [&] { return FieldList(config); });
+void apply_settings(std::span<const Setting> settings, Config& config) {
+  apply_settings(settings, [&] { return FieldList(config); });
 }
 
-// The value as text that apply() takes for the same value: shortest digits, `auto`, 0 or 1. Empty for a section.
+// The value as text that apply_settings() takes for the same value: shortest digits, `auto`, 0 or 1. Empty for a
+// section.
 std::string value_text(const Field&);
 // "int", "real", "0|1", "text", "int|auto", "text|auto"; "section".
 std::string type_name(const Field&);

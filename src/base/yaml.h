@@ -15,7 +15,7 @@ std::vector<Setting> read_yaml(const std::filesystem::path&);
 // The same from memory; `name` stands for the file in messages.
 std::vector<Setting> parse_yaml(const std::string& text, const std::string& name);
 
-// One line a field, nested by section; parse_yaml() and apply() give back the same config.
+// One line a field, nested by section; parse_yaml() and apply_settings() give back the same config.
 std::string write_yaml(const FieldList&);
 
 }  // namespace gf

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace gf {
 namespace {
@@ -17,12 +18,6 @@ constexpr int64_t kMaxLayers = 1 << 16, kMaxWidth = 1 << 20, kMaxContext = 1 << 
 
 bool contains(std::span<const std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-std::string joined(std::span<const std::string_view> names) {
-  std::string out;
-  for (const auto name : names) out += (out.empty() ? "" : " ") + std::string(name);
-  return out;
 }
 
 bool has_attention(std::string_view mix) {
