@@ -120,11 +120,16 @@ std::string shown(const Setting& s) {
 }
 
 void set_value(const Field& field, const Setting& s) {
-  const auto set = Overloaded{[](const Section&) { return false; },
-                              [&](auto* value) {
-                                if (s.kind == Setting::Kind::null) return parse_null(*value);
-                                return s.kind == Setting::Kind::text && parse(s.text, *value);
-                              }};
+  const auto set =
+      Overloaded{[](const Section&) { return false; },
+                 [&](auto* target) {
+                   std::remove_pointer_t<decltype(target)> value{};  // a bad one leaves the old one as it was
+                   const bool good = s.kind == Setting::Kind::null   ? parse_null(value)
+                                     : s.kind == Setting::Kind::text ? parse(s.text, value)
+                                                                     : false;
+                   if (good) *target = std::move(value);
+                   return good;
+                 }};
   if (!std::visit(set, field.target)) {
     refuse(cat(place(s), s.path, " is ", shown(s), " and must be ", expected(field)),
            cat("--", s.path, " ", value_text(field).empty() ? "..." : value_text(field)));

@@ -48,7 +48,8 @@ class FieldList {
   }
   FieldList(FieldList&&) = default;
 
-  const std::vector<Field>& fields() const { return fields_; }
+  const std::vector<Field>& fields() const& { return fields_; }
+  const std::vector<Field>& fields() && = delete;
   const Field* find(std::string_view path) const;
   // The known path that was most likely meant; empty where none is near.
   std::string nearest(std::string_view path) const;

@@ -57,7 +57,7 @@ class Reader : public YAML::EventHandler {
     std::string prefix{};
     bool in_list = false;  // what is inside a list is not looked at: the list itself is refused where it is applied
     bool has_key = false;
-    std::string path{};  // of the value that comes next
+    std::string path{}, where{};  // of the key whose value comes next
     std::set<std::string> keys{};
   };
 
@@ -84,11 +84,12 @@ class Reader : public YAML::EventHandler {
     if (level.in_list) return;
     if (level.has_key) {
       level.has_key = false;
-      settings_.push_back({level.path, kind, text, where(mark)});
+      settings_.push_back({level.path, kind, text, level.where});
       return;
     }
     if (kind != Setting::Kind::text) wrong(mark, "a key that is not a word", "a key such as model:");
     level.path = level.prefix + text;
+    level.where = where(mark);
     level.has_key = true;
     if (!level.keys.insert(text).second) wrong(mark, level.path + " stands twice in one section", "only one of them");
   }

@@ -135,6 +135,10 @@ void check_positions(const ModelConfig& c) {
   if (c.brope) check_positive("model.brope.rescale", c.brope->rescale);
 }
 
+int64_t default_dim_ffn(const ModelConfig& c) {
+  return c.n_embd * 7 / 2 / 32 * 32;
+}
+
 // A key that nothing reads is refused where it was set on purpose: to something other than its default.
 void check_unused(const ModelConfig& c) {
   if (!c.has_time_mix("x060c2") && !(c.use_one_minus_w && c.use_v2)) {
@@ -142,6 +146,12 @@ void check_unused(const ModelConfig& c) {
     refuse(cat("model.", key, " is 0, but only x060c2 has that part, and no layer is x060c2 (model.tmix \"", c.tmix,
                "\", model.tmix2 \"", c.tmix2, "\")"),
            cat("--model.", key, " 1, or --model.tmix x060c2"));
+  }
+  const bool reads_ffn = c.cmix != "llama" || (!c.tmix2.empty() && c.cmix2 != "llama");
+  if (!reads_ffn && c.dim_ffn != default_dim_ffn(c) && c.dim_ffn != c.channel_width("llama")) {
+    refuse(cat("model.dim_ffn is ", c.dim_ffn, ", but no layer reads it: the llama channel mixer has its own width, ",
+               c.channel_width("llama")),
+           "--model.dim_ffn 0");
   }
 }
 
@@ -173,7 +183,7 @@ int64_t ModelConfig::channel_width(std::string_view channel_mix) const {
 void ModelConfig::resolve() {
   check_width("n_embd", n_embd);
   if (dim_att == 0) dim_att = n_embd;
-  if (dim_ffn == 0) dim_ffn = n_embd * 7 / 2 / 32 * 32;
+  if (dim_ffn == 0) dim_ffn = default_dim_ffn(*this);
 }
 
 void ModelConfig::check() const {
