@@ -40,6 +40,8 @@ StopSignal::~StopSignal() {
   g_installed = false;
 }
 
-int StopSignal::received() const { return g_received; }
+int StopSignal::received() const {
+  return g_received;
+}
 
 }  // namespace gf

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/yaml.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/mark.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "base/error.h"
+
+namespace gf {
+namespace {
+
+constexpr size_t kMaxBytes = 1 << 20;
+constexpr size_t kMaxDepth = 8;
+
+// Listens to the parser's events instead of taking its tree: so each value has its line, a key given twice is seen, and
+// no chain of aliases can unfold into more than stands in the file.
+class Reader : public YAML::EventHandler {
+ public:
+  explicit Reader(std::string name) : name_(std::move(name)) {}
+  std::vector<Setting> take() { return std::move(settings_); }
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { value(mark, Setting::Kind::null, ""); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    wrong(mark, "an alias (*name), which is not supported here", "the value itself in its place");
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& text) override {
+    check_tag(mark, tag);
+    value(mark, Setting::Kind::text, text);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {
+    check_tag(mark, tag);
+    value(mark, Setting::Kind::list, "");
+    push(mark, Level{.in_list = true});
+  }
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    check_tag(mark, tag);
+    const std::string prefix = levels_.empty() ? "" : levels_.back().path + ".";
+    const bool in_list = !levels_.empty() && levels_.back().in_list;
+    value(mark, Setting::Kind::section, "");
+    push(mark, Level{.prefix = prefix, .in_list = in_list});
+  }
+  void OnSequenceEnd() override { levels_.pop_back(); }
+  void OnMapEnd() override { levels_.pop_back(); }
+
+ private:
+  struct Level {
+    std::string prefix{};
+    bool in_list = false;  // what is inside a list is not looked at: the list itself is refused where it is applied
+    bool has_key = false;
+    std::string path{}, where{};  // of the key whose value comes next
+    std::set<std::string> keys{};
+  };
+
+  [[noreturn]] void wrong(const YAML::Mark& mark, const std::string& what, const std::string& hint) const {
+    refuse(cat(where(mark), ": ", what), hint);
+  }
+  std::string where(const YAML::Mark& mark) const { return cat(name_, ":", mark.line + 1); }
+
+  void check_tag(const YAML::Mark& mark, const std::string& tag) const {
+    if (!tag.empty() && tag != "?" && tag != "!") wrong(mark, "a tag, " + tag, "the value without it");
+  }
+  void push(const YAML::Mark& mark, Level level) {
+    if (levels_.size() == kMaxDepth) wrong(mark, cat("more than ", kMaxDepth, " levels deep"), "--help lists all keys");
+    levels_.push_back(std::move(level));
+  }
+
+  // A scalar, or the start of a map or list: a key where one is due, else the value of the last key.
+  void value(const YAML::Mark& mark, Setting::Kind kind, const std::string& text) {
+    if (levels_.empty()) {
+      if (kind == Setting::Kind::section || kind == Setting::Kind::null) return;
+      wrong(mark, "a config file holds sections such as model: and train:", "configs/ has examples");
+    }
+    Level& level = levels_.back();
+    if (level.in_list) return;
+    if (level.has_key) {
+      level.has_key = false;
+      settings_.push_back({level.path, kind, text, level.where});
+      return;
+    }
+    if (kind != Setting::Kind::text) wrong(mark, "a key that is not a word", "a key such as model:");
+    level.path = level.prefix + text;
+    level.where = where(mark);
+    level.has_key = true;
+    if (!level.keys.insert(text).second) wrong(mark, level.path + " stands twice in one section", "only one of them");
+  }
+
+  std::string name_;
+  std::vector<Level> levels_;
+  std::vector<Setting> settings_;
+};
+
+// What a YAML reader might take for something else than the text it is stands in quotes.
+bool needs_quotes(const std::string& text) {
+  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '/' || c == '.' || c == '-'; };
+  if (text.empty() || !std::all_of(text.begin(), text.end(), plain)) return true;
+  if (!std::isalpha(static_cast<unsigned char>(text[0]))) return true;
+  return std::any_of(text.begin(), text.end(), [](unsigned char c) { return std::isupper(c); }) || text == "null" ||
+         text == "true" || text == "false" || text == "yes" || text == "no" || text == "on" || text == "off";
+}
+
+std::string in_quotes(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + '"';
+}
+
+bool is_below(const Field& field, const std::string& section) {
+  return section.empty() ? !field.path.empty() : field.path.starts_with(section + ".");
+}
+
+}  // namespace
+
+std::vector<Setting> parse_yaml(const std::string& text, const std::string& name) {
+  const auto control = [](unsigned char c) { return c < 0x20 && c != '\t' && c != '\n' && c != '\r'; };
+  if (text.size() > kMaxBytes) refuse(cat(name, " is larger than ", kMaxBytes, " bytes, too large for a config file"));
+  if (std::any_of(text.begin(), text.end(), control)) refuse(name + " is not a text file", "a YAML or JSON file");
+  std::istringstream in(text);
+  Reader reader(name);
+  try {
+    YAML::Parser parser(in);
+    parser.HandleNextDocument(reader);
+    Reader second(name);
+    if (parser.HandleNextDocument(second)) refuse(name + " holds more than one document", "a file for each");
+  } catch (const YAML::Exception& e) {
+    refuse(cat(name, ":", e.mark.line + 1, ": ", e.msg), "a YAML or JSON file like those in configs/");
+  }
+  return reader.take();
+}
+
+std::vector<Setting> read_yaml(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kMaxBytes + 1, '\0');
+  if (!file || std::filesystem::is_directory(path)) {
+    refuse("cannot read the config file " + path.string(), "a path to a YAML or JSON file");
+  }
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) refuse("cannot read the config file " + path.string());
+  text.resize(static_cast<size_t>(file.gcount()));
+  return parse_yaml(text, path.string());
+}
+
+std::string write_yaml(const FieldList& list) {
+  std::string out, absent;  // absent: the section whose fields are left out
+  for (const Field& field : list.fields()) {
+    if (field.path.empty() || (!absent.empty() && is_below(field, absent))) continue;
+    const auto dots = std::count(field.path.begin(), field.path.end(), '.');
+    out += std::string(static_cast<size_t>(2 * dots), ' ') + field.path.substr(field.path.rfind('.') + 1) + ":";
+    if (const auto* section = std::get_if<Section>(&field.target)) {
+      const Field* next = &field + 1;
+      const bool empty = next == list.fields().data() + list.fields().size() || !is_below(*next, field.path);
+      if (!section->present) absent = field.path;
+      out += !section->present ? " null" : empty ? " {}" : "";
+    } else {
+      const bool text = type_name(field).starts_with("text");
+      const std::string value = value_text(field);
+      out += " " + (text && needs_quotes(value) ? in_quotes(value) : value);
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+}  // namespace gf

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Config files. YAML, and JSON as the part of YAML that it is, read to a flat list of settings and written from a list
+// of fields. A file is bounded in size and depth, each key is given once, and nothing in it but values is looked at:
+// tags and aliases are refused.
+#pragma once
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/fields.h"
+
+namespace gf {
+
+std::vector<Setting> read_yaml(const std::filesystem::path&);
+// The same from memory; `name` stands for the file in messages.
+std::vector<Setting> parse_yaml(const std::string& text, const std::string& name);
+
+// One line a field, nested by section; parse_yaml() and apply_settings() give back the same config.
+std::string write_yaml(const FieldList&);
+
+}  // namespace gf

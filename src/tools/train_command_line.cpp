@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/train_command_line.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <sstream>
+
+#include "base/error.h"
+
+namespace gf {
+namespace {
+
+namespace po = boost::program_options;
+
+// Exact names only: an abbreviation that works today could mean two keys tomorrow.
+constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
+
+// An argument that stands alone is parsed as this option, to be named when it is refused.
+constexpr const char* kAlone = "argument";
+
+po::options_description general_options() {
+  po::options_description options(110);
+  options.add_options()("config,c", po::value<std::vector<std::string>>()->value_name("FILE"),
+                        "YAML or JSON; may be given again, later files override earlier ones key by key");
+  options.add_options()("help,h", "print this and end")("version", "print the version and end");
+  return options;
+}
+
+// One option per key, and the sections that may be absent.
+po::options_description key_options(const FieldList& list) {
+  po::options_description options;
+  for (const Field& field : list.fields()) {
+    const auto* section = std::get_if<Section>(&field.target);
+    if (section && !section->set_present) continue;
+    options.add_options()(field.path.c_str(), po::value<std::string>());
+  }
+  return options;
+}
+
+// --key= sets a key to nothing, which Boost takes for a missing value.
+Arguments spelled_out(const Arguments& arguments) {
+  Arguments out;
+  for (const auto& argument : arguments) {
+    const bool empty = argument.starts_with("--") && argument.find('=') == argument.size() - 1;
+    out.push_back(empty ? argument.substr(0, argument.size() - 1) : argument);
+    if (empty) out.emplace_back();
+  }
+  return out;
+}
+
+std::string given_name(const po::unknown_option& e) {
+  std::string name = e.get_option_name();
+  name.erase(0, name.find_first_not_of('-'));
+  return name;
+}
+
+[[noreturn]] void refuse_option(const FieldList& list, const po::unknown_option& e) {
+  const std::string name = given_name(e), meant = list.nearest(name);
+  refuse("there is no option --" + name + (meant.empty() ? "" : "; did you mean --" + meant + "?"),
+         "gf-dist-train --help lists all options");
+}
+
+struct Given {
+  std::vector<std::filesystem::path> files;
+  std::vector<Setting> settings;
+};
+
+Given sorted_out(const po::parsed_options& parsed, const FieldList& list) {
+  Given given;
+  for (const auto& option : parsed.options) {
+    const std::string& key = option.string_key;
+    if (key == kAlone) refuse("\"" + option.value.at(0) + "\" belongs to no option", "-c FILE for a config file");
+    if (key == "config") given.files.emplace_back(option.value.at(0));
+    if (list.find(key)) given.settings.push_back({.path = key, .text = option.value.at(0)});
+  }
+  return given;
+}
+
+// Empty where help or version was asked for and printed.
+std::optional<Given> read_arguments(const Arguments& arguments, const po::options_description& switches) {
+  Config defaults;
+  const FieldList list(defaults);
+  po::options_description all;
+  all.add(general_options()).add(switches).add(key_options(list));
+  all.add_options()(kAlone, po::value<std::vector<std::string>>());
+  po::positional_options_description positional;
+  positional.add(kAlone, -1);
+  try {
+    po::command_line_parser parser(spelled_out(arguments));
+    const auto parsed = parser.options(all).positional(positional).style(kStyle).run();
+    po::variables_map values;
+    po::store(parsed, values);
+    if (values.count("help")) return std::fputs(train_help(switches).c_str(), stdout), std::nullopt;
+    if (values.count("version")) return std::puts("gf-dist-train " GF_VERSION), std::nullopt;
+    po::notify(values);
+    return sorted_out(parsed, list);
+  } catch (const po::unknown_option& e) {
+    refuse_option(list, e);
+  } catch (const po::error& e) {
+    refuse(e.what(), "gf-dist-train --help lists all options");
+  }
+}
+
+std::string default_text(const Field& field) {
+  if (std::holds_alternative<Section>(field.target)) return "none";
+  const std::string text = value_text(field);
+  return text.empty() ? "\"\"" : text;
+}
+
+}  // namespace
+
+std::string train_help(const po::options_description& switches) {
+  Config defaults;
+  const FieldList list(defaults);
+  std::ostringstream out;
+  out << "usage: gf-dist-train [-c FILE]... [--section.key VALUE]...\n\n" << general_options() << switches;
+  for (const Field& field : list.fields()) {
+    if (field.path.empty()) continue;
+    const auto* section = std::get_if<Section>(&field.target);
+    if (section && !section->set_present) {
+      out << fmt::format("\n{}: {}\n", field.path, field.help);
+      continue;
+    }
+    const std::string type = section ? "on|none" : type_name(field);
+    out << fmt::format("  --{:<32} {:<9} {:<11} {}\n", field.path, type, default_text(field), field.help);
+  }
+  return out.str();
+}
+
+std::optional<Config> parse_command_line(const Arguments& arguments, const po::options_description& switches) {
+  const std::optional<Given> given = read_arguments(arguments, switches);
+  if (!given) return std::nullopt;
+  Config config = load_config(given->files, given->settings);
+  resolve(config);
+  check(config);
+  return config;
+}
+
+}  // namespace gf
