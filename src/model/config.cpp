@@ -157,13 +157,6 @@ void check_unused(const ModelConfig& c) {
 
 }  // namespace
 
-std::span<const std::string_view> known_time_mixes() {
-  return kTimeMixes;
-}
-std::span<const std::string_view> known_channel_mixes() {
-  return kChannelMixes;
-}
-
 int64_t ModelConfig::first_upper() const {
   if (tmix2.empty()) return n_layer;
   if (!(inv_other_layer_ratio > 1)) return 0;

@@ -6,7 +6,7 @@
 namespace gf {
 
 void fill_zero(const Tensor&);
-void copy(const Tensor& from, const Tensor& to);
+void copy(const Tensor& from, const Tensor& to);                             // also between devices
 void add_to(const Tensor& sum, const Tensor& term);                          // sum += term
 void add(const Tensor& a, const Tensor& b, const Tensor& out);               // out = a + b
 void scale(const Tensor& t, double factor);                                  // t *= factor

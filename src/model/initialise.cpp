@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#define EIGEN_DONT_PARALLELIZE  // parameters are made side by side instead
+#include <Eigen/QR>
+
+#include "base/parallel_for.h"
+#include "base/random.h"
+#include "model/parameter.h"
+#include "tensor/arithmetic.h"
+
+namespace gf {
+namespace {
+
+// Rows (or columns, where there are fewer) orthogonal, of length `gain`: the Q of a normal matrix, with the signs
+// that make R's diagonal positive, so that Q is uniform over all such matrices (Saxe et al. 2014; torch's
+// orthogonal_ does the same).
+void orthogonal(const Random& random, const Shape& shape, double gain, float* out) {
+  GF_CHECK(shape.rank() == 2, "an orthogonal parameter of ", shape);
+  const int64_t rows = shape[0], cols = shape[1];
+  const bool wide = rows < cols;
+  const int64_t m = wide ? cols : rows, n = wide ? rows : cols;
+  Eigen::MatrixXf a(m, n);
+  for (int64_t j = 0; j < n; ++j)
+    for (int64_t i = 0; i < m; ++i) a(i, j) = static_cast<float>(random.normal(static_cast<uint64_t>(j * m + i)));
+  const Eigen::HouseholderQR<Eigen::MatrixXf> qr(a);
+  Eigen::MatrixXf q = qr.householderQ() * Eigen::MatrixXf::Identity(m, n);
+  for (int64_t j = 0; j < n; ++j)
+    if (qr.matrixQR()(j, j) < 0) q.col(j) *= -1;
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) out[r * cols + c] = static_cast<float>(gain) * (wide ? q(c, r) : q(r, c));
+}
+
+void fill(const Parameter& p, uint64_t seed, float* out) {
+  const Random random(seed, p.name());
+  const Init& init = p.spec().init;
+  const int64_t n = p.shape().numel();
+  switch (init.kind) {
+    case Init::Kind::constant: std::fill_n(out, n, static_cast<float>(init.scale)); break;
+    case Init::Kind::uniform:
+      for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(init.scale * random.uniform(static_cast<uint64_t>(i)));
+      break;
+    case Init::Kind::orthogonal: orthogonal(random, p.shape(), init.scale, out); break;
+    case Init::Kind::values:
+      for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(init.at(i));
+      break;
+  }
+}
+
+}  // namespace
+
+void initialise(const ParameterStore& store, uint64_t seed) {
+  GF_CHECK(store.values().dtype() == DType::f32, "fresh parameters are made in f32");
+  const auto& all = store.all();
+  parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
+    const Parameter& p = *all[i];
+    const Tensor host = Tensor::empty(p.shape(), DType::f32, kCpu);
+    fill(p, seed, host.data<float>());
+    copy(host, p.value());
+  });
+}
+
+}  // namespace gf

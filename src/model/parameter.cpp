@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/parameter.h"
+
+namespace gf {
+
+const Parameter& ParameterStore::add(std::string name, ParameterSpec spec) {
+  if (const Parameter* known = find(name)) {
+    GF_CHECK(known->shape() == spec.shape, name, " is ", known->shape(), " in one layer and ", spec.shape, " in another");
+    return *known;
+  }
+  GF_CHECK(!allocated(), name, " was added after the parameters were allocated");
+  const int64_t begin = size_;
+  size_ += (spec.shape.numel() + kAlign - 1) / kAlign * kAlign;
+  all_.push_back(std::unique_ptr<Parameter>(new Parameter(std::move(name), std::move(spec), begin)));
+  return *all_.back();
+}
+
+void ParameterStore::allocate(Device device, DType dtype, Gradients gradients) {
+  GF_CHECK(!allocated(), "parameters allocated twice");
+  values_ = Tensor::zeros({size_}, dtype, device);
+  if (gradients == Gradients::zeroed) grads_ = Tensor::zeros({size_}, dtype, device);
+  for (const auto& p : all_) {
+    p->value_ = values_.range(p->begin(), p->end()).view(p->shape());
+    if (grads_) p->grad_ = grads_.range(p->begin(), p->end()).view(p->shape());
+  }
+}
+
+const Parameter* ParameterStore::find(std::string_view name) const {
+  for (const auto& p : all_)
+    if (p->name() == name) return p.get();
+  return nullptr;
+}
+
+int64_t ParameterStore::count() const {
+  int64_t n = 0;
+  for (const auto& p : all_) n += p->shape().numel();
+  return n;
+}
+
+}  // namespace gf

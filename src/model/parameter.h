@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Named parameters and where they live: a stage's parameters lie in two flat buffers, values and gradients, in the
+// order of declaration. A parameter carries its own rules; nothing is decided from its name.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autodiff/tape.h"
+
+namespace gf {
+
+// What a parameter is for: learning-rate scale and weight decay follow from it (optim/groups.h).
+enum class Role : uint8_t {
+  matrix,  // products' weights, embedding, head
+  vector,  // norms' weights and biases
+  mix,     // time_maa_*, time_mix_*: token-shift factors
+  lora,    // *_w1, *_w2
+  decay,   // time_decay
+  bonus,   // time_faaaa
+};
+
+// How a parameter starts. Each value is a function of seed, name and index; an orthogonal matrix of seed, name and
+// shape.
+struct Init {
+  enum class Kind : uint8_t { constant, uniform, orthogonal, values } kind = Kind::constant;
+  double scale = 0;  // the constant; the bound of U(-scale, scale); the gain
+  std::function<double(int64_t)> at = {};
+
+  static Init constant(double value) { return {Kind::constant, value, {}}; }
+  static Init uniform(double bound) { return {Kind::uniform, bound, {}}; }
+  static Init orthogonal(double gain) { return {Kind::orthogonal, gain, {}}; }
+  static Init values(std::function<double(int64_t)> at) { return {Kind::values, 0, std::move(at)}; }
+};
+
+struct ParameterSpec {
+  Shape shape;
+  Role role;
+  Init init;
+};
+
+class Parameter {
+ public:
+  const std::string& name() const { return name_; }  // as published: "blocks.3.att.key.weight"
+  const ParameterSpec& spec() const { return spec_; }
+  const Shape& shape() const { return spec_.shape; }
+  int64_t begin() const { return begin_; }  // in the flat buffers
+  int64_t end() const { return begin_ + spec_.shape.numel(); }
+  const Tensor& value() const { return value_; }
+  const Tensor& grad() const { return grad_; }  // empty where the store has no gradients
+  // The parameter as a leaf of a tape.
+  Var on(Tape& tape) const { return tape.parameter(value_, tape.recording() ? grad_ : Tensor()); }
+
+ private:
+  friend class ParameterStore;
+  Parameter(std::string name, ParameterSpec spec, int64_t begin)
+      : name_(std::move(name)), spec_(std::move(spec)), begin_(begin) {}
+  std::string name_;
+  ParameterSpec spec_;
+  int64_t begin_;
+  Tensor value_, grad_;
+};
+
+class ParameterStore {
+ public:
+  // Each parameter begins on a cache line. The padding between two stays zero: it adds nothing to a norm, and an
+  // optimizer leaves it where it is.
+  static constexpr int64_t kAlign = 16;
+
+  // The parameter of that name; a second layer that shares it gets the same one.
+  const Parameter& add(std::string name, ParameterSpec);
+  enum class Gradients : uint8_t { none, zeroed };
+  void allocate(Device, DType, Gradients);  // once, after the last add
+  bool allocated() const { return static_cast<bool>(values_); }
+
+  const std::vector<std::unique_ptr<Parameter>>& all() const { return all_; }
+  const Parameter* find(std::string_view name) const;
+  int64_t count() const;                    // of numbers, without padding
+  int64_t flat_size() const { return size_; }
+  const Tensor& values() const { return values_; }
+  const Tensor& grads() const { return grads_; }
+
+ private:
+  std::vector<std::unique_ptr<Parameter>> all_;
+  int64_t size_ = 0;
+  Tensor values_, grads_;
+};
+
+// Fresh values for all parameters, from their specs.
+void initialise(const ParameterStore&, uint64_t seed);
+
+}  // namespace gf
