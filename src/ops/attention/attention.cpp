@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/attention/attention.h"
+
+#include "ops/attention/kernels.h"
+
+namespace gf {
+namespace {
+
+// What the backward pass needs of the forward pass.
+struct Saved {
+  Tensor q, k, v, y, lse;
+  bool alibi;
+};
+
+struct Gradients {
+  Tensor q, k, v;  // empty where not wanted
+};
+
+template <class T> T* pointer(const Tensor& t) { return t ? t.data<T>() : nullptr; }
+
+Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& grads) {
+  const auto if_wanted = [&](int input, const Tensor& like) {
+    return grads.wants(input) ? tape.empty(like.shape(), like.dtype()) : Tensor();
+  };
+  const Gradients d{if_wanted(0, s.q), if_wanted(1, s.k), if_wanted(2, s.v)};
+  const int64_t B = s.q.size(0), Tq = s.q.size(1), Tk = s.k.size(1), C = s.q.size(2), H = s.lse.size(1);
+  const Tensor delta = tape.empty(s.lse.shape(), s.lse.dtype());
+  const int64_t sums = d.q ? attention_key_groups(B, H, Tk) - 1 : 0;
+  const Tensor partial = sums > 0 ? tape.empty({sums, B, Tq, C}, s.q.dtype()) : Tensor();
+  with_real(s.q.dtype(), [&]<class T>(Type<T>) {
+    const AttentionBackwardArgs<T> args{.B = B,
+                                        .Tq = Tq,
+                                        .Tk = Tk,
+                                        .H = H,
+                                        .N = C / H,
+                                        .alibi = s.alibi,
+                                        .q = s.q.data<T>(),
+                                        .k = s.k.data<T>(),
+                                        .v = s.v.data<T>(),
+                                        .y = s.y.data<T>(),
+                                        .lse = s.lse.data<T>(),
+                                        .dy = dy.data<T>(),
+                                        .dq = pointer<T>(d.q),
+                                        .dk = pointer<T>(d.k),
+                                        .dv = pointer<T>(d.v),
+                                        .delta = delta.data<T>(),
+                                        .partial = pointer<T>(partial)};
+    on_device(
+        dy.device(), [&] { cpu::attention_backward(args); }, [&](auto stream) { cuda::attention_backward(args, stream); });
+  });
+  return d;
+}
+
+}  // namespace
+
+Var attention(const Var& q, const Var& k, const Var& v, int64_t num_heads, AttentionBias bias) {
+  Tape& tape = q.tape();
+  GF_CHECK(q.shape().rank() == 3 && num_heads > 0 && q.size(2) % num_heads == 0, "attention: ", num_heads, " heads of queries ",
+           q.shape());
+  check_shape("attention", "keys", k.value(), q.shape());
+  check_shape("attention", "values", v.value(), q.shape());
+  const int64_t B = q.size(0), T = q.size(1), C = q.size(2);
+  const DType dtype = q.value().dtype();
+  Saved s{q.value(), k.value(), v.value(), tape.empty(q.shape(), dtype), tape.empty({B, num_heads, T}, dtype),
+          bias == AttentionBias::alibi};
+  with_real(dtype, [&]<class Real>(Type<Real>) {
+    const AttentionArgs<Real> args{.B = B,
+                                   .Tq = T,
+                                   .Tk = T,
+                                   .H = num_heads,
+                                   .N = C / num_heads,
+                                   .alibi = s.alibi,
+                                   .q = s.q.data<Real>(),
+                                   .k = s.k.data<Real>(),
+                                   .v = s.v.data<Real>(),
+                                   .y = s.y.data<Real>(),
+                                   .lse = s.lse.data<Real>()};
+    on_device(
+        s.q.device(), [&] { cpu::attention(args); }, [&](auto stream) { cuda::attention(args, stream); });
+  });
+  Tensor y = s.y;
+  return tape.record("attention", {q, k, v}, std::move(y), [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) {
+    Gradients d = backward(tape, s, grad[0], grads);
+    if (d.q) grads.add(0, std::move(d.q));
+    if (d.k) grads.add(1, std::move(d.k));
+    if (d.v) grads.add(2, std::move(d.v));
+  });
+}
+
+}  // namespace gf

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/rotary/rotary.h"
+
+#include <bit>
+#include <cmath>
+#include <numbers>
+
+#include "ops/rotary/kernels.h"
+#include "tensor/arithmetic_kernels.h"
+
+namespace gf {
+namespace {
+
+Tensor make_angles(const std::vector<double>& speeds, int64_t T, DType dtype, Device device) {
+  const Shape shape{T, static_cast<int64_t>(speeds.size()), 2};
+  const Tensor there = Tensor::empty(shape, dtype, device);
+  if (device.kind == Device::Kind::meta) return there;
+  const Tensor here = device.kind == Device::Kind::cpu ? there : Tensor::empty(shape, dtype, kCpu);
+  with_real(dtype, [&]<class Real>(Type<Real>) {
+    Real* out = here.data<Real>();
+    for (int64_t t = 0; t < T; ++t) {
+      for (const double speed : speeds) {
+        const double angle = static_cast<double>(t) * speed;
+        *out++ = static_cast<Real>(std::cos(angle));
+        *out++ = static_cast<Real>(std::sin(angle));
+      }
+    }
+    on_device(
+        device, [] {}, [&](auto stream) { cuda::copy(here.raw(), there.raw(), there.bytes(), stream); });
+  });
+  return there;
+}
+
+void turn(const Tensor& x, int64_t num_heads, const Tensor& angles, bool back, const Tensor& y) {
+  with_real(x.dtype(), [&]<class Real>(Type<Real>) {
+    const RotaryArgs<Real> args{.B = x.size(0),
+                                .T_ = x.size(1),
+                                .H = num_heads,
+                                .N = x.size(2) / num_heads,
+                                .back = back,
+                                .angles = angles.data<Real>(),
+                                .x = x.data<Real>(),
+                                .y = y.data<Real>()};
+    on_device(
+        x.device(), [&] { cpu::rotary(args); }, [&](auto stream) { cuda::rotary(args, stream); });
+  });
+}
+
+void check_head_size(const char* what, int64_t head_size) {
+  GF_CHECK(head_size > 0 && head_size % 2 == 0, what, ": head size ", head_size, " is not made of pairs");
+}
+
+}  // namespace
+
+std::vector<double> rope_speeds(int64_t head_size, double base, double rescale, double rebase) {
+  check_head_size("rope", head_size);
+  GF_CHECK(base * rebase > 0 && rescale > 0, "rope: base ", base, ", rebase ", rebase, ", rescale ", rescale);
+  std::vector<double> speeds;
+  for (int64_t i = 0; i < head_size / 2; ++i)
+    speeds.push_back(std::pow(base * rebase, -2.0 * static_cast<double>(i) / static_cast<double>(head_size)) / rescale);
+  return speeds;
+}
+
+std::vector<double> binary_rope_speeds(int64_t head_size, int64_t ctx_len, double rescale) {
+  check_head_size("brope", head_size);
+  GF_CHECK(ctx_len > 0 && rescale > 0, "brope: ctx_len ", ctx_len, ", rescale ", rescale);
+  const int64_t turning = std::bit_width(static_cast<uint64_t>(ctx_len)) - 1;  // floor(log2 ctx_len)
+  std::vector<double> speeds;
+  for (int64_t i = 0; i < head_size / 2; ++i)
+    speeds.push_back(i < turning ? std::numbers::pi * std::exp2(static_cast<double>(-i)) / rescale : 0);
+  return speeds;
+}
+
+RotaryTable::RotaryTable(std::vector<double> speeds) : speeds_(std::move(speeds)) {
+  GF_CHECK(!speeds_.empty(), "a rotary table without speeds");
+}
+
+Tensor RotaryTable::angles(int64_t T, DType dtype, Device device) const {
+  const std::lock_guard lock(guard_);
+  for (Tensor& t : made_) {
+    if (t.dtype() != dtype || !(t.device() == device)) continue;
+    // Twice as many: text that grows token by token asks for a longer table now and then only.
+    if (t.size(0) < T) t = make_angles(speeds_, std::max(T, 2 * t.size(0)), dtype, device);
+    return t;
+  }
+  return made_.emplace_back(make_angles(speeds_, T, dtype, device));
+}
+
+Var rotary(const Var& x, int64_t num_heads, const RotaryTable& table) {
+  GF_CHECK(x.shape().rank() == 3 && x.size(2) == num_heads * table.head_size(), "rotary: ", num_heads, " heads of size ",
+           table.head_size(), " in ", x.shape());
+  Tape& tape = x.tape();
+  const Tensor angles = table.angles(x.size(1), x.value().dtype(), x.value().device());
+  Tensor y = tape.empty(x.shape(), x.value().dtype());
+  turn(x.value(), num_heads, angles, false, y);
+  return tape.record("rotary", {x}, std::move(y), [angles, num_heads, &tape](std::span<Tensor> grad, Grads& grads) {
+    const Tensor dy = std::move(grad[0]);
+    Tensor dx = dy.sole_owner() ? dy : tape.empty(dy.shape(), dy.dtype());
+    turn(dy, num_heads, angles, true, dx);
+    grads.add(0, std::move(dx));
+  });
+}
+
+}  // namespace gf

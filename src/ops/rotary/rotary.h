@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rotary position embedding: each pair of neighbours in a head turns by an angle that grows with the position, so
+// that products of rotated queries and keys tell only how far apart they are. Positions start at 0.
+#pragma once
+#include <mutex>
+#include <vector>
+
+#include "autodiff/tape.h"
+
+namespace gf {
+
+// Radians a position, one speed for each of the head_size / 2 pairs.
+// Published `rope`: (base * rebase)^(-2i / head_size) / rescale
+std::vector<double> rope_speeds(int64_t head_size, double base, double rescale = 1, double rebase = 1);
+// Published `brope`: pi * 2^-i / rescale, and 0 for i >= floor(log2 ctx_len)
+std::vector<double> binary_rope_speeds(int64_t head_size, int64_t ctx_len, double rescale = 1);
+
+// Cosines and sines of all positions so far asked for, made in double and kept. One for all layers of a model, which
+// owns it; may be shared by threads.
+class RotaryTable {
+ public:
+  explicit RotaryTable(std::vector<double> speeds);
+  int64_t head_size() const { return 2 * static_cast<int64_t>(speeds_.size()); }
+
+  // (T, head_size / 2, 2) or longer: cosine and sine of position t times speed i.
+  Tensor angles(int64_t T, DType, Device) const;
+
+ private:
+  std::vector<double> speeds_;
+  mutable std::mutex guard_;
+  mutable std::vector<Tensor> made_;  // one a dtype and device, replaced by a longer one where needed
+};
+
+// (x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos) for each pair of each head.  x: (B, T, num_heads * head_size)
+Var rotary(const Var& x_BTC, int64_t num_heads, const RotaryTable&);
+
+}  // namespace gf

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/parallel_for.h"
+#include "ops/rotary/kernels.h"
+
+namespace gf::cpu {
+namespace {
+
+// One head. `sign` 1: by the angles, -1: back.
+template <class T> void turn(const T* x, const T* angles, T sign, int64_t pairs, T* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < pairs; ++i) {
+    const T cosine = angles[2 * i], sine = sign * angles[2 * i + 1];
+    const T x0 = x[2 * i], x1 = x[2 * i + 1];
+    y[2 * i] = x0 * cosine - x1 * sine;
+    y[2 * i + 1] = x0 * sine + x1 * cosine;
+  }
+}
+
+}  // namespace
+
+template <class T> void rotary(const RotaryArgs<T>& p) {
+  const T sign = p.back ? T(-1) : T(1);
+  parallel_ranges(p.B * p.T_, 32, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const T* const angles = p.angles + row % p.T_ * p.N;
+      for (int64_t at = row * p.H * p.N; at < (row + 1) * p.H * p.N; at += p.N)
+        turn(p.x + at, angles, sign, p.N / 2, p.y + at);
+    }
+  });
+}
+
+template void rotary(const RotaryArgs<float>&);
+template void rotary(const RotaryArgs<double>&);
+
+}  // namespace gf::cpu

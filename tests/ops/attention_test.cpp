@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/attention/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/random.h"
+#include "ops/attention/kernels.h"
+#include "support/op_check.h"
+
+namespace gf {
+namespace {
+
+OpCase attention_case(Shape shape, int64_t num_heads, AttentionBias bias = {}, double range = 1) {
+  const OpInput input{shape, -range, range};
+  return {"attention", {input, input, input}, [=](Tape&, const std::vector<Var>& in) {
+            return std::vector{attention(in[0], in[1], in[2], num_heads, bias)};
+          }};
+}
+
+TEST(Attention, Gradients) {
+  check_gradients(attention_case({2, 5, 12}, 3, {}, 2));
+  check_gradients(attention_case({1, 1, 2}, 2));
+}
+TEST(Attention, GradientsWithAlibi) {
+  check_gradients(attention_case({2, 5, 12}, 3, AttentionBias::alibi, 2));
+  check_gradients(attention_case({1, 7, 3}, 1, AttentionBias::alibi, 2));
+}
+TEST(Attention, LargeAndOdd) {
+  check_float_and_bits(attention_case({3, 1, 40}, 5));            // nothing but itself to see
+  check_float_and_bits(attention_case({1, 513, 3 * 20}, 3));      // one key beyond a block
+  check_float_and_bits(attention_case({1, 700, 64}, 1, {}, 2));   // a block of queries that is not full
+  check_float_and_bits(attention_case({1, 1100, 3 * 8}, 3, AttentionBias::alibi, 2));  // three groups of keys
+  check_float_and_bits(attention_case({1, 65, 2 * 128}, 2, AttentionBias::alibi));
+}
+
+// Straight from the formula, in double, with the whole matrix of weights.
+struct Naive {
+  int64_t B, Tq, Tk, H, N;
+  bool alibi;
+  std::vector<double> y, dq, dk, dv;
+
+  // dy empty: forward only.
+  void run(const double* q, const double* k, const double* v, const double* dy) {
+    const int64_t C = H * N;
+    y.assign(B * Tq * C, 0), dq = y, dk.assign(B * Tk * C, 0), dv = dk;
+    for (int64_t b = 0; b < B; ++b) {
+      for (int64_t h = 0; h < H; ++h) {
+        const auto query = [&](int64_t i) { return (b * Tq + i) * C + h * N; };
+        const auto key = [&](int64_t j) { return (b * Tk + j) * C + h * N; };
+        for (int64_t i = 0; i < Tq; ++i) {
+          const int64_t position = i + Tk - Tq;
+          std::vector<double> w(position + 1);
+          double top = -1e300, sum = 0;
+          for (int64_t j = 0; j <= position; ++j) {
+            for (int64_t c = 0; c < N; ++c) w[j] += q[query(i) + c] * k[key(j) + c] / std::sqrt(static_cast<double>(N));
+            if (alibi) w[j] -= static_cast<double>(position - j) * slope(h);
+            top = std::max(top, w[j]);
+          }
+          for (double& x : w) sum += x = std::exp(x - top);
+          for (double& x : w) x /= sum;
+          for (int64_t j = 0; j <= position; ++j)
+            for (int64_t c = 0; c < N; ++c) y[query(i) + c] += w[j] * v[key(j) + c];
+          if (!dy) continue;
+          std::vector<double> dw(position + 1);
+          double mean = 0;
+          for (int64_t j = 0; j <= position; ++j) {
+            for (int64_t c = 0; c < N; ++c) {
+              dw[j] += dy[query(i) + c] * v[key(j) + c];
+              dv[key(j) + c] += w[j] * dy[query(i) + c];
+            }
+            mean += w[j] * dw[j];
+          }
+          for (int64_t j = 0; j <= position; ++j) {
+            const double ds = w[j] * (dw[j] - mean) / std::sqrt(static_cast<double>(N));
+            for (int64_t c = 0; c < N; ++c) {
+              dq[query(i) + c] += ds * k[key(j) + c];
+              dk[key(j) + c] += ds * q[query(i) + c];
+            }
+          }
+        }
+      }
+    }
+  }
+  // 2^linspace(-8/H, -8, H), for the two numbers of heads that the tests use.
+  double slope(int64_t h) const {
+    if (H == 2) return std::exp2(h == 0 ? -4.0 : -8.0);
+    if (H == 3) return std::exp2(h == 0 ? -8.0 / 3 : h == 1 ? -16.0 / 3 : -8.0);
+    ADD_FAILURE() << "no slopes for " << H << " heads";
+    return 0;
+  }
+};
+
+template <class T> Tensor hashed(const char* name, const Shape& shape, double range) {
+  Tensor t = Tensor::empty(shape, dtype_of<T>, kCpu);
+  for (int64_t i = 0; i < t.numel(); ++i) t.data<T>()[i] = static_cast<T>(range * (2 * Random(3, name).unit(i) - 1));
+  return t;
+}
+
+std::vector<double> as_double(const Tensor& t) {
+  std::vector<double> v(t.numel());
+  with_real(t.dtype(), [&]<class T>(Type<T>) { std::copy_n(t.data<T>(), t.numel(), v.begin()); });
+  return v;
+}
+
+// Largest difference over the largest value; NaN counts as infinite.
+double difference(const Tensor& got, const std::vector<double>& want) {
+  const std::vector<double> g = as_double(got);
+  double worst = 0, scale = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double d = std::fabs(g[i] - want[i]);
+    worst = std::isnan(d) ? INFINITY : std::max(worst, d);
+    scale = std::max(scale, std::fabs(want[i]));
+  }
+  return worst / scale;
+}
+
+struct Sizes {
+  int64_t B, Tq, Tk, H, N;
+  bool alibi;
+  double range;
+};
+
+// The kernels themselves, also with fewer queries than keys.
+template <class T> void compare_with_naive(const Sizes& s, double tolerance) {
+  SCOPED_TRACE(cat(dtype_of<T>, ": B ", s.B, " Tq ", s.Tq, " Tk ", s.Tk, " H ", s.H, " N ", s.N, " range ", s.range));
+  const Shape queries{s.B, s.Tq, s.H * s.N}, keys{s.B, s.Tk, s.H * s.N}, rows{s.B, s.H, s.Tq};
+  const auto make = [](const Shape& shape) { return Tensor::empty(shape, dtype_of<T>, kCpu); };
+  const Tensor q = hashed<T>("q", queries, s.range), k = hashed<T>("k", keys, s.range), v = hashed<T>("v", keys, 1);
+  const Tensor dy = hashed<T>("dy", queries, 1), y = make(queries), lse = make(rows), delta = make(rows);
+  const Tensor dq = make(queries), dk = make(keys), dv = make(keys);
+  const Tensor partial = make({attention_key_groups(s.B, s.H, s.Tk), s.B, s.Tq, s.H * s.N});
+  cpu::attention(AttentionArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.alibi, q.data<T>(), k.data<T>(), v.data<T>(), y.data<T>(),
+                                  lse.data<T>()});
+  cpu::attention_backward(AttentionBackwardArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.alibi, q.data<T>(), k.data<T>(),
+                                                   v.data<T>(), y.data<T>(), lse.data<T>(), dy.data<T>(), dq.data<T>(),
+                                                   dk.data<T>(), dv.data<T>(), delta.data<T>(), partial.data<T>()});
+  Naive naive{s.B, s.Tq, s.Tk, s.H, s.N, s.alibi, {}, {}, {}, {}};
+  naive.run(as_double(q).data(), as_double(k).data(), as_double(v).data(), as_double(dy).data());
+  EXPECT_LT(difference(y, naive.y), tolerance);
+  EXPECT_LT(difference(dq, naive.dq), tolerance);
+  EXPECT_LT(difference(dk, naive.dk), tolerance);
+  EXPECT_LT(difference(dv, naive.dv), tolerance);
+}
+
+TEST(Attention, AgreesWithTheFormula) {
+  for (const Sizes& s : {Sizes{2, 130, 130, 3, 8, false, 2}, Sizes{1, 600, 600, 2, 16, true, 2},
+                         Sizes{1, 1, 1, 2, 128, false, 1}, Sizes{1, 1090, 1090, 2, 10, false, 2}}) {
+    compare_with_naive<double>(s, 1e-12);  // sums of a thousand terms, each to 1e-16
+    compare_with_naive<float>(s, 1e-5);    // the same, each to 6e-8
+  }
+}
+
+TEST(Attention, FewerQueriesThanKeys) {
+  for (const Sizes& s : {Sizes{2, 1, 77, 2, 8, false, 2}, Sizes{1, 100, 1000, 3, 16, true, 2},
+                         Sizes{1, 70, 520, 2, 64, false, 1}, Sizes{1, 600, 1537, 2, 10, false, 2}})
+    compare_with_naive<double>(s, 1e-12);
+}
+
+// Scores up to 30 * 30 * 64 / 8 = 7200: exp of one would be far beyond a float. Each score is then good to some
+// 7200 * 6e-8 * a few = 1e-3, and so are the weights.
+TEST(Attention, LargeScores) { compare_with_naive<float>({1, 600, 600, 2, 64, false, 30}, 5e-3); }
+
+// The largest score may come last: what was summed up before shrinks to nothing, without a NaN.
+TEST(Attention, ScoresThatRiseByBlocks) {
+  constexpr int64_t T = 1100;
+  Arena arena(kCpu);
+  Tape tape(arena, Tape::Mode::evaluate);
+  Tensor q = arena.empty({1, T, 8}, DType::f32), k = arena.empty({1, T, 8}, DType::f32), v = arena.empty({1, T, 8}, DType::f32);
+  for (int64_t i = 0; i < T * 8; ++i) q.data<float>()[i] = 30, k.data<float>()[i] = static_cast<float>(i / 8), v.data<float>()[i] = static_cast<float>(i / 8);
+  const Var y = attention(tape.leaf(q, false), tape.leaf(k, false), tape.leaf(v, false), 1);
+  // A query's own key wins by 30 * 8 / sqrt(8) = 85 over the one before.
+  for (int64_t i = 0; i < T * 8; ++i) ASSERT_EQ(y.value().data<float>()[i], static_cast<float>(i / 8)) << i;
+}
+
+TEST(Attention, NaNStays) {
+  Arena arena(kCpu);
+  Tape tape(arena, Tape::Mode::evaluate);
+  Tensor q = hashed<float>("q", {1, 5, 8}, 1), k = hashed<float>("k", {1, 5, 8}, 1), v = hashed<float>("v", {1, 5, 8}, 1);
+  k.data<float>()[3 * 8] = NAN;
+  const Var y = attention(tape.leaf(q, false), tape.leaf(k, false), tape.leaf(v, false), 1);
+  for (int64_t i = 0; i < 5 * 8; ++i) EXPECT_EQ(std::isnan(y.value().data<float>()[i]), i >= 3 * 8) << i;
+}
+
+// Values at later positions do not reach earlier outputs, not even their last bit.
+TEST(Attention, SeesOnlyThePast) {
+  Arena arena(kCpu);
+  Tape tape(arena, Tape::Mode::evaluate);
+  constexpr int64_t T = 600, kChanged = 555;
+  const auto run = [&](float add) {
+    const Tensor q = hashed<float>("q", {1, T, 8}, 1), k = hashed<float>("k", {1, T, 8}, 1), v = hashed<float>("v", {1, T, 8}, 1);
+    for (int64_t i = kChanged * 8; i < T * 8; ++i) k.data<float>()[i] += add, v.data<float>()[i] += add;
+    return attention(tape.leaf(q, false), tape.leaf(k, false), tape.leaf(v, false), 2).value();
+  };
+  const Tensor a = run(0), b = run(1);
+  for (int64_t i = 0; i < T * 8; ++i)
+    ASSERT_EQ(a.data<float>()[i] == b.data<float>()[i], i < kChanged * 8) << i;
+}
+
+TEST(Attention, AlibiSlopes) {
+  EXPECT_DOUBLE_EQ(alibi_slope(0, 1), std::exp2(-8.0));
+  EXPECT_DOUBLE_EQ(alibi_slope(0, 8), std::exp2(-1.0));
+  EXPECT_DOUBLE_EQ(alibi_slope(4, 8), std::exp2(-5.0));
+  EXPECT_DOUBLE_EQ(alibi_slope(7, 8), std::exp2(-8.0));
+  EXPECT_DOUBLE_EQ(alibi_slope(1, 3), std::exp2(-16.0 / 3));
+}
+
+TEST(Attention, MemoryIsLinearInLength) {
+  const auto peak = [](int64_t T) {
+    Arena arena(kMeta);  // asks for what the CPU would
+    Tape tape(arena);
+    const auto leaf = [&] { return tape.leaf(tape.empty({1, T, 256}, DType::f32), true); };
+    const Var y = attention(leaf(), leaf(), leaf(), 4);
+    tape.backward(std::vector<Tape::Seed>{{y, tape.empty(y.shape(), DType::f32)}});
+    return static_cast<double>(arena.peak_bytes());
+  };
+  EXPECT_NEAR(peak(8192) / peak(4096), 2, 0.01);
+  EXPECT_NEAR(peak(16384) / peak(8192), 2, 0.01);
+  // q, k, v, y, their four gradients and three partial dq, and a few numbers a query and head.
+  EXPECT_LT(peak(16384), 11.5 * 16384 * 256 * 4);
+}
+
+TEST(Attention, SaysWhatDoesNotFit) {
+  Arena arena(kCpu);
+  Tape tape(arena);
+  const auto leaf = [&](Shape s) { return tape.leaf(arena.empty(s, DType::f32), false); };
+  const auto message = [&](Shape q, Shape k, Shape v, int64_t heads) -> std::string {
+    try {
+      attention(leaf(q), leaf(k), leaf(v), heads);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "no error";
+  };
+  EXPECT_NE(message({1, 4, 8}, {1, 5, 8}, {1, 4, 8}, 2).find("keys is 1x5x8, expected 1x4x8"), std::string::npos);
+  EXPECT_NE(message({1, 4, 8}, {1, 4, 8}, {1, 4, 6}, 2).find("values is 1x4x6, expected 1x4x8"), std::string::npos);
+  EXPECT_NE(message({1, 4, 8}, {1, 4, 8}, {1, 4, 8}, 3).find("3 heads of queries 1x4x8"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace gf
