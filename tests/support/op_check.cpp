@@ -34,8 +34,8 @@ struct Result {
   std::vector<Tensor> outputs, grads;  // grads: one an input, empty where none was asked for
 };
 
-template <class T> Tensor direction(size_t output, const Shape& shape) {
-  return filled<T>(cat("direction ", output), shape, -1, 1);
+template <class T> Tensor direction(const OpCase& c, size_t output, const Shape& shape) {
+  return filled<T>(cat("direction ", output), shape, c.is_loss ? 1 : -1, 1);
 }
 
 // Forward, and the gradient of sum_i <direction_i, output_i>.
@@ -52,7 +52,7 @@ Result run(const OpCase& c, const std::vector<Tensor>& inputs, const std::vector
     const std::vector<Var> outputs = c.run(tape, leaves);
     for (size_t i = 0; i < outputs.size(); ++i) {
       result.outputs.push_back(outputs[i].value());
-      seeds.push_back({outputs[i], direction<T>(i, outputs[i].shape())});
+      seeds.push_back({outputs[i], direction<T>(c, i, outputs[i].shape())});
     }
   }
   tape.backward(seeds, weights);
@@ -69,7 +69,7 @@ double loss_of(const OpCase& c, const std::vector<Tensor>& inputs) {
   const std::vector<Var> outputs = c.run(tape, leaves);
   double loss = 0;
   for (size_t o = 0; o < outputs.size(); ++o) {
-    const Tensor d = direction<double>(o, outputs[o].shape());
+    const Tensor d = direction<double>(c, o, outputs[o].shape());
     for (int64_t i = 0; i < d.numel(); ++i) loss += d.data<double>()[i] * outputs[o].value().data<double>()[i];
   }
   return loss;

@@ -27,6 +27,7 @@ struct OpCase {
   // Largest |float32 - double| over the norm of the double result. 2e-6: some thirty roundings of 6e-8 each, in
   // sums whose errors partly cancel. An op that amplifies rounding states its own and why.
   double float_tolerance = 2e-6;
+  bool is_loss = false;  // the backward pass starts with a gradient of 1, else with random ones
 };
 
 // Central differences: for small cases, each element of each input is moved.

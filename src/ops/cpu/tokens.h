@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Token numbers are checked where they are first used as indices: readers of data have checked them before, so a
+// wrong one here is a bug of ours.
+#pragma once
+#include <cstdint>
+
+#include "base/error.h"
+
+namespace gf::cpu {
+
+inline void check_tokens(const char* what, const int32_t* tokens, int64_t count, int64_t vocabulary) {
+  for (int64_t i = 0; i < count; ++i)
+    GF_CHECK(tokens[i] >= 0 && tokens[i] < vocabulary, what, " ", tokens[i], " at position ", i, ", vocabulary of ",
+             vocabulary);
+}
+
+}  // namespace gf::cpu

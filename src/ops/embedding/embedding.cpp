@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/embedding/embedding.h"
+
+#include <limits>
+
+#include "ops/embedding/kernels.h"
+
+namespace gf {
+namespace {
+
+// The shape of the tokens with the table's width behind it.
+Shape output_shape(const Shape& tokens, int64_t C) {
+  std::vector<int64_t> dims(tokens.dims().begin(), tokens.dims().end());
+  dims.push_back(C);
+  return Shape(std::span<const int64_t>(dims));
+}
+
+void add_rows(const Tensor& tokens, const Tensor& dy, const Tensor& order, const Tensor& sum) {
+  with_real(dy.dtype(), [&]<class T>(Type<T>) {
+    const EmbeddingBackwardArgs<T> args{.M = tokens.numel(),
+                                        .C = dy.size(-1),
+                                        .tokens = tokens.data<int32_t>(),
+                                        .dy = dy.data<T>(),
+                                        .order = order.data<int32_t>(),
+                                        .dtable = sum.data<T>()};
+    on_device(
+        dy.device(), [&] { cpu::embedding_backward(args); },
+        [&](auto stream) { cuda::embedding_backward(args, stream); });
+  });
+}
+
+}  // namespace
+
+Var embedding(const Tensor& tokens, const Var& table) {
+  Tape& tape = table.tape();
+  GF_CHECK(table.shape().rank() == 2 && tokens.dtype() == DType::i32, "embedding: tokens ", tokens.shape(), " ",
+           tokens.dtype(), ", table ", table.shape());
+  GF_CHECK(tokens.numel() <= std::numeric_limits<int32_t>::max(), "embedding of ", tokens.numel(), " tokens at once");
+  Tensor y = tape.empty(output_shape(tokens.shape(), table.size(1)), table.value().dtype());
+  with_real(y.dtype(), [&]<class T>(Type<T>) {
+    const EmbeddingArgs<T> args{.M = tokens.numel(),
+                                .C = table.size(1),
+                                .V = table.size(0),
+                                .tokens = tokens.data<int32_t>(),
+                                .table = table.value().data<T>(),
+                                .y = y.data<T>()};
+    on_device(
+        y.device(), [&] { cpu::embedding(args); }, [&](auto stream) { cuda::embedding(args, stream); });
+  });
+  return tape.record("embedding", {table}, std::move(y), [tokens, &tape](std::span<Tensor> grad, Grads& grads) {
+    const Tensor order = tape.empty({tokens.numel()}, DType::i32);
+    grads.later(0, [tokens, order, dy = std::move(grad[0])](const Tensor& sum) { add_rows(tokens, dy, order, sum); });
+  });
+}
+
+}  // namespace gf

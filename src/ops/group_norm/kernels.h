@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "ops/row_blocks.h"
+#include "tensor/on_device.h"
+
+namespace gf {
+
+// M positions of H heads of N channels.
+template <class T>
+struct GroupNormArgs {
+  int64_t M, H, N;
+  T eps, pre_scale;
+  const T *y, *g, *w, *b;
+  T *out, *mean, *rstd;  // mean, rstd: M H each, of y pre_scale, kept for the backward pass
+};
+
+template <class T>
+struct GroupNormBackwardArgs {
+  int64_t M, H, N;
+  T pre_scale;
+  const T *y, *g, *w, *b, *mean, *rstd;
+  const T* dout;
+  T *dy, *dg;  // dg may be dout
+  T *dw, *db;  // sums to add into; null where not wanted
+  T* partial;  // scratch: 2 * row_blocks(M).size() * H N
+};
+
+namespace cpu {
+template <class T>
+void group_norm_silu_gate(const GroupNormArgs<T>&);
+template <class T>
+void group_norm_silu_gate_backward(const GroupNormBackwardArgs<T>&);
+}  // namespace cpu
+namespace cuda {
+template <class T>
+void group_norm_silu_gate(const GroupNormArgs<T>&, CudaStream);
+template <class T>
+void group_norm_silu_gate_backward(const GroupNormBackwardArgs<T>&, CudaStream);
+}  // namespace cuda
+
+}  // namespace gf

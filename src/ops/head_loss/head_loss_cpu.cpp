@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <limits>
+
+#include "ops/cpu/gemm.h"
+#include "ops/cpu/simd.h"
+#include "ops/cpu/tokens.h"
+#include "ops/head_loss/kernels.h"
+
+namespace gf::cpu {
+namespace {
+
+constexpr int64_t kRun = 1024;  // of logits: stays in the first cache; float sums are no longer than this
+
+// A NaN never compares as larger; it shows in the sum of the exponentials.
+template <class T>
+T largest_of(const T* x, int64_t n) {
+  constexpr int64_t kLanes = 64;
+  constexpr T kLeast = -std::numeric_limits<T>::infinity();
+  T lane[kLanes];
+  std::fill_n(lane, kLanes, kLeast);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+#pragma omp simd
+    for (int64_t j = 0; j < kLanes; ++j) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+  }
+  T largest = kLeast;
+  for (; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  for (const T l : lane) largest = l > largest ? l : largest;
+  return largest;
+}
+
+template <class T>
+struct Largest {
+  T value;
+  int64_t index;  // the first of equals
+};
+
+template <class T>
+Largest<T> find_largest(const T* x, int64_t n) {
+  const Blocks runs = Blocks::of_length(n, kRun);
+  T value = -std::numeric_limits<T>::infinity();
+  int64_t run = 0;
+  for (int64_t r = 0; r < runs.size(); ++r) {
+    const T here = largest_of(x + runs.begin(r), runs.end(r) - runs.begin(r));
+    if (here > value) value = here, run = r;
+  }
+  int64_t i = runs.begin(run);
+  while (i + 1 < runs.end(run) && x[i] != value) ++i;
+  return {value, i};
+}
+
+// x = exp(x - largest); returns the sum.
+template <class T>
+double exponentials(T* x, int64_t n, T largest) {
+  const Blocks runs = Blocks::of_length(n, kRun);
+  double total = 0;
+  for (int64_t r = 0; r < runs.size(); ++r) {
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = runs.begin(r); i < runs.end(r); ++i) {
+      x[i] = simd::exp(x[i] - largest);
+      sum += x[i];
+    }
+    total += static_cast<double>(sum);
+  }
+  return total;
+}
+
+// Position m's loss; turns its logits into their gradient where one is wanted.
+template <class T>
+void loss_of_row(const HeadLossArgs<T>& p, int64_t m, T* logits) {
+  const int32_t target = p.targets[m];
+  const Largest<T> top = find_largest(logits, p.V);
+  const double below = static_cast<double>(top.value) - static_cast<double>(logits[target]);
+  const double total = exponentials(logits, p.V, top.value);
+  p.losses[m] = std::log(total) + below;
+  p.correct[m] = top.index == target;
+  if (!p.dx && !p.dw) return;
+  const T factor = static_cast<T>(p.scale / total);
+#pragma omp simd
+  for (int64_t v = 0; v < p.V; ++v) logits[v] *= factor;
+  logits[target] -= static_cast<T>(p.scale);
+  if (p.pull != 0) logits[top.index] += static_cast<T>(p.pull * p.scale) * top.value;
+}
+
+// dx = dlogits W over rows [begin, end). The sum over V is as long as V, so it goes in panels whose share of W and
+// of the logits the tiles find in the cache.
+template <class T>
+void input_gradient(const HeadLossArgs<T>& p, int64_t begin, int64_t end) {
+  const Blocks panels = Blocks::of_length(p.V, 1024);
+  const Blocks rows = Blocks::of_length(end - begin, 128), cols = Blocks::of_length(p.C, 256);
+  for (int64_t v = 0; v < panels.size(); ++v) {
+    const int64_t first = panels.begin(v), length = panels.end(v) - first;
+    parallel_for(rows.size() * cols.size(), [&](int64_t task) {
+      const int64_t i = rows.begin(task / cols.size()), ie = rows.end(task / cols.size());
+      const int64_t j = cols.begin(task % cols.size()), je = cols.end(task % cols.size());
+      gemm<T>(false, false, ie - i, je - j, length, T(1), p.logits + i * p.chunks.stride + first, p.chunks.stride,
+              p.w + first * p.C + j, p.C, v == 0 ? T(0) : T(1), p.dx + (begin + i) * p.C + j, p.C);
+    });
+  }
+}
+
+}  // namespace
+
+template <class T>
+void head_loss(const HeadLossArgs<T>& p) {
+  check_tokens("head_loss: target", p.targets, p.M, p.V);
+  const Blocks chunks = Blocks::of_length(p.M, p.chunks.rows);
+  const int64_t stride = p.chunks.stride;
+  for (int64_t c = 0; c < chunks.size(); ++c) {
+    const int64_t begin = chunks.begin(c), end = chunks.end(c);
+    const T* const x = p.x + begin * p.C;
+    parallel_gemm<T>(false, true, end - begin, p.V, p.C, x, p.C, p.w, p.C, T(0), p.logits, stride);
+    parallel_ranges(end - begin, std::max<int64_t>(1, (1 << 14) / p.V), [&](int64_t row, int64_t row_end) {
+      for (; row < row_end; ++row) loss_of_row(p, begin + row, p.logits + row * stride);
+    });
+    if (p.dx) input_gradient(p, begin, end);
+    if (p.dw) parallel_gemm<T>(true, false, p.V, p.C, end - begin, p.logits, stride, x, p.C, T(1), p.dw, p.C);
+  }
+  double sum = 0;
+  for (int64_t m = 0; m < p.M; ++m) sum += p.losses[m];
+  *p.loss = static_cast<T>(p.scale * sum);
+}
+
+template void head_loss(const HeadLossArgs<float>&);
+template void head_loss(const HeadLossArgs<double>&);
+
+}  // namespace gf::cpu

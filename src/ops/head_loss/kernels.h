@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "tensor/on_device.h"
+
+namespace gf {
+
+// How the logits of M positions are cut into chunks. Per chunk, W is read twice and its gradient read and written,
+// 16 V C bytes for 6 R V C operations: at 20 operations a byte, which is what a core makes of its share of memory,
+// 512 rows keep that to a tenth of the time. More rows than that pay only while the logits still stay in the
+// caches between the three products, so the chunk grows beyond 512 rows only up to 20 MiB of logits.
+// V = 65536 then takes 128 MiB of scratch, about as much as one feed-forward layer's activations.
+struct HeadLossChunks {
+  int64_t rows;    // of a chunk; chunks are of equal length but the last
+  int64_t stride;  // from a row of logits to the next
+
+  static HeadLossChunks of(int64_t M, int64_t V) {
+    // A stride that is a multiple of 4 KiB puts a column of logits into few sets of the cache; the product that
+    // reads columns (W's gradient) then runs at six tenths of its speed.
+    const int64_t stride = (V + 15) / 16 * 16 + 16;
+    const int64_t most = std::max<int64_t>(512, (int64_t{5} << 20) / stride);
+    const int64_t chunks = std::max<int64_t>(1, (M + most - 1) / most);
+    return {(M + chunks - 1) / chunks, stride};
+  }
+};
+
+template <class T>
+struct HeadLossArgs {
+  int64_t M, C, V;
+  HeadLossChunks chunks;
+  double scale, pull;
+  const T *x, *w;
+  const int32_t* targets;
+  T* logits;         // scratch: chunks.rows * chunks.stride
+  T* loss;           // 1
+  double* losses;    // M
+  int32_t* correct;  // M
+  T* dx;             // null where not wanted
+  T* dw;             // a sum to add into; null where not wanted
+};
+
+namespace cpu {
+template <class T>
+void head_loss(const HeadLossArgs<T>&);
+}
+namespace cuda {
+template <class T>
+void head_loss(const HeadLossArgs<T>&, CudaStream);
+}
+
+}  // namespace gf

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/embedding/embedding.h"
+
+#include <gtest/gtest.h>
+
+#include "base/random.h"
+#include "support/op_check.h"
+
+namespace gf {
+namespace {
+
+// One token in `often` of two positions, the others anywhere in [0, V).
+Tensor tokens_of(Shape shape, int64_t V, int32_t often) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < shape.numel(); ++i) {
+    const uint64_t bits = Random(3, "tokens").bits(static_cast<uint64_t>(i));
+    tokens.push_back(bits & 1 ? often : static_cast<int32_t>((bits >> 1) % static_cast<uint64_t>(V)));
+  }
+  return Tensor::of(shape, tokens);
+}
+
+OpCase embedding_case(Shape tokens, int64_t V, int64_t C) {
+  return {"embedding", {{{V, C}}}, [=](Tape&, const std::vector<Var>& in) {
+            return std::vector{embedding(tokens_of(tokens, V, static_cast<int32_t>(V / 2)), in[0])};
+          }};
+}
+
+TEST(Embedding, Gradients) {
+  check_gradients(embedding_case({2, 5}, 4, 3));
+}
+TEST(Embedding, LargeAndOdd) {
+  check_float_and_bits(embedding_case({1, 1}, 1, 1));
+  check_float_and_bits(embedding_case({3, 701}, 97, 131));
+  check_float_and_bits(embedding_case({2, 64}, 5000, 40));
+}
+
+// Sums of integers, which float32 has exactly: a row lost or added twice cannot pass for rounding.
+TEST(Embedding, EachPositionAddsItsRowOnce) {
+  constexpr int64_t M = 300, V = 7, C = 200;
+  const Tensor tokens = tokens_of({1, M}, V, 3);
+  Arena arena(kCpu);
+  Tape tape(arena);
+  const Tensor sum = Tensor::of<float>({V, C}, std::vector<float>(V * C, 1000));
+  const Var y = embedding(tokens, tape.parameter(Tensor::zeros({V, C}, DType::f32, kCpu), sum));
+  std::vector<float> dy(M * C), want(V * C, 1000);
+  for (int64_t m = 0; m < M; ++m) {
+    for (int64_t c = 0; c < C; ++c) {
+      dy[m * C + c] = static_cast<float>(m + c);
+      want[tokens.data<int32_t>()[m] * C + c] += static_cast<float>(m + c);
+    }
+  }
+  tape.backward(std::vector{Tape::Seed{y, Tensor::of<float>({1, M, C}, dy)}});
+  EXPECT_EQ(std::vector<float>(sum.data<float>(), sum.data<float>() + V * C), want);
+}
+
+TEST(Embedding, NamesATokenOutsideTheTable) {
+  Arena arena(kCpu);
+  Tape tape(arena);
+  const Var table = tape.leaf(Tensor::zeros({5, 2}, DType::f32, kCpu), false);
+  for (const int32_t bad : {5, -1}) {
+    try {
+      embedding(Tensor::of<int32_t>({1, 3}, {0, bad, 4}), table);
+      FAIL() << bad;
+    } catch (const Error& e) {
+      const std::string what = e.what();
+      EXPECT_NE(what.find(cat("token ", bad, " at position 1, vocabulary of 5")), std::string::npos) << what;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gf

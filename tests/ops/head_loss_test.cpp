@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/head_loss/head_loss.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/random.h"
+#include "support/op_check.h"
+
+namespace gf {
+namespace {
+
+Tensor hashed_targets(Shape shape, int64_t V) {
+  std::vector<int32_t> targets;
+  for (int64_t i = 0; i < shape.numel(); ++i)
+    targets.push_back(
+        static_cast<int32_t>(Random(3, "targets").bits(static_cast<uint64_t>(i)) % static_cast<uint64_t>(V)));
+  return Tensor::of(shape, targets);
+}
+
+template <class T>
+Tensor hashed(const char* name, Shape shape, double size = 1) {
+  std::vector<T> values;
+  for (int64_t i = 0; i < shape.numel(); ++i)
+    values.push_back(static_cast<T>(size * Random(3, name).uniform(static_cast<uint64_t>(i))));
+  return Tensor::of(shape, values);
+}
+
+OpCase loss_case(Shape tokens, int64_t C, int64_t V, HeadLossOptions options) {
+  OpCase c{"head_loss", {{{tokens[0], tokens[1], C}}, {{V, C}}}, [=](Tape&, const std::vector<Var>& in) {
+             return std::vector{head_loss(in[0], in[1], hashed_targets(tokens, V), options).loss};
+           }};
+  c.is_loss = true;
+  return c;
+}
+
+// What one call gives, over tensors of T; gradients only when recording.
+template <class T>
+struct Given {
+  T loss;
+  std::vector<T> dx, dw;
+  std::vector<double> losses;
+  std::vector<int32_t> correct;
+};
+
+template <class T>
+std::vector<T> values_of(const Tensor& t) {
+  return t ? std::vector<T>(t.data<T>(), t.data<T>() + t.numel()) : std::vector<T>();
+}
+
+template <class T>
+Given<T> give(const Tensor& x, const Tensor& w, const Tensor& targets, const HeadLossOptions& options,
+              Tape::Mode mode = Tape::Mode::record) {
+  Arena arena(kCpu);
+  Tape tape(arena, mode);
+  const Var xv = tape.leaf(x, true), wv = tape.leaf(w, true);
+  const HeadLoss out = head_loss(xv, wv, targets, options);
+  if (mode == Tape::Mode::record) tape.backward(std::vector{Tape::Seed{out.loss, Tensor::of<T>({1}, {T(1)})}});
+  return {*out.loss.value().data<T>(), values_of<T>(tape.grad(xv)), values_of<T>(tape.grad(wv)),
+          values_of<double>(out.losses_BT), values_of<int32_t>(out.correct_BT)};
+}
+
+// The same from all logits, with loops.
+Given<double> reference(const Tensor& x, const Tensor& w, const Tensor& targets, const HeadLossOptions& o) {
+  const int64_t M = targets.numel(), C = x.size(-1), V = w.size(0);
+  Given<double> r{0, std::vector<double>(M * C), std::vector<double>(V * C), {}, {}};
+  const double *const X = x.data<double>(), *const W = w.data<double>();
+  for (int64_t m = 0; m < M; ++m) {
+    std::vector<double> l(V);
+    for (int64_t v = 0; v < V; ++v)
+      for (int64_t c = 0; c < C; ++c) l[v] += X[m * C + c] * W[v * C + c];
+    const int64_t top = std::max_element(l.begin(), l.end()) - l.begin();
+    const int32_t target = targets.data<int32_t>()[m];
+    double total = 0;
+    for (const double v : l) total += std::exp(v);
+    r.losses.push_back(std::log(total) - l[target]);
+    r.correct.push_back(top == target);
+    r.loss += o.scale * r.losses.back();
+    for (int64_t v = 0; v < V; ++v) {
+      double d = o.scale * (std::exp(l[v]) / total - (v == target));
+      if (v == top) d += o.pull * o.scale * l[v];
+      for (int64_t c = 0; c < C; ++c) r.dx[m * C + c] += d * W[v * C + c], r.dw[v * C + c] += d * X[m * C + c];
+    }
+  }
+  return r;
+}
+
+// In double; both sum the same terms, in other orders.
+void expect_close(const std::vector<double>& got, const std::vector<double>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-13) << i;
+}
+
+void expect_as_reference(const Tensor& x, const Tensor& w, const Tensor& targets, const HeadLossOptions& options) {
+  const Given<double> got = give<double>(x, w, targets, options), want = reference(x, w, targets, options);
+  EXPECT_NEAR(got.loss, want.loss, 1e-12 * std::fabs(want.loss));
+  expect_close(got.losses, want.losses);
+  expect_close(got.dx, want.dx);
+  expect_close(got.dw, want.dw);
+  EXPECT_EQ(got.correct, want.correct);
+}
+
+TEST(HeadLoss, Gradients) {
+  check_gradients(loss_case({2, 3}, 5, 7, {.scale = 1.0 / 6}));
+  check_gradients(loss_case({1, 1}, 1, 1, {}));
+}
+TEST(HeadLoss, LargeAndOdd) {
+  check_float_and_bits(loss_case({3, 333}, 65, 97, {.scale = 1e-3, .pull = 1e-4}));
+  check_float_and_bits(loss_case({1, 5}, 33, 4099, {.scale = 0.2, .pull = 1e-4}));
+}
+TEST(HeadLoss, ChunksThatDoNotDivide) {  // of at most 512 rows here: 513 positions go in 257 and 256
+  check_float_and_bits(loss_case({3, 171}, 4, 10301, {.scale = 1.0 / 513, .pull = 1e-4}));
+}
+
+TEST(HeadLoss, AgreesWithAllLogitsAtOnce) {
+  const Tensor x = hashed<double>("x", {2, 9, 6}), w = hashed<double>("w", {31, 6}, 2), t = hashed_targets({2, 9}, 31);
+  expect_as_reference(x, w, t, {.scale = 1.0 / 18});
+}
+
+TEST(HeadLoss, PullsTheLargestLogit) {
+  const Tensor x = hashed<double>("x", {2, 9, 6}), w = hashed<double>("w", {31, 6}, 2), t = hashed_targets({2, 9}, 31);
+  const HeadLossOptions with{.scale = 1.0 / 18, .pull = 0.5}, without{.scale = 1.0 / 18};
+  expect_as_reference(x, w, t, with);
+  EXPECT_EQ(give<double>(x, w, t, with).loss, give<double>(x, w, t, without).loss);
+  EXPECT_NE(give<double>(x, w, t, with).dx, give<double>(x, w, t, without).dx);
+}
+
+TEST(HeadLoss, TheFirstOfEqualLogitsIsTheLargest) {
+  const Tensor x = Tensor::of<double>({1, 1, 1}, {2});
+  const Tensor w = Tensor::of<double>({4, 1}, {-1, 3, 3, 0});
+  for (const int32_t target : {1, 2}) expect_as_reference(x, w, Tensor::of<int32_t>({1, 1}, {target}), {.pull = 0.1});
+}
+
+TEST(HeadLoss, EvaluationGivesTheLossOfTraining) {
+  const Tensor x = hashed<float>("x", {2, 70, 24}), w = hashed<float>("w", {300, 24}), t = hashed_targets({2, 70}, 300);
+  const Given<float> training = give<float>(x, w, t, {.scale = 1.0 / 140, .pull = 1e-4});
+  const Given<float> evaluation = give<float>(x, w, t, {.scale = 1.0 / 140}, Tape::Mode::evaluate);
+  EXPECT_EQ(training.loss, evaluation.loss);
+  EXPECT_EQ(training.losses, evaluation.losses);
+  EXPECT_EQ(training.correct, evaluation.correct);
+}
+
+TEST(HeadLoss, EqualLogitsLoseLogV) {
+  const Tensor x = hashed<float>("x", {1, 40, 8}), w = Tensor::zeros({257, 8}, DType::f32, kCpu);
+  const Tensor t = hashed_targets({1, 40}, 257);
+  EXPECT_FLOAT_EQ(give<float>(x, w, t, {.scale = 1.0 / 40}).loss, std::log(257.0f));
+}
+
+TEST(HeadLoss, LogitsFarApart) {  // exp(1000) is beyond float
+  const Tensor x = Tensor::of<float>({1, 2, 1}, {1000, -1000}), w = Tensor::of<float>({3, 1}, {1, 0, -1});
+  const Given<float> r = give<float>(x, w, Tensor::of<int32_t>({1, 2}, {0, 0}), {});
+  EXPECT_EQ(r.losses, (std::vector<double>{0, 2000}));
+  EXPECT_EQ(r.correct, (std::vector<int32_t>{1, 0}));
+}
+
+TEST(HeadLoss, NotANumberIsNeverHidden) {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  for (const float bad : {nan, inf}) {
+    for (const int64_t at : {0, 5, 90}) {  // within the vectorised part and after it
+      const Tensor x = Tensor::of<float>({1, 2, 1}, {1, 1}), w = hashed<float>("w", {91, 1});
+      w.data<float>()[at] = bad;
+      for (const auto mode : {Tape::Mode::record, Tape::Mode::evaluate})
+        EXPECT_TRUE(std::isnan(give<float>(x, w, Tensor::of<int32_t>({1, 2}, {5, 6}), {}, mode).loss))
+            << bad << " at " << at;
+    }
+  }
+}
+
+TEST(HeadLoss, AddsToTheSumItIsGiven) {
+  Arena arena(kCpu);
+  Tape tape(arena);
+  const Tensor x = hashed<double>("x", {1, 4, 3}), w = hashed<double>("w", {5, 3}), t = hashed_targets({1, 4}, 5);
+  const Tensor sum = Tensor::of<double>({5, 3}, std::vector<double>(15, 7));
+  const Var wv = tape.parameter(w, sum);
+  const Var loss = head_loss(tape.leaf(x, false), wv, t).loss;
+  tape.backward(std::vector{Tape::Seed{loss, Tensor::of<double>({1}, {1})}});
+  std::vector<double> want = reference(x, w, t, {}).dw;
+  for (double& v : want) v += 7;
+  expect_close(values_of<double>(sum), want);
+}
+
+TEST(HeadLoss, IsOnlySeededWithOne) {
+  Arena arena(kCpu);
+  Tape tape(arena);
+  const Var loss = head_loss(tape.leaf(hashed<float>("x", {1, 4, 3}), true),
+                             tape.leaf(hashed<float>("w", {5, 3}), true), hashed_targets({1, 4}, 5))
+                       .loss;
+  EXPECT_THROW(tape.backward(std::vector{Tape::Seed{loss, Tensor::of<float>({1}, {0.5f})}}), Error);
+}
+
+TEST(HeadLoss, NamesATargetOutsideTheVocabulary) {
+  const Tensor x = hashed<float>("x", {1, 3, 2}), w = hashed<float>("w", {5, 2});
+  for (const int32_t bad : {5, -1}) {
+    try {
+      give<float>(x, w, Tensor::of<int32_t>({1, 3}, {0, 4, bad}), {});
+      FAIL() << bad;
+    } catch (const Error& e) {
+      const std::string what = e.what();
+      EXPECT_NE(what.find(cat("target ", bad, " at position 2, vocabulary of 5")), std::string::npos) << what;
+    }
+  }
+}
+
+TEST(HeadLoss, SaysBothShapes) {
+  try {
+    give<float>(hashed<float>("x", {1, 3, 2}), hashed<float>("w", {5, 4}), hashed_targets({1, 3}, 5), {});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("1x3x2"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("5x4"), std::string::npos) << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace gf
