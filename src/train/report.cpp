@@ -137,9 +137,9 @@ std::vector<Column> columns() {
       {"Steps", [](Run, Sum s) { return Value(s.steps); }, whole},
       {"Tokens", [](Run, Sum s) { return Value(s.tokens); }, human_count},
       {"Final loss", [](Run, Sum s) { return s.final_loss; }, loss, -1},
-      {"Validation loss, best", [](Run, Sum s) { return s.best_val_loss; }, loss, -1},
-      {"last", [](Run, Sum s) { return s.last_val_loss; }, loss, -1},
-      {"Accuracy, last", [](Run, Sum s) { return s.last_val_acc; }, percent, 1},
+      {"Best val. loss", [](Run, Sum s) { return s.best_val_loss; }, loss, -1},
+      {"Last val. loss", [](Run, Sum s) { return s.last_val_loss; }, loss, -1},
+      {"Last val. accuracy", [](Run, Sum s) { return s.last_val_acc; }, percent, 1},
       {"Tokens/s", [](Run, Sum s) { return s.steps ? Value(s.tokens_per_s) : Value(); }, human_count},
       {"Training time", [](Run, Sum s) { return s.steps ? Value(s.seconds) : Value(); }, human_duration},
   };
@@ -200,7 +200,7 @@ std::string differences_table(std::span<const RunHistory> runs, const std::vecto
   if (rows.empty()) return "<p>All runs have the same configuration.</p>\n";
   std::string head = "<th>Keys that differ</th>";
   for (const std::string& name : names) head += "<th>" + escaped(name) + "</th>";
-  return "<div class=\"table\"><table>\n<thead><tr>" + head + "</tr></thead>\n<tbody>\n" + rows +
+  return "<div class=\"table texts\"><table>\n<thead><tr>" + head + "</tr></thead>\n<tbody>\n" + rows +
          "</tbody></table></div>\n";
 }
 

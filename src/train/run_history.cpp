@@ -79,7 +79,7 @@ std::vector<int64_t> cut(int64_t count, int64_t max_rows) {
 }
 
 Curve thin(const std::vector<StepMetrics>& steps, double StepMetrics::*field, const std::vector<int64_t>& ends) {
-  const double keep = std::exp(-1 / std::max(1.0, static_cast<double>(steps.size()) / 100));
+  const double memory = static_cast<double>(steps.size()) / 100;
   double sum = 0, weight = 0;
   Curve curve;
   int64_t i = 0;
@@ -87,6 +87,8 @@ Curve thin(const std::vector<StepMetrics>& steps, double StepMetrics::*field, co
     double low = steps[i].*field, high = low;
     for (; i < end; ++i) {
       const double value = steps[i].*field;
+      // Shorter at the start, where values change most.
+      const double keep = std::exp(-1 / std::clamp(static_cast<double>(i) / 50, 0.1, std::max(memory, 0.1)));
       sum = keep * sum + value, weight = keep * weight + 1;
       low = std::min(low, value), high = std::max(high, value);
     }

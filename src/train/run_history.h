@@ -55,7 +55,7 @@ struct Validations {
 };
 
 // Half of the rows are spread evenly and half by equal ratios, for a logarithmic axis. Smoothing is a mean with
-// weights that fall by 1/e over one percent of the steps.
+// weights that fall by 1/e over one percent of all steps, or a fiftieth of those so far if that is less.
 Curves curves(const RunHistory&, int64_t max_rows);
 
 // Every validation, or where there are too many every second, third, ..., the last always among them.

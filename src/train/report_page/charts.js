@@ -5,11 +5,11 @@
   const view = { x: "tokens", log: false, zoom: null, hidden: new Set() };
   const axes = { tokens: "tokens", steps: "steps", seconds: "time" };
   const kinds = [
-    { key: "loss", title: "Loss", note: "nats per token; rings: validation", wide: true, format: v => v.toFixed(4) },
-    { key: "grad_norm", title: "Gradient norm", format: v => v.toPrecision(3), from_zero: true },
+    { key: "loss", title: "Loss", note: "nats per token; rings: validation", wide: true, format: v => v.toFixed(4), steep: true },
+    { key: "grad_norm", title: "Gradient norm", format: v => v.toPrecision(3), from_zero: true, steep: true },
     { key: "lr", title: "Learning rate", format: v => v.toExponential(2), from_zero: true },
     { key: "tokens_per_s", title: "Speed", note: "tokens per second", format: count, from_zero: true },
-    { key: "accuracy", title: "Validation accuracy", format: v => (100 * v).toFixed(2) + " %" },
+    { key: "accuracy", title: "Validation accuracy", format: v => (100 * v).toFixed(2) + " %", percent: true },
   ];
 
   // Numbers for people.
@@ -49,12 +49,13 @@
              from: pixel => inverse(a + (pixel - from) / (to - from) * (b - a)) };
   }
   function ticks(low, high, about, log, time) {
-    const out = [];
+    const out = [], within = v => v >= low * 0.999 && v <= high * 1.001;
+    if (log && time && high / low > 30) return [0.1, 1, 10, 60, 600, 3600, 36000, 86400, 864000, 8640000].filter(within);
     if (log && high / low > 8) {
       const digits = high / low > 1e3 ? [1] : [1, 2, 5];
       for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); ++power)
         for (const digit of digits) out.push(digit * 10 ** power);
-      return out.filter(v => v >= low * 0.999 && v <= high * 1.001);
+      return out.filter(within);
     }
     const least = (high - low) / about;
     const clock = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
@@ -70,7 +71,7 @@
     const largest = Math.max(...all.map(Math.abs)), step = all.length > 1 ? Math.abs(all[1] - all[0]) : largest;
     if (value === 0) return "0";
     if (largest >= 1e4) return count(value);
-    if (largest < 1e-2) return value.toExponential(step < 0.95 * 10 ** Math.floor(Math.log10(Math.abs(value))) ? 1 : 0);
+    if (largest < 1e-2) return value.toExponential(all.every(v => v.toExponential(1).includes(".0e")) ? 0 : 1);
     return value.toFixed(Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9))));
   }
   function nearest(sorted, value) {
@@ -93,8 +94,10 @@
     const first = Math.min(...all.map(x => x[0]));
     return [view.log ? Math.max(first, high * 1e-6) : 0, high];
   }
-  // What is drawn decides, but for the outermost raw values: one spike must not flatten the curve.
+  // What is drawn decides, but for the outermost raw values and, along a linear axis, the fall of the first steps:
+  // neither must flatten the curve.
   function y_range(kind, [from, to]) {
+    if (kind.steep && !view.log && !view.zoom) from = 0.02 * to;
     let low = Infinity, high = -Infinity;
     const raw = [];
     const take = v => { if (v !== null) low = Math.min(low, v), high = Math.max(high, v); };
@@ -131,10 +134,10 @@
     const left = 54, right = width - 14, top = 8, bottom = height - 38;
     const x = chart.x = scale(range[0], range[1], left, right, view.log);
     const y = chart.y = scale(values[0], values[1], bottom, top, false);
-    draw_axes(svg, x, y, { left, right, top, bottom });
+    draw_axes(svg, kind, x, y, { left, right, top, bottom });
 
     const clip = make("clipPath", { id: "clip-" + kind.key }, svg);
-    make("rect", { x: left, y: top, width: right - left, height: bottom - top }, clip);
+    make("rect", { x: left, y: top - 4, width: right - left + 6, height: bottom - top + 4 }, clip);
     const layer = make("g", { "clip-path": `url(#clip-${kind.key})` }, svg);
     for (const run of runs) draw_raw(layer, run, kind, x, y);
     for (const run of runs) draw_smooth(layer, run, kind, x, y);
@@ -142,14 +145,15 @@
     chart.selection = make("rect", { class: "selection", y: top, height: bottom - top, width: 0 }, svg);
     chart.area = { left, right, top, bottom };
   }
-  function draw_axes(svg, x, y, { left, right, top, bottom }) {
-    const marks_y = ticks(y.low, y.high, Math.max(3, (bottom - top) / 48), false);
+  function draw_axes(svg, kind, x, y, { left, right, top, bottom }) {
+    const marks_y = ticks(y.low, y.high, (bottom - top) / 40, false);
     for (const v of marks_y) {
       make("line", { class: "grid", x1: left, x2: right, y1: y.to(v), y2: y.to(v) }, svg);
-      make("text", { x: left - 8, y: y.to(v) + 4, "text-anchor": "end" }, svg, tick_text(v, marks_y));
+      make("text", { x: left - 8, y: y.to(v) + 4, "text-anchor": "end" }, svg,
+           kind.percent ? +(100 * v).toPrecision(3) + " %" : tick_text(v, marks_y));
     }
     make("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }, svg);
-    for (const v of ticks(x.low, x.high, Math.max(2, (right - left) / 95), view.log, view.x === "seconds")) {
+    for (const v of ticks(x.low, x.high, Math.max(2, (right - left) / 68), view.log, view.x === "seconds")) {
       make("line", { class: "axis", x1: x.to(v), x2: x.to(v), y1: bottom, y2: bottom + 4 }, svg);
       make("text", { x: x.to(v), y: bottom + 17, "text-anchor": x.to(v) > right - 14 ? "end" : "middle" }, svg, format_x(v));
     }
@@ -225,13 +229,14 @@
       make("i", { class: "swatch", style: colour(row.run.index) }, name);
       name.append(row.run.name);
       make("td", {}, line, chart.kind.format(row.value));
-      make("td", {}, line, row.validation === null ? "" : "val " + chart.kind.format(row.validation));
+      if (row.validation !== null) make("td", {}, line, "validation " + chart.kind.format(row.validation));
     }
     tip.hidden = false;
-    const box = chart.svg.getBoundingClientRect(), offset = chart.svg.offsetLeft;
+    const box = chart.svg.getBoundingClientRect(), figure = tip.parentNode.getBoundingClientRect();
     const beyond = pixel + 16 + tip.offsetWidth > box.width;
-    tip.style.left = Math.max(4, offset + (beyond ? pixel - 16 - tip.offsetWidth : pixel + 16)) + "px";
-    tip.style.top = chart.svg.offsetTop + Math.max(0, Math.min(event.clientY - box.top, box.height - tip.offsetHeight - 30)) + "px";
+    const x = pixel + (beyond ? -16 - tip.offsetWidth : 16), y = Math.min(event.clientY - box.top, box.height - tip.offsetHeight - 30);
+    tip.style.left = Math.max(4, box.left - figure.left + x) + "px";
+    tip.style.top = box.top - figure.top + Math.max(0, y) + "px";
   }
   function follow_pointer(chart) {
     let start = null;
@@ -305,5 +310,6 @@
     return { kind, svg, tip, x: null };
   });
   charts.forEach(follow_pointer);
+  if (charts.length === 5) document.getElementById("charts").classList.add("pairs");
   new ResizeObserver(redraw).observe(document.getElementById("charts"));
 })();
