@@ -224,7 +224,7 @@ std::string report_page(std::span<const RunHistory> runs) {
   const bool one = runs.size() == 1;
   return filled(kPage, {{"title", escaped(joined(names, ", "))},
                         {"heading", one ? escaped(names[0]) : fmt::format("{} runs", runs.size())},
-                        {"subheading", escaped(one ? runs[0].folder.string() : joined(names, ", "))},
+                        {"subheading", one ? fmt::format("<p>{}</p>", escaped(runs[0].folder.string())) : ""},
                         {"numbers", numbers_table(runs, names)},
                         {"configs", configurations(runs, names)},
                         {"data", fmt::format("[{}]", joined(data, ",\n"))},

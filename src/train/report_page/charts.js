@@ -5,7 +5,7 @@
   const view = { x: "tokens", log: false, zoom: null, hidden: new Set() };
   const axes = { tokens: "tokens", steps: "steps", seconds: "time" };
   const kinds = [
-    { key: "loss", title: "Loss", note: "nats per token; rings: validation", wide: true, format: v => v.toFixed(4), steep: true },
+    { key: "loss", title: "Loss", note: "nats per token; dotted: validation", wide: true, format: v => v.toFixed(4), steep: true },
     { key: "grad_norm", title: "Gradient norm", format: v => v.toPrecision(3), from_zero: true, steep: true },
     { key: "lr", title: "Learning rate", format: v => v.toExponential(2), from_zero: true },
     { key: "tokens_per_s", title: "Speed", note: "tokens per second", format: count, from_zero: true },
@@ -163,14 +163,9 @@
   function draw_raw(layer, run, kind, x, y) {
     const curve = curve_of(run, kind.key), at = run.curves[view.x];
     if (!curve || !curve.low) return;
-    const points = [];
-    at.forEach((v, i) => {
-      if (view.log && v <= 0) return;
-      const [a, b] = i % 2 ? [curve.high[i], curve.low[i]] : [curve.low[i], curve.high[i]];
-      points.push([x.to(v), y.to(a)]);
-      if (a !== b) points.push([x.to(v), y.to(b)]);
-    });
-    make("path", { class: "raw", style: colour(run.index), d: path(points) }, layer);
+    // A band from the least to the largest value; its outline is what is seen where both are the same step's.
+    const edge = values => at.map((v, i) => [v, values[i]]).filter(([v]) => !view.log || v > 0).map(([v, value]) => [x.to(v), y.to(value)]);
+    make("path", { class: "raw", style: colour(run.index), d: path(edge(curve.high).concat(edge(curve.low).reverse())) }, layer);
   }
   function draw_smooth(layer, run, kind, x, y) {
     const curve = curve_of(run, kind.key), points = points_of(run, kind.key), style = colour(run.index);
@@ -181,8 +176,7 @@
     if (!points) return;
     const spots = place(run.validation[view.x], points);
     make("path", { class: "validation", style, d: path(spots) }, layer);
-    const radius = spots.length > 60 ? 2 : 3.6;
-    for (const [a, b] of spots) make("circle", { class: "point", style, cx: a, cy: b, r: radius }, layer);
+    if (spots.length <= 60) for (const [a, b] of spots) make("circle", { class: "point", style, cx: a, cy: b, r: 3.6 }, layer);
   }
 
   // The cursor stands at the same place in all plots; the one under the pointer says the values.
