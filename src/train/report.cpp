@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/error.h"
+#include "base/human.h"
+#include "train/report_page.h"
+
+namespace gf {
+namespace {
+
+constexpr int64_t kRows = 1000;  // of a curve: two points each where low and high differ
+constexpr int64_t kValidations = 500;
+constexpr const char* kNothing = "&ndash;";
+
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '"')
+      out += "&quot;";
+    else if (c == '\'')
+      out += "&#39;";
+    else
+      out += c;
+  }
+  return out;
+}
+
+// Replaces each {{key}} once, from the left; what comes in is not searched again.
+std::string filled(std::string_view page, const std::map<std::string, std::string>& values) {
+  std::string out;
+  for (size_t at = page.find("{{"); at != std::string_view::npos; at = page.find("{{")) {
+    const size_t end = page.find("}}", at);
+    GF_CHECK(end != std::string_view::npos, "the report's page has {{ without }}");
+    out.append(page.substr(0, at)).append(values.at(std::string(page.substr(at + 2, end - at - 2))));
+    page.remove_prefix(end + 2);
+  }
+  return out.append(page);
+}
+
+// The folder's name; where two runs share it, the folder as given.
+std::vector<std::string> labels(std::span<const RunHistory> runs) {
+  std::map<std::string, int> uses;
+  for (const RunHistory& run : runs) ++uses[run.name];
+  std::vector<std::string> out;
+  for (const RunHistory& run : runs) out.push_back(uses[run.name] > 1 ? run.folder.string() : run.name);
+  return out;
+}
+
+std::string joined(const std::vector<std::string>& parts, const char* between) {
+  std::string out;
+  for (const std::string& part : parts) out.append(out.empty() ? "" : between).append(part);
+  return out;
+}
+
+// Data for the script. Six digits draw any curve.
+
+std::string json_number(double value) {
+  return std::isfinite(value) ? fmt::format("{:.6g}", value) : "null";
+}
+std::string json_number(int64_t value) {
+  return fmt::format("{}", value);
+}
+std::string json_number(const std::optional<double>& value) {
+  return value ? json_number(*value) : "null";
+}
+
+template <class T>
+std::string json_list(const std::vector<T>& values) {
+  std::string out;
+  for (const T& value : values) out.append(out.empty() ? "[" : ",").append(json_number(value));
+  return out.empty() ? "[]" : out.append("]");
+}
+
+std::string json_curve(const Curve& c) {
+  return fmt::format(R"({{"smooth":{},"low":{},"high":{}}})", json_list(c.smooth), json_list(c.low), json_list(c.high));
+}
+
+// Steps done, for people and for a logarithmic axis, where the first is not 0.
+std::vector<int64_t> done(std::vector<int64_t> steps) {
+  for (int64_t& step : steps) ++step;
+  return steps;
+}
+
+// "<" could end the script element or open a comment; inside a JSON string its escape means the same.
+std::string json_text(const std::string& text) {
+  const std::string quoted = nlohmann::json(text).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  std::string out;
+  for (const char c : quoted) out += c == '<' ? "\\u003c" : std::string(1, c);
+  return out;
+}
+
+std::string json_run(const RunHistory& run, const std::string& label) {
+  const Curves c = curves(run, kRows);
+  const Validations v = validations(run, kValidations);
+  return fmt::format(
+      "{{\"name\":{},\n\"curves\":{{\"steps\":{},\"tokens\":{},\"seconds\":{},\n\"loss\":{},\n\"grad_norm\":{},\n"
+      "\"lr\":{{\"smooth\":{}}},\n\"tokens_per_s\":{}}},\n"
+      "\"validation\":{{\"steps\":{},\"tokens\":{},\"seconds\":{},\"loss\":{},\"accuracy\":{}}}}}",
+      json_text(label), json_list(done(c.step)), json_list(c.tokens), json_list(c.seconds), json_curve(c.loss),
+      json_curve(c.grad_norm), json_list(c.lr), json_curve(c.tokens_per_s), json_list(done(v.step)),
+      json_list(v.tokens), json_list(v.seconds), json_list(v.loss), json_list(v.accuracy));
+}
+
+// The table of final numbers.
+
+struct Column {
+  std::string title;
+  std::function<std::optional<double>(const RunHistory&, const RunSummary&)> value;
+  std::function<std::string(double)> text;
+  int better = 0;  // -1: the least is the best, 1: the greatest
+};
+
+std::vector<Column> columns() {
+  const auto loss = [](double v) { return fmt::format("{:.4f}", v); };
+  const auto percent = [](double v) { return fmt::format("{:.2f} %", 100 * v); };
+  const auto whole = [](double v) { return fmt::format("{:.0f}", v); };
+  using Run = const RunHistory&;
+  using Sum = const RunSummary&;
+  using Value = std::optional<double>;
+  return {
+      {"Parameters", [](Run r, Sum) { return r.parameters ? Value(*r.parameters) : Value(); }, human_count},
+      {"Steps", [](Run, Sum s) { return Value(s.steps); }, whole},
+      {"Tokens", [](Run, Sum s) { return Value(s.tokens); }, human_count},
+      {"Final loss", [](Run, Sum s) { return s.final_loss; }, loss, -1},
+      {"Best val. loss", [](Run, Sum s) { return s.best_val_loss; }, loss, -1},
+      {"Last val. loss", [](Run, Sum s) { return s.last_val_loss; }, loss, -1},
+      {"Last val. accuracy", [](Run, Sum s) { return s.last_val_acc; }, percent, 1},
+      {"Tokens/s", [](Run, Sum s) { return s.steps ? Value(s.tokens_per_s) : Value(); }, human_count},
+      {"Training time", [](Run, Sum s) { return s.steps ? Value(s.seconds) : Value(); }, human_duration},
+  };
+}
+
+std::string numbers_table(std::span<const RunHistory> runs, const std::vector<std::string>& names) {
+  std::vector<RunSummary> sums;
+  for (const RunHistory& run : runs) sums.push_back(summarize(run));
+  std::string head = "<th>Run</th>";
+  std::vector<std::string> rows;
+  for (size_t i = 0; i < runs.size(); ++i)
+    rows.push_back(
+        fmt::format("<th><i class=\"swatch\" style=\"--color: var(--run-{})\"></i>{}</th>", i % 8, escaped(names[i])));
+  for (const Column& column : columns()) {
+    std::vector<std::optional<double>> values;
+    for (size_t i = 0; i < runs.size(); ++i) values.push_back(column.value(runs[i], sums[i]));
+    if (std::ranges::none_of(values, [](const auto& v) { return v.has_value(); })) continue;
+    std::optional<double> best;
+    for (const auto& v : values)
+      if (v && column.better && (!best || (*v - *best) * column.better > 0)) best = v;
+    head += "<th>" + column.title + "</th>";
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const bool mark = runs.size() > 1 && best && values[i] == best;
+      rows[i] +=
+          fmt::format("<td{}>{}</td>", mark ? " class=\"best\"" : "", values[i] ? column.text(*values[i]) : kNothing);
+    }
+  }
+  return "<div class=\"table\"><table>\n<thead><tr>" + head + "</tr></thead>\n<tbody>\n<tr>" +
+         joined(rows, "</tr>\n<tr>") + "</tr>\n</tbody></table></div>\n" +
+         fmt::format(
+             "<p class=\"note\">Final loss: mean of the last {} steps. Training time: the steps alone, without "
+             "start-up, validations and saves.</p>",
+             std::ranges::max(sums, {}, &RunSummary::loss_steps).loss_steps);
+}
+
+// The configurations: the keys in which they differ side by side, then each as a whole.
+
+std::string differences_table(std::span<const RunHistory> runs, const std::vector<std::string>& names) {
+  std::set<std::string> keys;
+  for (const RunHistory& run : runs)
+    for (const auto& [key, value] : run.config) keys.insert(key);
+  const auto value_of = [](const RunHistory& run, const std::string& key) -> std::optional<std::string> {
+    const auto found = run.config.find(key);
+    return found == run.config.end() ? std::nullopt : std::optional(found->second);
+  };
+  std::string rows;
+  for (const std::string& key : keys) {
+    const auto first = value_of(runs[0], key);
+    if (std::ranges::all_of(runs, [&](const RunHistory& run) { return value_of(run, key) == first; })) continue;
+    rows += "<tr><td class=\"key\">" + escaped(key) + "</td>";
+    for (const RunHistory& run : runs) {
+      const auto value = value_of(run, key);
+      rows +=
+          fmt::format("<td{}>{}</td>", value == first ? "" : " class=\"other\"", value ? escaped(*value) : kNothing);
+    }
+    rows += "</tr>\n";
+  }
+  if (rows.empty()) return "<p>All runs have the same configuration.</p>\n";
+  std::string head = "<th>Keys that differ</th>";
+  for (const std::string& name : names) head += "<th>" + escaped(name) + "</th>";
+  return "<div class=\"table texts\"><table>\n<thead><tr>" + head + "</tr></thead>\n<tbody>\n" + rows +
+         "</tbody></table></div>\n";
+}
+
+std::string configurations(std::span<const RunHistory> runs, const std::vector<std::string>& names) {
+  std::string out = runs.size() > 1 ? differences_table(runs, names) : "";
+  for (size_t i = 0; i < runs.size(); ++i) {
+    out += fmt::format("<details{}><summary>{}</summary><div class=\"columns\"><pre>{}</pre></div></details>\n",
+                       runs.size() == 1 ? " open" : "", escaped(names[i]),
+                       runs[i].config_text.empty() ? "no config.yaml" : escaped(runs[i].config_text));
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string report_page(std::span<const RunHistory> runs) {
+  GF_CHECK(!runs.empty(), "a report of no run");
+  const std::vector<std::string> names = labels(runs);
+  std::vector<std::string> data;
+  for (size_t i = 0; i < runs.size(); ++i) data.push_back(json_run(runs[i], names[i]));
+  const bool one = runs.size() == 1;
+  return filled(kPage, {{"title", escaped(joined(names, ", "))},
+                        {"heading", one ? escaped(names[0]) : fmt::format("{} runs", runs.size())},
+                        {"subheading", one ? fmt::format("<p>{}</p>", escaped(runs[0].folder.string())) : ""},
+                        {"numbers", numbers_table(runs, names)},
+                        {"configs", configurations(runs, names)},
+                        {"data", fmt::format("[{}]", joined(data, ",\n"))},
+                        {"style", kStyle},
+                        {"script", kScript},
+                        {"version", GF_VERSION}});
+}
+
+}  // namespace gf

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/run_history.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+
+#include "base/error.h"
+
+namespace gf {
+namespace {
+
+constexpr size_t kMostKeys = 10000;  // a configuration has some hundred; anchors could make any number of them
+constexpr int64_t kFinalSteps = 100;
+
+void flatten(const YAML::Node& node, const std::string& key, std::map<std::string, std::string>& out, int depth = 0) {
+  if (depth > 16 || out.size() > kMostKeys) refuse(cat("more than ", kMostKeys, " keys, or nested deeper than 16"));
+  if (node.IsMap()) {
+    for (const auto& item : node) {
+      if (!item.first.IsScalar()) refuse(cat("a key under \"", key, "\" is not a plain name"));
+      flatten(item.second, cat(key, key.empty() ? "" : ".", item.first.Scalar()), out, depth + 1);
+    }
+  } else if (node.IsSequence()) {
+    int64_t index = 0;
+    for (const auto& item : node) flatten(item, cat(key, "[", index++, "]"), out, depth + 1);
+  } else if (!key.empty()) {
+    out[key] = node.IsScalar() ? node.Scalar() : "";
+  }
+}
+
+std::optional<int64_t> parameters_in(const std::string& config_text) {
+  constexpr std::string_view kComment = "# parameters: ";
+  size_t at = config_text.find(kComment);
+  while (at != std::string::npos && at > 0 && config_text[at - 1] != '\n') at = config_text.find(kComment, at + 1);
+  if (at == std::string::npos) return {};
+  const char* begin = config_text.c_str() + at + kComment.size();
+  int64_t count = 0;
+  const auto [end, error] = std::from_chars(begin, config_text.c_str() + config_text.size(), count);
+  return error == std::errc() && count > 0 ? std::optional(count) : std::nullopt;
+}
+
+void load_config(const std::filesystem::path& path, RunHistory& run) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return;  // metrics alone make a report too
+  std::ostringstream text;
+  text << in.rdbuf();
+  run.config_text = text.str();
+  run.parameters = parameters_in(run.config_text);
+  try {
+    flatten(YAML::Load(run.config_text), "", run.config);
+  } catch (const YAML::Exception& e) {
+    refuse(cat(path.string(), ":", e.mark.line + 1, " is not YAML: ", e.msg));
+  } catch (const Error& e) {
+    refuse(cat(path.string(), ": ", e.what()));
+  }
+}
+
+// The ends of the stretches of [0, count): every step where there are few.
+std::vector<int64_t> cut(int64_t count, int64_t max_rows) {
+  std::vector<int64_t> ends;
+  if (count <= max_rows) {
+    for (int64_t i = 1; i <= count; ++i) ends.push_back(i);
+    return ends;
+  }
+  const int64_t half = max_rows / 2;
+  const double n = static_cast<double>(count);
+  for (int64_t i = 1; i <= half; ++i) {
+    const double share = static_cast<double>(i) / static_cast<double>(half);
+    ends.push_back(std::llround(n * share));
+    ends.push_back(std::llround(std::pow(n, share)));
+  }
+  std::ranges::sort(ends);
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  return ends;
+}
+
+Curve thin(const std::vector<StepMetrics>& steps, double StepMetrics::*field, const std::vector<int64_t>& ends) {
+  const double memory = static_cast<double>(steps.size()) / 100;
+  double sum = 0, weight = 0;
+  Curve curve;
+  int64_t i = 0;
+  for (const int64_t end : ends) {
+    double low = steps[i].*field, high = low;
+    for (; i < end; ++i) {
+      const double value = steps[i].*field;
+      // Shorter at the start, where values change most.
+      const double keep = std::exp(-1 / std::clamp(static_cast<double>(i) / 50, 0.1, std::max(memory, 0.1)));
+      sum = keep * sum + value, weight = keep * weight + 1;
+      low = std::min(low, value), high = std::max(high, value);
+    }
+    curve.smooth.push_back(sum / weight);
+    curve.low.push_back(low);
+    curve.high.push_back(high);
+  }
+  return curve;
+}
+
+}  // namespace
+
+RunHistory load_run(const std::filesystem::path& folder) {
+  std::error_code error;
+  const auto metrics = folder / "metrics.jsonl";
+  if (!std::filesystem::exists(folder, error))
+    refuse(cat("there is no run folder ", folder.string()), "a folder that gf-dist-train has written");
+  if (!std::filesystem::exists(metrics, error))
+    refuse(cat(folder.string(), " has no metrics.jsonl"), "a folder that gf-dist-train has written");
+  RunHistory run;
+  run.folder = folder;
+  run.name = std::filesystem::absolute(folder / ".").lexically_normal().parent_path().filename().string();
+  load_config(folder / "config.yaml", run);
+  run.steps = read_metrics(metrics);
+  return run;
+}
+
+RunSummary summarize(const RunHistory& run) {
+  RunSummary s;
+  if (run.steps.empty()) return s;
+  s.steps = run.steps.back().step + 1;
+  s.tokens = run.steps.back().tokens;
+  const int64_t count = static_cast<int64_t>(run.steps.size());
+  s.loss_steps = std::min(kFinalSteps, count);
+  double sum = 0;
+  std::vector<double> speeds;
+  for (int64_t i = 0; i < count; ++i) {
+    const StepMetrics& m = run.steps[i];
+    s.seconds += m.step_s;
+    speeds.push_back(m.tokens_per_s);
+    if (i >= count - s.loss_steps) sum += m.loss;
+    if (m.val_loss)
+      s.last_val_loss = *m.val_loss, s.best_val_loss = std::min(*m.val_loss, s.best_val_loss.value_or(*m.val_loss));
+    if (m.val_acc) s.last_val_acc = m.val_acc;
+  }
+  s.final_loss = sum / static_cast<double>(s.loss_steps);
+  std::ranges::nth_element(speeds, speeds.begin() + count / 2);
+  s.tokens_per_s = speeds[count / 2];
+  return s;
+}
+
+Curves curves(const RunHistory& run, int64_t max_rows) {
+  const auto& steps = run.steps;
+  const std::vector<int64_t> ends = cut(static_cast<int64_t>(steps.size()), max_rows);
+  Curves out;
+  double seconds = 0;
+  int64_t i = 0;
+  for (const int64_t end : ends) {
+    for (; i < end; ++i) seconds += steps[i].step_s;
+    out.step.push_back(steps[end - 1].step);
+    out.tokens.push_back(steps[end - 1].tokens);
+    out.seconds.push_back(seconds);
+    out.lr.push_back(steps[end - 1].lr);
+  }
+  out.loss = thin(steps, &StepMetrics::loss, ends);
+  out.grad_norm = thin(steps, &StepMetrics::grad_norm, ends);
+  out.tokens_per_s = thin(steps, &StepMetrics::tokens_per_s, ends);
+  return out;
+}
+
+Validations validations(const RunHistory& run, int64_t max_rows) {
+  const auto count = std::ranges::count_if(run.steps, [](const StepMetrics& m) { return m.val_loss.has_value(); });
+  const int64_t every = std::max<int64_t>(1, (count + max_rows - 1) / max_rows);
+  Validations out;
+  double seconds = 0;
+  int64_t left = count;
+  for (const StepMetrics& m : run.steps) {
+    seconds += m.step_s;
+    if (!m.val_loss || --left % every != 0) continue;
+    out.step.push_back(m.step);
+    out.tokens.push_back(m.tokens);
+    out.seconds.push_back(seconds);
+    out.loss.push_back(*m.val_loss);
+    out.accuracy.push_back(m.val_acc);
+  }
+  return out;
+}
+
+}  // namespace gf

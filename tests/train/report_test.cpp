@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "support/temp_folder.h"
+
+namespace gf {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+StepMetrics step(int64_t number, double loss = 2) {
+  return {.step = number,
+          .tokens = (number + 1) * 100,
+          .loss = loss,
+          .grad_norm = 1,
+          .lr = 0.001,
+          .step_s = 0.5,
+          .tokens_per_s = 200,
+          .val_loss = {},
+          .val_acc = {}};
+}
+
+RunHistory run_of(int64_t count) {
+  RunHistory run;
+  run.name = "run";
+  run.folder = "out/run";
+  for (int64_t i = 0; i < count; ++i) run.steps.push_back(step(i));
+  return run;
+}
+
+std::filesystem::path make_run(const TempFolder& folder, const std::string& name, const std::string& config) {
+  std::filesystem::create_directories(folder / name);
+  if (!config.empty()) std::ofstream(folder / name / "config.yaml") << config;
+  MetricsWriter writer(folder / name / "metrics.jsonl", 0);
+  for (int i = 0; i < 3; ++i) writer.append(step(i));
+  return folder / name;
+}
+
+std::pair<std::string, int> error_of_loading(const std::filesystem::path& folder) {
+  try {
+    load_run(folder);
+  } catch (const Error& e) {
+    return {e.what(), static_cast<int>(e.status())};
+  }
+  return {"no error", 0};
+}
+
+// The data of the page's script, as a browser would read it.
+nlohmann::json data_in(const std::string& page) {
+  const std::string begin = "id=\"data\">";
+  const size_t at = page.find(begin) + begin.size();
+  return nlohmann::json::parse(page.substr(at, page.find("</script>", at) - at));
+}
+
+TEST(RunHistory, LoadsConfigAndSteps) {
+  TempFolder folder;
+  const RunHistory run = load_run(make_run(
+      folder, "a", "# parameters: 1234\nmodel:\n  tmix: gold\n  rope: {base: 1e4}\ntrain: {betas: [0.9, 0.99]}\n"));
+  EXPECT_EQ(run.name, "a");
+  EXPECT_EQ(run.parameters, 1234);
+  EXPECT_EQ(run.steps.size(), 3u);
+  EXPECT_EQ(run.config.at("model.tmix"), "gold");
+  EXPECT_EQ(run.config.at("model.rope.base"), "1e4");
+  EXPECT_EQ(run.config.at("train.betas[1]"), "0.99");
+}
+
+TEST(RunHistory, TheNameIsTheFoldersHoweverItIsWritten) {
+  TempFolder folder;
+  make_run(folder, "a", "");
+  EXPECT_EQ(load_run(folder / "a/").name, "a");
+  EXPECT_EQ(load_run(folder / "a/.").name, "a");
+  EXPECT_EQ(load_run(folder / "a/../a").name, "a");
+}
+
+TEST(RunHistory, BadRunsAreRefused) {
+  TempFolder folder;
+  EXPECT_THAT(error_of_loading(folder / "none").first, HasSubstr("there is no run folder"));
+  EXPECT_EQ(error_of_loading(folder / "none").second, 2);
+  EXPECT_THAT(error_of_loading(folder.path()).first, HasSubstr("has no metrics.jsonl"));
+  EXPECT_EQ(error_of_loading(folder.path()).second, 2);
+  const auto [what, status] = error_of_loading(make_run(folder, "a", "model:\n  tmix: [1\n"));
+  EXPECT_THAT(what, HasSubstr("a/config.yaml:3 is not YAML"));
+  EXPECT_EQ(status, 2);
+}
+
+TEST(RunHistory, AnchorsCannotMakeAHugeConfig) {
+  std::string config = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n";
+  for (int i = 1; i < 12; ++i) {
+    config += cat("a", i, ": &a", i, " [");
+    for (int j = 0; j < 10; ++j) config += cat(j ? ", " : "", "*a", i - 1);
+    config += "]\n";
+  }
+  TempFolder folder;
+  const auto [what, status] = error_of_loading(make_run(folder, "a", config));
+  EXPECT_THAT(what, HasSubstr("config.yaml: more than 10000 keys"));
+  EXPECT_EQ(status, 2);
+}
+
+TEST(RunSummary, FinalNumbers) {
+  RunHistory run = run_of(200);
+  for (int i = 100; i < 200; ++i) run.steps[i].loss = i % 2 ? 1.5 : 0.5;
+  run.steps[50].val_loss = 1.25;
+  run.steps[150].val_loss = 1.5, run.steps[150].val_acc = 0.5;
+  run.steps[3].tokens_per_s = 1e6;
+  const RunSummary s = summarize(run);
+  EXPECT_EQ(s.steps, 200);
+  EXPECT_EQ(s.tokens, 20000);
+  EXPECT_EQ(s.final_loss, 1);
+  EXPECT_EQ(s.loss_steps, 100);
+  EXPECT_EQ(s.best_val_loss, 1.25);
+  EXPECT_EQ(s.last_val_loss, 1.5);
+  EXPECT_EQ(s.last_val_acc, 0.5);
+  EXPECT_EQ(s.tokens_per_s, 200);
+  EXPECT_EQ(s.seconds, 100);
+}
+
+TEST(Curves, AShortRunKeepsEveryStep) {
+  RunHistory run = run_of(10);
+  run.steps[4].loss = 7;
+  const Curves c = curves(run, 10);
+  EXPECT_EQ(c.step.size(), 10u);
+  EXPECT_EQ(c.tokens.front(), 100);
+  EXPECT_EQ(c.seconds.back(), 5);
+  EXPECT_EQ(c.loss.low[4], 7);
+  EXPECT_EQ(c.loss.high[4], 7);
+}
+
+TEST(Curves, ALongRunIsThinnedAndLosesNoSpike) {
+  RunHistory run = run_of(100000);
+  run.steps[54321].loss = 99, run.steps[12345].loss = -99;
+  const Curves c = curves(run, 1000);
+  EXPECT_LE(c.step.size(), 1000u);
+  EXPECT_GT(c.step.size(), 500u);
+  EXPECT_TRUE(std::ranges::is_sorted(c.step, std::less_equal<>()));
+  EXPECT_EQ(c.step.back(), 99999);
+  EXPECT_EQ(std::ranges::max(c.loss.high), 99);
+  EXPECT_EQ(std::ranges::min(c.loss.low), -99);
+  EXPECT_LT(c.step[10], 100) << "the first steps have rows of their own, for a logarithmic axis";
+}
+
+TEST(Curves, SmoothingFollowsAndCalms) {
+  RunHistory run = run_of(10000);
+  for (auto& m : run.steps) m.loss = 3 + (m.step % 2 ? 0.5 : -0.5) + (m.step >= 5000 ? 1 : 0);
+  const Curves c = curves(run, 10000);
+  EXPECT_EQ(c.loss.smooth[0], 2.5);  // nothing but the first value
+  // The memory is 100 steps: alternating +-0.5 is damped to about 0.5 / 200, a step of height 1 is e^-10 away after
+  // 1000.
+  EXPECT_NEAR(c.loss.smooth[4999], 3, 0.005);
+  EXPECT_NEAR(c.loss.smooth[6000], 4, 0.005);
+}
+
+TEST(Curves, ValidationsKeepTheLast) {
+  RunHistory run = run_of(1000);
+  for (auto& m : run.steps) m.val_loss = static_cast<double>(m.step);
+  EXPECT_EQ(validations(run, 1000).loss.size(), 1000u);
+  const Validations v = validations(run, 300);
+  EXPECT_EQ(v.loss.size(), 250u);
+  EXPECT_EQ(v.loss.back(), 999);
+  EXPECT_EQ(v.tokens.back(), 100000);
+}
+
+TEST(Report, HasNumbersAndDataOfEveryRun) {
+  std::vector<RunHistory> runs = {run_of(50), run_of(80)};
+  runs[0].name = "first", runs[1].name = "second";
+  runs[1].steps.back().val_loss = 1.23456;
+  const std::string page = report_page(runs);
+  EXPECT_THAT(page, HasSubstr("<h1>2 runs</h1>"));
+  EXPECT_THAT(page, HasSubstr("<td class=\"best\">1.2346</td>"));
+  EXPECT_THAT(page, HasSubstr("<td>&ndash;</td>"));  // the first run has no validation
+  const auto data = data_in(page);
+  ASSERT_EQ(data.size(), 2u);
+  EXPECT_EQ(data[0]["name"], "first");
+  EXPECT_EQ(data[1]["curves"]["steps"].size(), 80u);
+  EXPECT_EQ(data[1]["curves"]["steps"][0], 1);
+  EXPECT_EQ(data[1]["validation"]["loss"][0], 1.23456);
+  EXPECT_EQ(data[1]["validation"]["accuracy"][0], nullptr);
+}
+
+TEST(Report, ShowsOnlyKeysThatDiffer) {
+  std::vector<RunHistory> runs = {run_of(5), run_of(5)};
+  runs[0].config = {{"model.n_layer", "6"}, {"model.tmix", "gold"}};
+  runs[1].config = {{"model.n_layer", "6"}, {"model.tmix", "x060"}, {"train.lr_init", "0.1"}};
+  const std::string page = report_page(runs);
+  EXPECT_THAT(page, HasSubstr("<td class=\"key\">model.tmix</td><td>gold</td><td class=\"other\">x060</td>"));
+  EXPECT_THAT(page, HasSubstr("<td class=\"key\">train.lr_init</td><td>&ndash;</td><td class=\"other\">0.1</td>"));
+  EXPECT_THAT(page, Not(HasSubstr("model.n_layer")));
+}
+
+TEST(Report, RunsOfOneNameAreToldApartByTheirFolders) {
+  std::vector<RunHistory> runs = {run_of(5), run_of(5)};
+  runs[0].folder = "a/run", runs[1].folder = "b/run";
+  const auto data = data_in(report_page(runs));
+  EXPECT_EQ(data[0]["name"], "a/run");
+  EXPECT_EQ(data[1]["name"], "b/run");
+}
+
+TEST(Report, NothingOfARunBecomesMarkup) {
+  RunHistory run = run_of(5);
+  run.name = "</script><script>alert('1')</script>&\xff {{data}}";
+  run.config_text = "wandb: \"<img src=x onerror=alert(2)>\" # {{script}}\n";
+  const std::string page = report_page(std::vector{run});
+  EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
+  EXPECT_THAT(page, Not(HasSubstr("<img")));
+  EXPECT_THAT(page, HasSubstr("&lt;/script&gt;&lt;script&gt;alert(&#39;1&#39;)"));
+  EXPECT_THAT(page, HasSubstr("onerror=alert(2)&gt;&quot; # {{script}}"));
+  EXPECT_EQ(data_in(page)[0]["name"], "</script><script>alert('1')</script>&\xEF\xBF\xBD {{data}}");
+}
+
+TEST(Report, NeedsNoNetwork) {
+  const std::string page = report_page(std::vector{run_of(5)});
+  EXPECT_THAT(page, Not(HasSubstr("https:")));
+  EXPECT_THAT(page, Not(HasSubstr(" src=")));
+  EXPECT_THAT(page, Not(HasSubstr("<link")));
+  EXPECT_THAT(page, Not(HasSubstr("@import")));
+}
+
+TEST(Report, ARunWithoutStepsIsShown) {
+  const std::string page = report_page(std::vector{run_of(0), run_of(3)});
+  EXPECT_EQ(data_in(page)[0]["curves"]["steps"].size(), 0u);
+  EXPECT_THAT(page, HasSubstr("<td>0</td>"));
+}
+
+TEST(Report, ALongRunMakesASmallPage) {
+  RunHistory run = run_of(200000);
+  for (auto& m : run.steps) m.loss = 2 + std::sin(0.1 * static_cast<double>(m.step)), m.val_loss = m.loss;
+  // 1000 rows of 13 numbers with up to 9 characters and a comma each, 500 validations of 5, and the page itself.
+  EXPECT_LT(report_page(std::vector{run}).size(), 130000u + 25000u + 40000u);
+}
+
+}  // namespace
+}  // namespace gf
