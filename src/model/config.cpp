@@ -10,8 +10,6 @@
 namespace gf {
 namespace {
 
-constexpr std::string_view kTimeMixes[] = {"x060", "x060b", "x060c2", "x052", "gold", "gptalpha", "llama"};
-constexpr std::string_view kChannelMixes[] = {"x060", "x052", "llama"};
 
 // Far beyond any model, and small enough that no product of sizes here reaches 2^62.
 constexpr int64_t kMaxLayers = 1 << 16, kMaxWidth = 1 << 20, kMaxContext = 1 << 24, kMaxVocab = (int64_t{1} << 31) - 1;

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/layer_stack.h"
+
+#include "autodiff/recompute.h"
+
+namespace gf {
+namespace {
+
+// A block reads the stream and, if it is a GOLD block, the expanded keys and values; it writes the stream.
+Flow recomputed(Tape& tape, const Layer& block, const Pass& pass, const LayerSpec& spec, Flow flow) {
+  const bool reads_keys = spec.fields.reads & kExpanded;
+  std::vector<Var> inputs{flow.x_BTC};
+  if (reads_keys) inputs.insert(inputs.end(), {flow.keys_BTA, flow.values_BTC});
+  const auto piece = [&block, pass, reads_keys](Tape& inner, std::span<const Var> in) {
+    Flow f;
+    f.x_BTC = in[0];
+    if (reads_keys) f.keys_BTA = in[1], f.values_BTC = in[2];
+    return std::vector{block.forward(inner, pass, f).x_BTC};
+  };
+  flow.x_BTC = recompute(tape, inputs, piece)[0];
+  return flow;
+}
+
+}  // namespace
+
+LayerStack::LayerStack(const ModelConfig& config, const std::vector<LayerSpec>& specs)
+    : config_(config), specs_(specs), rotary_(make_rotary_table(config_)) {
+  for (const LayerSpec& spec : specs_) {
+    if (spec.kind == LayerSpec::Kind::head) {
+      head_ = std::make_unique<Head>(LayerContext(parameters_, "", -1, config_, rotary_.get()));
+      layers_.push_back(nullptr);
+    } else {
+      layers_.push_back(make_layer(spec, parameters_, config_, rotary_.get()));
+    }
+  }
+}
+
+Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute_blocks, const Observer& observer) const {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (!layers_[i]) continue;
+    if (recompute_blocks && tape.recording() && specs_[i].kind == LayerSpec::Kind::block)
+      flow = recomputed(tape, *layers_[i], pass, specs_[i], std::move(flow));
+    else
+      flow = layers_[i]->forward(tape, pass, std::move(flow));
+    if (observer) observer(specs_[i].name(), flow);
+  }
+  return flow;
+}
+
+}  // namespace gf
