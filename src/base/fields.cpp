@@ -33,32 +33,35 @@ std::string quoted(std::string_view text) {
   return out + (text.size() > kMost ? "...\"" : "\"");
 }
 
+// parse(): false, and nothing changed, where the text is not of the type.
 bool parse(std::string_view text, double& out) {
   if (text.starts_with('+')) text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  return error == std::errc{} && end == text.data() + text.size() && std::isfinite(out);
+  double value;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(value)) return false;
+  return out = value, true;
 }
 
 // 12, and also 12.0 and 1e3.
 bool parse(std::string_view text, int64_t& out) {
   if (text.starts_with('+')) text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  if (error == std::errc{} && end == text.data() + text.size()) return true;
+  int64_t value;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc{} && end == text.data() + text.size()) return out = value, true;
   constexpr double kExact = int64_t{1} << 53;
   double real;
   if (!parse(text, real) || std::abs(real) > kExact || real != std::trunc(real)) return false;
-  out = static_cast<int64_t>(real);
-  return true;
+  return out = static_cast<int64_t>(real), true;
 }
 
 bool parse(std::string_view text, bool& out) {
-  out = is_one_of(text, {"1", "true", "True"});
-  return out || is_one_of(text, {"0", "false", "False"});
+  const bool yes = is_one_of(text, {"1", "true", "True"});
+  if (!yes && !is_one_of(text, {"0", "false", "False"})) return false;
+  return out = yes, true;
 }
 
 // Printable UTF-8: anything else could not be written to a config file and read back.
 bool parse(std::string_view text, std::string& out) {
-  out = text;
   for (size_t i = 0; i < text.size();) {
     const auto c = static_cast<unsigned char>(text[i++]);
     if (c < 0x20 || c == 0x7f || (c >= 0x80 && (c < 0xc2 || c > 0xf4))) return false;
@@ -66,17 +69,14 @@ bool parse(std::string_view text, std::string& out) {
       if (i == text.size() || (text[i] & 0xc0) != 0x80) return false;
     }
   }
-  return true;
+  return out = text, true;
 }
 
 template <class T>
 bool parse(std::string_view text, Auto<T>& out) {
-  out.reset();
-  if (is_one_of(text, {"auto", "none", "None"})) return true;
+  if (is_one_of(text, {"auto", "none", "None"})) return out.reset(), true;
   T value;
-  if (!parse(text, value)) return false;
-  out.emplace(std::move(value));
-  return true;
+  return parse(text, value) && (out.emplace(std::move(value)), true);
 }
 
 // Where null stands for a value: no text, or left to the program.
@@ -120,16 +120,11 @@ std::string shown(const Setting& s) {
 }
 
 void set_value(const Field& field, const Setting& s) {
-  const auto set =
-      Overloaded{[](const Section&) { return false; },
-                 [&](auto* target) {
-                   std::remove_pointer_t<decltype(target)> value{};  // a bad one leaves the old one as it was
-                   const bool good = s.kind == Setting::Kind::null   ? parse_null(value)
-                                     : s.kind == Setting::Kind::text ? parse(s.text, value)
-                                                                     : false;
-                   if (good) *target = std::move(value);
-                   return good;
-                 }};
+  const auto set = Overloaded{[](const Section&) { return false; },
+                              [&](auto* target) {
+                                if (s.kind == Setting::Kind::null) return parse_null(*target);
+                                return s.kind == Setting::Kind::text && parse(s.text, *target);
+                              }};
   if (!std::visit(set, field.target)) {
     refuse(cat(place(s), s.path, " is ", shown(s), " and must be ", expected(field)),
            cat("--", s.path, " ", value_text(field).empty() ? "..." : value_text(field)));

@@ -34,8 +34,7 @@ void check_range(const std::string& key, int64_t value, int64_t least, int64_t m
 
 void check_word(const std::string& key, const std::string& value, Words known) {
   if (is_one_of(value, known)) return;
-  refuse(cat(key, " is \"", value, "\" and must be one of: ", joined(known)),
-         option(key, std::string(*known.begin())));
+  refuse(cat(key, " is \"", value, "\" and must be one of: ", joined(known)), option(key, std::string(*known.begin())));
 }
 
 // In [0, 1), as decays and shares are.
