@@ -41,9 +41,9 @@ void BinIdxWriter::append(std::span<const int32_t> tokens) {
       end_sequence();
     }
     const auto piece = tokens.first(std::min<size_t>(tokens.size(), static_cast<size_t>(longest_ - length_)));
-    for (const int32_t token : piece) {
-      GF_CHECK(token >= 0 && token < vocab_size_, "token ", token, " of a vocabulary of ", vocab_size_);
-    }
+    bool outside = false;
+    for (const int32_t token : piece) outside |= static_cast<uint32_t>(token) >= vocab_size_;
+    GF_CHECK(!outside, "a token outside a vocabulary of ", vocab_size_);
     if (type_.code == kUint16.code) {
       narrow_.assign(piece.begin(), piece.end());
       to_bin_.append(std::as_bytes(std::span(narrow_)));

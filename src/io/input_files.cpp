@@ -43,7 +43,8 @@ std::vector<InputFile> find_input_files(std::span<const std::string> paths, std:
   for (const std::string& path : paths) {
     std::error_code error;
     const fs::file_status status = fs::status(path, error);
-    if (!fs::exists(status)) refuse(path + " cannot be read: " + (error ? error.message() : "no such file or folder"));
+    if (!fs::exists(status))
+      refuse(path + " cannot be read: " + (error ? error.message() : "No such file or directory"));
     if (fs::is_directory(status)) {
       std::ranges::move(files_below(path, except), std::back_inserter(files));
     } else {

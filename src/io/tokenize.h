@@ -13,12 +13,13 @@
 namespace gf {
 
 struct TokenizeOptions {
-  std::vector<std::string> paths;  // .jsonl: one document a line; other files: one document each; folders: all in them
-  std::string out;                 // prefix of the data set
-  std::string key = "text";        // under which a .jsonl line has its text
-  double validation = 0;           // share of the documents to hold out
-  std::string validation_out;      // prefix of the data set that they make
-  bool binary = false;             // take files with zero bytes as well
+  std::vector<std::string>
+      paths{};                   // .jsonl: one document a line; other files: one document each; folders: all in them
+  std::string out{};             // prefix of the data set
+  std::string key = "text";      // under which a .jsonl line has its text
+  double validation = 0;         // share of the documents to hold out
+  std::string validation_out{};  // prefix of the data set that they make
+  bool binary = false;           // take files with zero bytes as well
 };
 
 struct TokenizedPart {
