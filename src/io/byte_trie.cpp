@@ -84,7 +84,7 @@ class ByteTrie::Builder {
   // strings.
   uint32_t find_base(size_t depth) {
     constexpr uint32_t kOpenBlocks = 16;
-    constexpr int kTries = 1024;
+    constexpr int kTries = 128;
     const unsigned char first = byte_at(children_.front().begin, depth);
     if (slots_.size() > kOpenBlocks * kBlock) {
       open_ = std::max(open_, static_cast<uint32_t>(slots_.size() - kOpenBlocks * kBlock));

@@ -14,13 +14,20 @@ namespace gf {
 namespace {
 
 constexpr int64_t kLargestFile = int64_t{64} << 20;  // the World file has 1 MB
+constexpr size_t kChunk = size_t{1} << 20;
 constexpr int64_t kSizeMultiple = 64;
 
 std::string whole_file(const std::string& path) {
   PosixFile file = PosixFile::open(path, "--vocab byte, or the path of an RWKV World vocabulary file");
-  std::string text(static_cast<size_t>(kLargestFile) + 1, '\0');
-  text.resize(file.read(std::as_writable_bytes(std::span(text))));
-  if (text.size() > kLargestFile) refuse(cat(path, " has more than ", kLargestFile >> 20, " MiB: no vocabulary"));
+  if (file.size() > kLargestFile) refuse(cat(path, " has ", file.size(), " bytes: no vocabulary"));
+  std::string text;
+  for (size_t n = 1; n > 0;) {  // a pipe is taken as well, and tells no size
+    const size_t before = text.size();
+    text.resize(before + kChunk);
+    n = file.read(std::as_writable_bytes(std::span(text).subspan(before)));
+    text.resize(before + n);
+    if (std::ssize(text) > kLargestFile) refuse(cat(path, " has more than ", kLargestFile, " bytes: no vocabulary"));
+  }
   return text;
 }
 

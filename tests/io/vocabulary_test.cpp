@@ -124,7 +124,7 @@ TEST_F(VocabularyFiles, RefusesWhatIsNoFile) {
   expect_refused({"is a folder"}, [&] { Vocabulary::open(folder_.path()); });
   write_file(path_, "");
   std::filesystem::resize_file(path_, (64 << 20) + 1);
-  expect_refused({"more than 64 MiB"}, [&] { Vocabulary::open(path_); });
+  expect_refused({"67108865 bytes: no vocabulary"}, [&] { Vocabulary::open(path_); });
 }
 
 // A stand-in for the published vocabulary, of its size.
