@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf data: makes data sets and tells what is in them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/progress.h"
+#include "io/binidx.h"
+#include "io/sampler.h"
+#include "io/tokenize.h"
+#include "tools/command_line.h"
+
+namespace gf {
+namespace {
+
+namespace po = boost::program_options;
+
+void print_part(const std::string& prefix, const TokenizedPart& part, const Vocabulary& vocabulary) {
+  fmt::print("{}: {} tokens in {} documents, vocab_size {}\n", prefix, part.tokens, part.documents, vocabulary.size());
+}
+
+void print_report(const TokenizeOptions& options, const TokenizeReport& report, const Vocabulary& vocabulary,
+                  double seconds) {
+  print_part(options.out, report.train, vocabulary);
+  if (options.validation > 0) print_part(options.validation_out, report.validation, vocabulary);
+  fmt::print("read {} ({} bytes) of {} files in {:.1f} s, {:.1f} MB/s\n",
+             human_bytes(static_cast<double>(report.bytes)), report.bytes, report.files, seconds,
+             static_cast<double>(report.bytes) / 1e6 / std::max(seconds, 1e-9));
+  if (report.binary_files > 0)
+    fmt::print("left out {} files that are no text (--binary takes them)\n", report.binary_files);
+  if (report.empty_documents > 0) fmt::print("left out {} empty documents\n", report.empty_documents);
+}
+
+int run_tokenize(const Arguments& arguments) {
+  TokenizeOptions options;
+  std::string vocab;
+  CommandLine line{.usage = "gf data tokenize --vocab byte|FILE --out PREFIX [options] PATH..."};
+  auto option = line.options.add_options();
+  option("vocab", po::value(&vocab)->required(), "byte, or a vocabulary file in the RWKV World format");
+  option("out", po::value(&options.out)->required(), "the data set: PREFIX.bin and PREFIX.idx");
+  option("key", po::value(&options.key)->default_value("text"), "where a line of a .jsonl file has its text");
+  option("validation", po::value(&options.validation)->default_value(0), "share of the documents to hold out");
+  option("validation-out", po::value(&options.validation_out), "PREFIX of the data set of those held out");
+  option("binary", po::bool_switch(&options.binary), "take files with zero bytes too");
+  line.positional.add_options()("path", po::value(&options.paths)->required());
+  line.order.add("path", -1);
+  if (parse(line, arguments).empty()) return 0;
+
+  const auto vocabulary = Vocabulary::open(vocab);
+  const auto files = tokenize_inputs(options);
+  int64_t total = 0;
+  for (const InputFile& file : files) total += file.bytes;
+  const Stopwatch clock;
+  TokenizeReport report;
+  {
+    Progress progress("tokenize", total);
+    report = tokenize(*vocabulary, options, files, [&](int64_t bytes) { progress.advance(bytes); });
+  }
+  print_report(options, report, *vocabulary, clock.seconds());
+  return 0;
+}
+
+// Reads all tokens, which also shows that they can be read.
+int32_t largest_token(const BinIdx& data) {
+  Progress progress("read", data.tokens() * data.type().size);
+  std::vector<int32_t> piece(1 << 18);
+  int32_t largest = -1;
+  for (int64_t done = 0; done < data.tokens(); done += static_cast<int64_t>(piece.size())) {
+    const auto count = static_cast<size_t>(std::min<int64_t>(data.tokens() - done, static_cast<int64_t>(piece.size())));
+    const auto part = std::span(piece).first(count);
+    data.read(done, part);
+    largest = std::max(largest, std::ranges::max(part));
+    progress.advance(static_cast<int64_t>(count) * data.type().size);
+  }
+  return largest;
+}
+
+int run_info(const Arguments& arguments) {
+  std::string prefix;
+  int64_t ctx_len = 0;
+  CommandLine line{.usage = "gf data info PREFIX [--ctx-len N]"};
+  line.options.add_options()("ctx-len", po::value(&ctx_len)->default_value(1024),
+                             "tokens in a sample, for magic_prime and my_exit_tokens");
+  line.positional.add_options()("prefix", po::value(&prefix)->required());
+  line.order.add("prefix", 1);
+  if (parse(line, arguments).empty()) return 0;
+  if (ctx_len < 1) refuse(cat("--ctx-len ", ctx_len, " is no length"), "1 or more");
+
+  const BinIdx data(prefix);
+  data.verify();
+  const int32_t largest = largest_token(data);
+  fmt::print("tokens: {}\ndocuments: {}\nsequences: {}\ndtype: {}\nlargest_token: {}\n", data.tokens(),
+             data.documents(), data.sequences(), data.type().name, largest);
+  const Sampler sampler(data.tokens(), ctx_len);
+  fmt::print("ctx_len: {}\nmagic_prime: {}\nmy_exit_tokens: {}\n", ctx_len, sampler.magic_prime(),
+             sampler.tokens_per_pass());
+  return 0;
+}
+
+constexpr const char* kHelp =
+    "usage: gf data COMMAND ...   (gf data COMMAND --help lists its options)\n\n"
+    "  tokenize   text files to a data set\n"
+    "  info       what is in a data set, and the magic_prime for it\n";
+
+}  // namespace
+
+int run_data(const Arguments& arguments) {
+  const std::string command = arguments.empty() ? "" : arguments.front();
+  if (command == "--help" || command == "-h") return fmt::print("{}", kHelp), 0;
+  const Arguments rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
+  if (command == "tokenize") return run_tokenize(rest);
+  if (command == "info") return run_info(rest);
+  refuse(command.empty() ? "no command given" : "there is no command \"" + command + "\"",
+         "gf data tokenize, gf data info");
+}
+
+}  // namespace gf

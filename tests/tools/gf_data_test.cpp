@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf data as a user or script meets it: status, what it prints, what it leaves.
+#include <gtest/gtest.h>
+
+#include "io/binidx.h"
+#include "support/files.h"
+#include "support/run_program.h"
+#include "support/temp_folder.h"
+
+namespace gf {
+namespace {
+
+class GfData : public ::testing::Test {
+ protected:
+  ProgramResult run(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "data");
+    return run_program("gf", arguments);
+  }
+  void refused(const std::vector<std::string>& arguments, std::initializer_list<std::string> parts) {
+    const ProgramResult result = run(arguments);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_EQ(result.err.rfind("gf data: ", 0), 0u) << result.err;
+    for (const auto& part : parts) EXPECT_NE(result.err.find(part), std::string::npos) << part << ": " << result.err;
+  }
+  static void contains(const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is not in: " << text;
+  }
+
+  TempFolder folder_;
+  std::string text_ = folder_ / "a.txt", out_ = folder_ / "out";
+};
+
+TEST_F(GfData, TokenizeAndInfo) {
+  write_file(text_, std::string(5000, 'x'));
+  const ProgramResult made = run({"tokenize", "--vocab", "byte", "--out", out_, text_});
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_EQ(made.err, "");  // no progress line where there is no terminal
+  contains(made.out, out_ + ": 5001 tokens in 1 documents, vocab_size 257\n");
+  contains(made.out, "(5000 bytes) of 1 files");
+
+  const ProgramResult info = run({"info", out_, "--ctx-len", "100"});
+  EXPECT_EQ(info.status, 0) << info.err;
+  EXPECT_EQ(info.out,
+            "tokens: 5001\ndocuments: 1\nsequences: 1\ndtype: uint16\nlargest_token: 121\n"
+            "ctx_len: 100\nmagic_prime: 47\nmy_exit_tokens: 4700\n");
+}
+
+TEST_F(GfData, HoldsOutAPart) {
+  std::string lines;
+  for (int i = 0; i < 200; ++i) lines += "{\"body\":\"some text\"}\n";
+  write_file(folder_ / "a.jsonl", lines);
+  const std::string held = folder_ / "held";
+  const ProgramResult result = run({"tokenize", "--vocab=byte", "--key=body", "--validation", "0.25",
+                                    "--validation-out", held, "--out", out_, folder_ / "a.jsonl"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  contains(result.out, held + ": ");
+  EXPECT_EQ(BinIdx(out_).documents() + BinIdx(held).documents(), 200);
+}
+
+TEST_F(GfData, InfoOfDataTooShortSaysWhatThereIs) {
+  write_file(text_, "abc");
+  ASSERT_EQ(run({"tokenize", "--vocab", "byte", "--out", out_, text_}).status, 0);
+  const ProgramResult info = run({"info", out_});
+  EXPECT_EQ(info.status, 2);
+  contains(info.out, "tokens: 4\n");
+  contains(info.err, "4 tokens, and ctx_len 1024 needs at least 2049");
+}
+
+TEST_F(GfData, RefusesWrongCommandLines) {
+  write_file(text_, "abc");
+  refused({}, {"no command", "gf data tokenize"});
+  refused({"frobnicate"}, {"\"frobnicate\""});
+  refused({"tokenize", "--vocab", "byte", text_}, {"--out"});
+  refused({"tokenize", "--out", out_, text_}, {"--vocab"});
+  refused({"tokenize", "--vocab", "byte", "--out", out_}, {"path"});
+  refused({"tokenize", "--vocab", "byte", "--out", out_, "--validation", "x", text_}, {"--validation"});
+  refused({"tokenize", "--vocab", "byte", "--out", out_, folder_ / "none"}, {"none", "No such file"});
+  refused({"tokenize", "--vocab", folder_ / "none", "--out", out_, text_}, {"none", "--vocab byte"});
+  refused({"tokenize", "--vocab", "byte", "--out", "/proc/none/out", text_}, {"/proc/none"});
+  refused({"info"}, {"prefix"});
+  refused({"info", out_}, {out_ + ".idx"});
+  refused({"info", out_, "--ctx-len", "0"}, {"--ctx-len 0"});
+}
+
+TEST_F(GfData, Help) {
+  for (const auto& arguments :
+       std::vector<std::vector<std::string>>{{"--help"}, {"tokenize", "--help"}, {"info", "--help"}}) {
+    const ProgramResult result = run(arguments);
+    EXPECT_EQ(result.status, 0);
+    EXPECT_EQ(result.out.rfind("usage: gf data ", 0), 0u) << result.out;
+  }
+}
+
+}  // namespace
+}  // namespace gf
