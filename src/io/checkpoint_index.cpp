@@ -18,8 +18,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kLargestIndex = int64_t{1} << 30;
-
 Shape checked_shape(const std::vector<int64_t>& dims) {
   if (dims.empty() || dims.size() > Shape::kMaxRank) fail(cat("a tensor of ", dims.size(), " dimensions"));
   int64_t elements = 8;  // bytes of the largest element type: no product below may overflow
@@ -102,7 +100,9 @@ CheckpointIndex read_index(const fs::path& path) {
     const Hdf5Handle access = make_access(use);
     use.check(H5Pset_fapl_core(access, 1 << 16, false), "prepare");
     use.check(H5Pset_file_image(access, image.data(), image.size()), "prepare");
-    const Hdf5Handle file = use.hold(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), H5Fclose, "open the file");
+    // The library wants a name under which there is no file.
+    const std::string name = path / "in-memory";
+    const Hdf5Handle file = use.hold(H5Fopen(name.c_str(), H5F_ACC_RDONLY, access), H5Fclose, "open the file");
     return parse(use, file);
   } catch (const Error& e) {
     refuse(cat(path.string(), " is no checkpoint: ", e.what()), "gf ckpt verify of another step folder");

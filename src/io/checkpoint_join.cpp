@@ -145,32 +145,28 @@ void write_attributes(const Hdf5Use& use, hid_t file, const Attributes& a, const
   write_attribute(use, file, "part_rest_xxh3_64", std::span<const uint64_t>(rests));
 }
 
-// The file as HDF5 would write it, behind a user block, which it leaves to us.
-std::string make_image(const std::filesystem::path& path, const Attributes& attributes,
-                       const std::vector<PartFile>& parts) {
+// The file as HDF5 writes it, with room for the seal in front.
+void write_tensors(const std::filesystem::path& path, const Attributes& attributes,
+                   const std::vector<PartFile>& parts) {
   const auto tensors = by_tensor(parts);
   const Hdf5Use use(path);
   const Hdf5Handle access = make_access(use);
-  use.check(H5Pset_fapl_core(access, 1 << 20, false), "prepare");
   const Hdf5Handle creation = use.hold(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "prepare");
   use.check(H5Pset_userblock(creation, kSealBytes), "prepare");
   Hdf5Handle file = use.hold(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create the file");
   write_attributes(use, file, attributes, parts);
   for (const auto& [name, pieces] : tensors) write_tensor(use, file, name, pieces, parts.size());
-  use.check(H5Fflush(file, H5F_SCOPE_GLOBAL), "lay out the file");
-  std::string image(static_cast<size_t>(use.check(H5Fget_file_image(file, nullptr, 0), "lay out the file")), '\0');
-  use.check(H5Fget_file_image(file, image.data(), image.size()), "lay out the file");
-  return image;
+  use.check(H5Fflush(file, H5F_SCOPE_GLOBAL), "write the file");
+  use.check(file.close(), "close the file");
 }
 
 }  // namespace
 
 void write_index(const std::filesystem::path& path, const Attributes& attributes, const std::vector<PartFile>& parts) {
-  const std::string image = make_image(path, attributes, parts);
-  File file = File::create(path);
-  const std::string seal = make_seal(image);
+  write_tensors(path, attributes, parts);
+  const std::string seal = make_seal(std::string_view(read_small_file(path, kLargestIndex)).substr(kSealBytes));
+  File file = File::open_for_writing(path);
   file.write_at(std::as_bytes(std::span(seal)), 0);
-  file.write_at(std::as_bytes(std::span(image)), kSealBytes);
   file.sync();
   file.close();
 }

@@ -64,7 +64,7 @@ class Hdf5Use {
   void* printer_data_ = nullptr;
 };
 
-// The format every file is written in: since HDF5 1.10, and with checksums on the library's own structures.
+// The format every file is written in: known since HDF5 1.10, with checksums on the library's own structures.
 Hdf5Handle make_access(const Hdf5Use&);
 
 hid_t stored_type(DType);                                          // little-endian, whatever the machine

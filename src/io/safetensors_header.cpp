@@ -130,7 +130,7 @@ void check_entry(const std::string& file, const SafetensorsEntry& e, int64_t at,
   // A product that passes the range and is then multiplied by zero is a lie as well.
   if (overflow || bytes != e.end - e.begin) {
     std::string shape;
-    for (const int64_t d : e.shape) shape += (shape.empty() ? "" : "x") + std::to_string(d);
+    for (const int64_t d : e.shape) shape += cat(shape.empty() ? "" : "x", d);
     refuse(cat(file, ": ", e.name, " is ", shape.empty() ? "scalar" : shape, " of ", e.dtype, " and has ",
                e.end - e.begin, " bytes"));
   }
