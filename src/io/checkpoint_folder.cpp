@@ -41,6 +41,18 @@ bool is_complete(const fs::path& folder) {
   return fs::is_regular_file(folder / kDoneFile, error) && fs::is_regular_file(folder / kIndexFile, error);
 }
 
+// What removes things must not meet a user's own folder of a similar name.
+bool holds_only_our_files(const fs::path& folder) {
+  std::error_code error;
+  fs::directory_iterator it(folder, error);
+  for (const fs::directory_iterator end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    const bool part = name.starts_with("part-") && name.ends_with(".h5");
+    if (!part && name != kIndexFile && name != kDoneFile) return false;
+  }
+  return !error;
+}
+
 }  // namespace
 
 std::string step_folder_name(int64_t step) {
@@ -71,6 +83,8 @@ fs::path find_checkpoint(const fs::path& path) {
              "another step folder beside it");
     return index;
   };
+  if (!fs::is_directory(path) && path.extension() != ".h5")
+    refuse(path.string() + " is no checkpoint: its name does not end in .h5");
   if (!fs::is_directory(path)) return complete_index(path.parent_path(), path);
   if (fs::exists(path / kIndexFile)) return complete_index(path, path / kIndexFile);
   for (const fs::path& folder : {path / "checkpoints", path})
@@ -83,11 +97,13 @@ void remove_remnants(const fs::path& folder) {
   std::vector<fs::path> remnants;
   std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (name.starts_with(kStepPrefix) && name.ends_with(kPartialSuffix)) remnants.push_back(it->path());
+    std::string name = it->path().filename().string();
+    const bool partial = name.ends_with(kPartialSuffix);
+    if (partial) name.resize(name.size() - kPartialSuffix.size());
+    const auto step = step_of(name);
+    const bool ours = step && name == step_folder_name(*step) && holds_only_our_files(it->path());
+    if (ours && (partial || !fs::exists(it->path() / kDoneFile))) remnants.push_back(it->path());
   }
-  for (const StepFolder& f : step_folders(folder))
-    if (!fs::exists(f.path / kDoneFile)) remnants.push_back(f.path);
   for (const fs::path& remnant : remnants) remove_all_durably(remnant);
 }
 

@@ -27,7 +27,8 @@ std::optional<StepFolder> newest_checkpoint(const std::filesystem::path& folder)
 // folder or a run folder. What is not complete is refused.
 std::filesystem::path find_checkpoint(const std::filesystem::path&);
 
-// Removes what an interrupted save or an interrupted removal left behind: *.partial and step folders without DONE.
+// Removes what an interrupted save or an interrupted removal left behind: step-N.partial, and step folders without
+// DONE. Folders with files that are not of a checkpoint are left alone.
 void remove_remnants(const std::filesystem::path& folder);
 
 // DONE goes first, so that a checkpoint which is half removed is none.

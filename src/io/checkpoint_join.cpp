@@ -112,6 +112,7 @@ void write_tensor(const Hdf5Use& use, hid_t file, const std::string& name, const
   const std::string doing = cat("create ", name);
   const Piece& first = *pieces.front().piece;
   const Hdf5Handle layout = use.hold(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, doing);
+  use.check(H5Pset_obj_track_times(layout, false), doing);  // the same state gives the same bytes
   const Hdf5Handle whole = make_space(use, first.shape.dims());
   if (first.dtype != DType::i32) {  // what a lost part file held shows as NaN, not as zero
     const double nan = std::numeric_limits<double>::quiet_NaN();

@@ -36,6 +36,7 @@ int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view) {
   const Hdf5Handle with_groups = use.hold(H5Pcreate(H5P_LINK_CREATE), H5Pclose, doing);
   use.check(H5Pset_create_intermediate_group(with_groups, 1), doing);
   const Hdf5Handle layout = use.hold(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, doing);
+  use.check(H5Pset_obj_track_times(layout, false), doing);  // the same state gives the same bytes
   use.check(H5Pset_layout(layout, H5D_CONTIGUOUS), doing);
   use.check(H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY), doing);
   use.check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), doing);

@@ -127,7 +127,7 @@ std::string read_config(const std::string& path) {
 int import_from(const Arguments& arguments) {
   CommandLine line{"gf ckpt import IN.safetensors OUT_FOLDER [options]"};
   add_positional(line, "in", "where the weights are");
-  add_positional(line, "folder", "becomes, or is, a checkpoints folder; step-00000000 is made in it");
+  add_positional(line, "folder", "a new checkpoints folder, to hold step-00000000");
   line.options.add_options()("config", po::value<std::string>(), "configuration to store with the weights (YAML)");
   const po::variables_map values = parse(line, arguments);
   if (values.empty()) return 0;
@@ -136,7 +136,8 @@ int import_from(const Arguments& arguments) {
   if (values.count("config")) attributes.config = read_config(values["config"].as<std::string>());
   const SafetensorsReader source(values["in"].as<std::string>());
   const std::filesystem::path folder = values["folder"].as<std::string>(), made = folder / step_folder_name(0);
-  if (std::filesystem::exists(made)) refuse(made.string() + " exists", "another folder");
+  if (std::filesystem::exists(folder) && !std::filesystem::is_empty(folder))
+    refuse(folder.string() + " is not empty", "a folder that does not exist yet");
   if (source.entries().size() != source.all().size())  // asking for what cannot be read names it
     for (const SafetensorsEntry& e : source.all())
       if (const std::string name = std::string(kModelPrefix) + e.name; !source.has(name))

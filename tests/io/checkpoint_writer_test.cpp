@@ -69,8 +69,21 @@ TEST_F(CheckpointWriterTest, RemovesRemnants) {
   File::create(checkpoints_ / "step-00000002" / kIndexFile).close();
   fs::create_directories(checkpoints_ / "step-00000003.partial");
   File::create(checkpoints_ / "notes.txt").close();
+  fs::create_directories(checkpoints_ / "step-00000009" / "my own");
+  fs::create_directories(checkpoints_ / "step-5");
   save(4);
-  EXPECT_EQ(names(), (std::vector<std::string>{"notes.txt", "step-00000001", "step-00000004"}));
+  EXPECT_EQ(names(),
+            (std::vector<std::string>{"notes.txt", "step-00000001", "step-00000004", "step-00000009", "step-5"}));
+}
+
+TEST_F(CheckpointWriterTest, SameStateGivesTheSameBytes) {
+  save(1);
+  const fs::path made = checkpoints_ / step_folder_name(1);
+  const auto bytes = [&](const std::string& name) { return read_small_file(made / name, 1 << 20); };
+  const std::string index = bytes(kIndexFile), part = bytes(part_file_name(0, 1));
+  save(1);
+  EXPECT_EQ(bytes(kIndexFile), index);
+  EXPECT_EQ(bytes(part_file_name(0, 1)), part);
 }
 
 TEST_F(CheckpointWriterTest, RefusesNamesThatAreNoPath) {
