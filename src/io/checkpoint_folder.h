@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names and states of what lies in a run's checkpoints folder: step-00000100/ with checkpoint.h5, one part file per
+// rank that wrote it, and DONE. A folder without DONE does not exist for a reader.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace gf {
+
+inline constexpr const char* kIndexFile = "checkpoint.h5";
+inline constexpr const char* kDoneFile = "DONE";
+
+std::string step_folder_name(int64_t step);               // step-00000100
+std::string part_file_name(int64_t part, int64_t parts);  // part-00003-of-00008.h5
+
+struct StepFolder {
+  int64_t step;
+  std::filesystem::path path;
+};
+std::vector<StepFolder> complete_checkpoints(const std::filesystem::path& folder);  // oldest first
+std::optional<StepFolder> newest_checkpoint(const std::filesystem::path& folder);
+
+// The checkpoint.h5 that a path given by a user means: itself, or that of a step folder, or the newest of a checkpoints
+// folder or a run folder. What is not complete is refused.
+std::filesystem::path find_checkpoint(const std::filesystem::path&);
+
+// Removes what an interrupted save or an interrupted removal left behind: step-N.partial, and step folders without
+// DONE. Folders with files that are not of a checkpoint are left alone.
+void remove_remnants(const std::filesystem::path& folder);
+
+// DONE goes first, so that a checkpoint which is half removed is none.
+void remove_checkpoint(const std::filesystem::path& step_folder);
+
+}  // namespace gf

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// One rank's part of a checkpoint: an HDF5 file with one dataset of one dimension per piece, at <tensor>@<first
+// element>, with its place in the whole tensor and a checksum per block as attributes.
+// HDF5 lays the file out; the values are written by us at the place it gave them, so that every error is seen with
+// its cause and nothing stands between memory and disk.
+#pragma once
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tensor/shard_view.h"
+
+namespace gf {
+
+// A checksum covers this many elements of a piece (the last one of a piece: what is left), so that a rank which needs a
+// small range of a large piece can verify it without reading all of it.
+inline constexpr int64_t kBlockElements = int64_t{4} << 20;
+
+struct Piece {
+  std::string name;
+  DType dtype;
+  Shape shape;                 // of the whole tensor
+  int64_t begin, end;          // elements of the whole
+  int64_t offset;              // of the first value, in bytes from the start of the part file
+  std::vector<uint64_t> xxh3;  // XXH3-64 of each block
+};
+
+struct PartFile {
+  int64_t bytes;       // size of the file
+  uint64_t rest_xxh3;  // XXH3-64 of all bytes outside the pieces, in order
+  std::vector<Piece> pieces;
+};
+
+std::string piece_path(const Piece&);  // of its dataset in the part file
+
+// Writes and syncs the file. Views without elements are left out.
+void write_part(const std::filesystem::path&, std::span<const ShardView>);
+
+// What a part file that was just written holds; fails where it is shorter than its pieces.
+PartFile read_part(const std::filesystem::path&);
+
+}  // namespace gf

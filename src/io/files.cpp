@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace gf {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kLongestCall = 1 << 30;  // bytes moved by one read or write; Linux stops short of 2 GiB
+
+[[noreturn]] void fail_at(const char* doing, const fs::path& path, int error) {
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  fail(cat("cannot ", doing, " ", path.string(), ": ", std::strerror(error)),
+       full ? "free some space on that disk, or write to another one" : "");
+}
+
+// Calls f until no signal interrupts it.
+template <class F>
+auto retry(F&& f) {
+  auto result = f();
+  while (result < 0 && errno == EINTR) result = f();
+  return result;
+}
+
+int open_descriptor(const fs::path& path, int flags) {
+  return retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0666); });
+}
+
+}  // namespace
+
+File::File(fs::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
+
+File::File(File&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+File::~File() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+File File::open(const fs::path& path, Links links) {
+  // Without O_NONBLOCK a named pipe in the file's place would wait for ever.
+  const int flags = O_RDONLY | O_NONBLOCK | (links == Links::refuse ? O_NOFOLLOW : 0);
+  File file(path, open_descriptor(path, flags));
+  if (file.descriptor_ < 0) refuse(cat("cannot open ", path.string(), ": ", std::strerror(errno)));
+  struct stat info;
+  if (::fstat(file.descriptor_, &info) != 0) fail_at("examine", path, errno);
+  if (!S_ISREG(info.st_mode)) refuse(cat(path.string(), " is not a regular file"));
+  return file;
+}
+
+File File::open_for_writing(const fs::path& path) {
+  File file(path, open_descriptor(path, O_WRONLY));
+  if (file.descriptor_ < 0) fail_at("open", path, errno);
+  return file;
+}
+
+File File::create(const fs::path& path) {
+  File file(path, open_descriptor(path, O_WRONLY | O_CREAT | O_TRUNC));
+  if (file.descriptor_ < 0) fail_at("create", path, errno);
+  return file;
+}
+
+int64_t File::size() const {
+  struct stat info;
+  if (::fstat(descriptor_, &info) != 0) fail_at("examine", path_, errno);
+  return info.st_size;
+}
+
+void File::read_at(std::span<std::byte> bytes, int64_t offset) const {
+  while (!bytes.empty()) {
+    const size_t length = std::min<size_t>(bytes.size(), kLongestCall);
+    const ssize_t got = retry([&] { return ::pread(descriptor_, bytes.data(), length, offset); });
+    if (got < 0) fail_at("read", path_, errno);
+    if (got == 0)
+      refuse(cat(path_.string(), " ends at byte ", size(), ", but goes on to byte ", offset + bytes.size(),
+                 " by what it says of itself"),
+             "the file was cut off; take a whole copy");
+    bytes = bytes.subspan(static_cast<size_t>(got));
+    offset += got;
+  }
+}
+
+void File::write_at(std::span<const std::byte> bytes, int64_t offset) {
+  while (!bytes.empty()) {
+    const size_t length = std::min<size_t>(bytes.size(), kLongestCall);
+    const ssize_t put = retry([&] { return ::pwrite(descriptor_, bytes.data(), length, offset); });
+    if (put <= 0) fail_at("write", path_, put < 0 ? errno : ENOSPC);
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    offset += put;
+  }
+}
+
+void File::reserve(int64_t bytes) {
+  if (bytes == 0 || retry([&] { return ::fallocate(descriptor_, 0, 0, bytes); }) == 0) return;
+  if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO) fail_at("make room for", path_, errno);
+  // Anything else: a file system that cannot reserve. The writes will tell.
+}
+
+void File::sync() {
+  if (retry([&] { return ::fsync(descriptor_); }) != 0) fail_at("sync", path_, errno);
+}
+
+void File::close() {
+  // Not again after EINTR: on Linux the descriptor is gone by then.
+  if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail_at("close", path_, errno);
+}
+
+std::string read_small_file(const fs::path& path, int64_t limit) {
+  const File file = File::open(path);
+  const int64_t size = file.size();
+  if (size > limit) refuse(cat(path.string(), " has ", size, " bytes; at most ", limit, " make sense here"));
+  std::string content(static_cast<size_t>(size), '\0');
+  file.read_at(std::as_writable_bytes(std::span(content)), 0);
+  return content;
+}
+
+void write_file_atomically(const fs::path& path, std::string_view content) {
+  const fs::path beside = path.string() + ".partial";
+  File file = File::create(beside);
+  file.write_at(std::as_bytes(std::span(content)), 0);
+  file.sync();
+  file.close();
+  rename_durably(beside, path);
+}
+
+void sync_folder(const fs::path& path) {
+  const fs::path folder = path.empty() ? fs::path(".") : path;
+  const int descriptor = open_descriptor(folder, O_RDONLY | O_DIRECTORY);
+  if (descriptor < 0) fail_at("open", folder, errno);
+  const int error = retry([&] { return ::fsync(descriptor); }) == 0 ? 0 : errno;
+  ::close(descriptor);
+  if (error != 0 && error != EINVAL) fail_at("sync", folder, error);  // EINVAL: a file system without it
+}
+
+void create_folder_durably(const fs::path& path) {
+  if (path.empty() || fs::is_directory(path)) return;
+  create_folder_durably(path.parent_path());
+  if (::mkdir(path.c_str(), 0777) != 0 && !(errno == EEXIST && fs::is_directory(path)))
+    fail_at("create the folder", path, errno);
+  sync_folder(path.parent_path());
+}
+
+void rename_durably(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    fail(cat("cannot rename ", from.string(), " to ", to.string(), ": ", std::strerror(errno)));
+  sync_folder(to.parent_path());
+}
+
+void remove_all_durably(const fs::path& path) {
+  std::error_code error;
+  if (fs::remove_all(path, error) == 0 && !error) return;
+  if (error) fail(cat("cannot remove ", path.string(), ": ", error.message()));
+  sync_folder(path.parent_path());
+}
+
+int64_t free_bytes(const fs::path& path) {
+  std::error_code error;
+  const fs::space_info space = fs::space(path, error);
+  return error ? 0 : static_cast<int64_t>(std::min<uintmax_t>(space.available, INT64_MAX));
+}
+
+}  // namespace gf

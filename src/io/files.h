@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files whose errors are seen. Every call is checked, every message names the path and what the system said, and
+// what is reported as written is on the disk: file and folder are synced. No locks are taken.
+// A file that cannot be opened for reading is the user's wrong input; all other errors are failures.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace gf {
+
+// An open regular file. Closed with the object; close() tells whether that went well, which on network file systems
+// is where a write may still fail.
+class File {
+ public:
+  enum class Links { follow, refuse };
+  static File open(const std::filesystem::path&, Links = Links::follow);  // for reading
+  static File open_for_writing(const std::filesystem::path&);             // one that exists; its content stays
+  static File create(const std::filesystem::path&);                       // for writing; what it held is gone
+  File(File&&) noexcept;
+  File& operator=(File&&) = delete;
+  ~File();
+
+  int64_t size() const;
+  const std::filesystem::path& path() const { return path_; }
+  void read_at(std::span<std::byte>, int64_t offset) const;  // all of it; a file that ends earlier is refused
+  void write_at(std::span<const std::byte>, int64_t offset);
+  void reserve(int64_t bytes);  // room on the disk for a file of this size, where the file system can say so
+  void sync();
+  void close();
+
+ private:
+  File(std::filesystem::path, int descriptor);
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
+// The whole content of a file that is not larger than `limit` bytes.
+std::string read_small_file(const std::filesystem::path&, int64_t limit);
+
+// Either the old content or all of the new, whatever happens in between: written beside, synced, renamed.
+void write_file_atomically(const std::filesystem::path&, std::string_view content);
+
+void sync_folder(const std::filesystem::path&);
+void create_folder_durably(const std::filesystem::path&);  // and those above it
+void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
+void remove_all_durably(const std::filesystem::path&);  // nothing there is fine
+int64_t free_bytes(const std::filesystem::path&);       // for an ordinary user on the disk of this path
+
+}  // namespace gf

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run's folder: where its files lie, and the right to write there, which one process at a time has.
+#pragma once
+#include <filesystem>
+#include <string>
+
+namespace gf {
+
+// Paths only; nothing is touched. Every rank may have one.
+class RunPaths {
+ public:
+  explicit RunPaths(std::filesystem::path root) : root_(std::move(root)) {}
+  // <proj_dir>/<name>-<suffix>; names that would lead elsewhere are refused.
+  RunPaths(const std::filesystem::path& proj_dir, const std::string& name, const std::string& suffix);
+  const std::filesystem::path& root() const { return root_; }
+  std::filesystem::path config() const { return root_ / "config.yaml"; }
+  std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
+  std::filesystem::path log() const { return root_ / "log.txt"; }
+  std::filesystem::path report() const { return root_ / "report.html"; }
+  std::filesystem::path checkpoints() const { return root_ / "checkpoints"; }
+  std::filesystem::path lock() const { return root_ / "lock"; }
+
+ private:
+  std::filesystem::path root_;
+};
+
+// Creates the folder, proves that it can be written, and holds it until the object goes. The system gives the lock back
+// when a process ends, however it ends. In a parallel run, rank 0 has it.
+class RunFolder : public RunPaths {
+ public:
+  explicit RunFolder(RunPaths);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+  // False where the file system has no locks (some Lustre mounts): then a second run is not kept out.
+  bool is_exclusive() const { return exclusive_; }
+
+ private:
+  void create() const;
+  void take_lock();
+  int descriptor_ = -1;
+  bool exclusive_ = false;
+};
+
+}  // namespace gf

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf ckpt: looks at checkpoints, verifies them, and carries weights to and from .safetensors.
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <cstdio>
+#include <iostream>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "io/checkpoint_folder.h"
+#include "io/checkpoint_reader.h"
+#include "io/checkpoint_writer.h"
+#include "io/safetensors.h"
+#include "tools/command_line.h"
+
+namespace gf {
+
+namespace po = boost::program_options;
+
+namespace {
+
+constexpr const char* kUsage =
+    "usage: gf ckpt info CHECKPOINT\n"
+    "       gf ckpt verify CHECKPOINT\n"
+    "       gf ckpt export CHECKPOINT OUT.safetensors [--dtype f32|bf16|f16]\n"
+    "       gf ckpt import IN.safetensors OUT_FOLDER [--config FILE]\n\n"
+    "CHECKPOINT: a run folder or its checkpoints folder (the newest one there), a step folder, or a checkpoint.h5\n";
+
+// Adds a required positional argument.
+void add_positional(CommandLine& line, const char* name, const char* text) {
+  line.positional.add_options()(name, po::value<std::string>()->required(), text);
+  line.order.add(name, 1);
+}
+
+std::string human_bytes(int64_t bytes) {
+  double value = static_cast<double>(bytes);
+  for (const char* unit : {"B", "kB", "MB", "GB"}) {
+    if (value < 1000) return fmt::format("{:.{}f} {}", value, value < 100 && *unit != 'B' ? 1 : 0, unit);
+    value /= 1000;
+  }
+  return fmt::format("{:.1f} TB", value);
+}
+
+void print_tensors(const TensorSource& source) {
+  size_t width = 0;
+  for (const auto& e : source.entries()) width = std::max(width, e.name.size());
+  for (const auto& e : source.entries())
+    std::cout << fmt::format("  {:<{}}  {}  ", e.name, width, name_of(e.dtype)) << e.shape << "\n";
+}
+
+void print_indented(const std::string& text) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) std::cout << "  " << line << "\n";
+}
+
+int info(const Arguments& arguments) {
+  CommandLine line{"gf ckpt info CHECKPOINT"};
+  add_positional(line, "checkpoint", "what to look at");
+  const po::variables_map values = parse(line, arguments);
+  if (values.empty()) return 0;
+  const CheckpointReader checkpoint(values["checkpoint"].as<std::string>());
+  const Attributes& a = checkpoint.attributes();
+  int64_t tensors = 0, parameters = 0, state = 0;
+  for (const auto& e : checkpoint.entries()) {
+    const bool model = e.name.starts_with(kModelPrefix);
+    tensors += model;
+    (model ? parameters : state) += e.shape.numel();
+  }
+  std::cout << "checkpoint  " << checkpoint.path().string() << "\nprogram     " << a.program << "\nstep        "
+            << a.step << "\nsamples     " << a.samples << "\ntokens      " << a.tokens << "\nparameters  " << parameters
+            << " in " << tensors << " tensors\noptimizer   " << state << " values\nfiles       "
+            << checkpoint.num_parts() << (checkpoint.num_parts() == 1 ? " part, " : " parts, ")
+            << human_bytes(checkpoint.num_bytes()) << "\ntensors\n";
+  print_tensors(checkpoint);
+  std::cout << "config\n";
+  print_indented(a.config);
+  return 0;
+}
+
+int verify(const Arguments& arguments) {
+  CommandLine line{"gf ckpt verify CHECKPOINT"};
+  add_positional(line, "checkpoint", "what to read and compare with its checksums");
+  const po::variables_map values = parse(line, arguments);
+  if (values.empty()) return 0;
+  const CheckpointReader checkpoint(values["checkpoint"].as<std::string>());
+  const Stopwatch watch;
+  checkpoint.verify();
+  std::cout << fmt::format("ok: {} tensors, {} in {} part{}, all checksums right ({:.1f} s)\n",
+                           checkpoint.entries().size(), human_bytes(checkpoint.num_bytes()), checkpoint.num_parts(),
+                           checkpoint.num_parts() == 1 ? "" : "s", watch.seconds());
+  return 0;
+}
+
+FloatFormat float_format(const std::string& name) {
+  if (name == "f32") return FloatFormat::f32;
+  if (name == "bf16") return FloatFormat::bf16;
+  if (name == "f16") return FloatFormat::f16;
+  refuse("--dtype is " + name, "f32, bf16 or f16");
+}
+
+int export_to(const Arguments& arguments) {
+  CommandLine line{"gf ckpt export CHECKPOINT OUT.safetensors [options]"};
+  add_positional(line, "checkpoint", "where the weights are");
+  add_positional(line, "out", "the file to write");
+  line.options.add_options()("dtype", po::value<std::string>()->default_value("f32"), "element type: f32, bf16 or f16");
+  const po::variables_map values = parse(line, arguments);
+  if (values.empty()) return 0;
+  const FloatFormat format = float_format(values["dtype"].as<std::string>());
+  const std::string out = values["out"].as<std::string>();
+  const CheckpointReader checkpoint(values["checkpoint"].as<std::string>());
+  write_safetensors(out, checkpoint, format, {{"step", std::to_string(checkpoint.attributes().step)}});
+  std::cout << out << ": " << human_bytes(File::open(out).size()) << "\n";
+  return 0;
+}
+
+std::string read_config(const std::string& path) {
+  const std::string text = read_small_file(path, 1 << 20);
+  try {
+    if (!YAML::Load(text).IsMap()) refuse(path + " is no configuration: it has no keys");
+  } catch (const YAML::Exception& e) {
+    refuse(path + ": " + e.what());
+  }
+  return text;
+}
+
+int import_from(const Arguments& arguments) {
+  CommandLine line{"gf ckpt import IN.safetensors OUT_FOLDER [options]"};
+  add_positional(line, "in", "where the weights are");
+  add_positional(line, "folder", "a new checkpoints folder, to hold step-00000000");
+  line.options.add_options()("config", po::value<std::string>(), "configuration to store with the weights (YAML)");
+  const po::variables_map values = parse(line, arguments);
+  if (values.empty()) return 0;
+  Attributes attributes;
+  attributes.program = "gf " GF_VERSION;
+  if (values.count("config")) attributes.config = read_config(values["config"].as<std::string>());
+  const SafetensorsReader source(values["in"].as<std::string>());
+  const std::filesystem::path folder = values["folder"].as<std::string>(), made = folder / step_folder_name(0);
+  if (std::filesystem::exists(folder) && !std::filesystem::is_empty(folder))
+    refuse(folder.string() + " is not empty", "a folder that does not exist yet");
+  if (source.entries().size() != source.all().size())  // asking for what cannot be read names it
+    for (const SafetensorsEntry& e : source.all())
+      if (const std::string name = std::string(kModelPrefix) + e.name; !source.has(name))
+        source.read(std::vector<ShardView>{{name, DType::f32, {}, 0, 0, nullptr}});
+  std::vector<Tensor> tensors;
+  std::vector<ShardView> views;
+  for (const auto& e : source.entries()) {
+    tensors.push_back(Tensor::empty(e.shape, e.dtype, kCpu));
+    views.push_back({e.name, e.dtype, e.shape, 0, e.shape.numel(), tensors.back().raw()});
+  }
+  if (views.empty()) refuse(values["in"].as<std::string>() + " has no tensors");
+  source.read(views);
+  const auto self = make_self_communicator();
+  CheckpointWriter(folder, *self, 0).write(attributes, views);
+  std::cout << made.string() << ": " << views.size() << " tensors, no optimizer state\n";
+  return 0;
+}
+
+}  // namespace
+
+int run_ckpt(const Arguments& arguments) {
+  const std::string action = arguments.empty() ? "" : arguments[0];
+  const Arguments rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
+  if (action == "info") return info(rest);
+  if (action == "verify") return verify(rest);
+  if (action == "export") return export_to(rest);
+  if (action == "import") return import_from(rest);
+  if (action == "--help" || action == "-h") return std::fputs(kUsage, stdout), 0;
+  refuse(action.empty() ? "no action given" : "there is no action \"" + action + "\"",
+         "info, verify, export or import");
+}
+
+}  // namespace gf

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/files.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "support/expect_error.h"
+#include "support/faulty_disk.h"
+#include "support/temp_folder.h"
+
+namespace gf {
+namespace {
+
+TEST(Files, ContentIsReplacedAsAWhole) {
+  const TempFolder folder;
+  const auto path = folder / "config.yaml";
+  write_file_atomically(path, "old");
+  bool reached = true;
+  for (int call = 0; reached; ++call) {
+    const FaultyDisk disk(folder.path().string(), Fault::no_space, call);
+    bool written = true;
+    try {
+      write_file_atomically(path, "new content");
+    } catch (const Error& e) {
+      written = false;
+      EXPECT_NE(std::string(e.what()).find(folder.path().string()), std::string::npos) << e.what();
+    }
+    reached = disk.reached();
+    EXPECT_EQ(written, !reached);
+    const std::string content = read_small_file(path, 100);
+    EXPECT_TRUE(content == "new content" || (content == "old" && !written)) << content;
+  }
+}
+
+TEST(Files, ShortWritesAreContinued) {
+  const TempFolder folder;
+  const FaultyDisk disk(folder.path().string(), Fault::short_write, 1);  // call 0 creates
+  write_file_atomically(folder / "a", "0123456789");
+  EXPECT_TRUE(disk.reached());
+  EXPECT_EQ(read_small_file(folder / "a", 100), "0123456789");
+}
+
+TEST(Files, ReadingBeyondTheEndIsRefused) {
+  const TempFolder folder;
+  write_file_atomically(folder / "a", "0123456789");
+  std::byte bytes[8];
+  expect_error(Exit::bad_input, {(folder / "a").string(), "byte 10", "byte 13"},
+               [&] { File::open(folder / "a").read_at(bytes, 5); });
+}
+
+TEST(Files, OnlyRegularFilesOfSensibleSizeAreRead) {
+  const TempFolder folder;
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  expect_error(Exit::bad_input, {"pipe", "regular"}, [&] { File::open(folder / "pipe"); });
+  expect_error(Exit::bad_input, {folder.path().string()}, [&] { File::open(folder.path()); });
+  expect_error(Exit::bad_input, {"missing", "No such file"}, [&] { File::open(folder / "missing"); });
+  write_file_atomically(folder / "a", "0123456789");
+  expect_error(Exit::bad_input, {"10 bytes", "at most 9"}, [&] { read_small_file(folder / "a", 9); });
+}
+
+TEST(Files, FoldersAreMadeAndRemoved) {
+  const TempFolder folder;
+  create_folder_durably(folder / "a" / "b" / "c");
+  EXPECT_TRUE(std::filesystem::is_directory(folder / "a" / "b" / "c"));
+  remove_all_durably(folder / "a");
+  EXPECT_FALSE(std::filesystem::exists(folder / "a"));
+  remove_all_durably(folder / "a");
+  write_file_atomically(folder / "file", "");
+  expect_error(Exit::failed, {(folder / "file").string(), "File exists"},
+               [&] { create_folder_durably(folder / "file" / "b"); });
+  EXPECT_GT(free_bytes(folder.path()), 0);
+}
+
+}  // namespace
+}  // namespace gf

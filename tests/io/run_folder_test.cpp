@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/run_folder.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <memory>
+
+#include "support/expect_error.h"
+#include "support/temp_folder.h"
+
+namespace gf {
+namespace {
+
+namespace fs = std::filesystem;
+
+TEST(RunFolder, LiesWhereTheContractSays) {
+  const TempFolder folder;
+  const RunFolder run(RunPaths(folder.path(), "L6-D128-gold", "0"));
+  const fs::path root = folder / "L6-D128-gold-0";
+  EXPECT_EQ(run.root(), root);
+  EXPECT_EQ(run.config(), root / "config.yaml");
+  EXPECT_EQ(run.metrics(), root / "metrics.jsonl");
+  EXPECT_TRUE(fs::is_directory(root / "checkpoints"));
+  EXPECT_TRUE(run.is_exclusive());
+  EXPECT_TRUE(fs::is_empty(run.checkpoints()));
+}
+
+TEST(RunFolder, SecondRunIsRefusedAndToldWhoHasIt) {
+  const TempFolder folder;
+  const RunPaths paths(folder.path(), "run", "0");
+  {
+    const RunFolder first(paths);
+    expect_error(Exit::bad_input, {paths.root().string(), "in use by process " + std::to_string(getpid())},
+                 [&] { RunFolder{paths}; });
+  }
+  const RunFolder next(paths);
+  EXPECT_TRUE(next.is_exclusive());
+}
+
+TEST(RunFolder, KilledRunLeavesNoLock) {
+  const TempFolder folder;
+  const RunPaths paths(folder.path(), "run", "0");
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const RunFolder held(paths);
+    if (write(ready[1], "!", 1) != 1) _exit(1);
+    for (;;) pause();
+  }
+  char byte;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  close(ready[0]), close(ready[1]);
+  expect_error(Exit::bad_input, {"in use by process " + std::to_string(child)}, [&] { RunFolder{paths}; });
+  ASSERT_EQ(kill(child, SIGKILL), 0);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  const RunFolder next(paths);
+  EXPECT_TRUE(next.is_exclusive());
+}
+
+TEST(RunFolder, FolderThatCannotBeWrittenIsRefused) {
+  const TempFolder folder;
+  std::ofstream(folder / "file") << "in the way";
+  expect_error(Exit::bad_input, {"file/run-0", "cannot be written", "File exists"},
+               [&] { RunFolder(RunPaths(folder / "file", "run", "0")); });
+  expect_error(Exit::bad_input, {"/proc/run-0", "cannot be written"},
+               [&] { RunFolder(RunPaths("/proc", "run", "0")); });
+}
+
+TEST(RunFolder, NamesThatLeadElsewhereAreRefused) {
+  expect_error(Exit::bad_input, {"proj_name", "../x"}, [] { RunPaths("out", "../x", "0"); });
+  expect_error(Exit::bad_input, {"proj_suffix", "a/b"}, [] { RunPaths("out", "x", "a/b"); });
+  expect_error(Exit::bad_input, {"proj_name", "\"\""}, [] { RunPaths("out", "", "0"); });
+}
+
+}  // namespace
+}  // namespace gf
