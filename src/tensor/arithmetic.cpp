@@ -12,6 +12,8 @@ namespace cpu {
 
 constexpr int64_t kRun = 1 << 15;  // elements a task: small enough to share out, large enough to be worth it
 
+template <class T> void fill(T* x, T value, int64_t n) { std::fill_n(x, n, value); }
+
 template <class T> void add(const T* a, const T* b, T* out, int64_t n) {
   parallel_ranges(n, kRun, [&](int64_t begin, int64_t end) {
 #pragma omp simd
@@ -53,6 +55,14 @@ void fill_zero(const Tensor& t) {
   on_device(
       t.device(), [&] { std::memset(t.raw(), 0, t.bytes()); },
       [&](auto stream) { cuda::fill_zero(t.raw(), t.bytes(), stream); });
+}
+
+void fill(const Tensor& t, double value) {
+  with_real(t.dtype(), [&]<class T>(Type<T>) {
+    on_device(
+        t.device(), [&] { cpu::fill(t.data<T>(), static_cast<T>(value), t.numel()); },
+        [&](auto stream) { cuda::fill(t.data<T>(), static_cast<T>(value), t.numel(), stream); });
+  });
 }
 
 void copy(const Tensor& from, const Tensor& to) {
