@@ -66,9 +66,13 @@ void dropout(const DropoutArgs<T>& p) {
     T* const y = p.y + sample * p.per_sample;
     const uint64_t first = static_cast<uint64_t>(p.samples[sample]) * static_cast<uint64_t>(p.per_sample);
     const Random random = p.random;
+    const uint64_t drop_below = p.drop_below;
+    const T factor = p.factor;
 #pragma omp simd
-    for (int64_t i = runs.begin(run); i < runs.end(run); ++i)
-      y[i] = random.bits(first + static_cast<uint64_t>(i)) >= p.drop_below ? x[i] * p.factor : T(0);
+    for (int64_t i = runs.begin(run); i < runs.end(run); ++i) {
+      const T scaled = x[i] * factor;
+      y[i] = random.bits(first + static_cast<uint64_t>(i)) >= drop_below ? scaled : T(0);
+    }
   });
 }
 

@@ -23,7 +23,8 @@ struct HeadLoss {
 
 // loss = scale * sum_m (log sum_v exp(l_mv) - l_m,target(m)),  l = x W^T in x's type, its exponentials taken below
 // the largest logit, the sum over positions in double and in order.  x: (..., C), w: (V, C), targets: i32, one a
-// row of x, each in [0, V). A logit that is NaN, or +infinity, makes the loss NaN.
+// row of x, each in [0, V). A logit that is NaN, or +infinity, makes the loss NaN. Gradients of logits under 2^-100 are
+// taken as zero.
 HeadLoss head_loss(const Var& x_BTC, const Var& w_VC, const Tensor& targets_BT, const HeadLossOptions& = {});
 
 }  // namespace gf
