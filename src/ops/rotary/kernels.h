@@ -6,7 +6,8 @@
 
 namespace gf {
 
-template <class T> struct RotaryArgs {
+template <class T>
+struct RotaryArgs {
   int64_t B, T_, H, N;
   bool back;        // turn by minus the angle
   const T* angles;  // T_ x N/2 x (cosine, sine), from the first row's position on
@@ -15,10 +16,12 @@ template <class T> struct RotaryArgs {
 };
 
 namespace cpu {
-template <class T> void rotary(const RotaryArgs<T>&);
+template <class T>
+void rotary(const RotaryArgs<T>&);
 }
 namespace cuda {
-template <class T> void rotary(const RotaryArgs<T>&, CudaStream);
+template <class T>
+void rotary(const RotaryArgs<T>&, CudaStream);
 }
 
 }  // namespace gf

@@ -87,8 +87,8 @@ Tensor RotaryTable::angles(int64_t T, DType dtype, Device device) const {
 }
 
 Var rotary(const Var& x, int64_t num_heads, const RotaryTable& table) {
-  GF_CHECK(x.shape().rank() == 3 && x.size(2) == num_heads * table.head_size(), "rotary: ", num_heads, " heads of size ",
-           table.head_size(), " in ", x.shape());
+  GF_CHECK(x.shape().rank() == 3 && x.size(2) == num_heads * table.head_size(), "rotary: ", num_heads,
+           " heads of size ", table.head_size(), " in ", x.shape());
   Tape& tape = x.tape();
   const Tensor angles = table.angles(x.size(1), x.value().dtype(), x.value().device());
   Tensor y = tape.empty(x.shape(), x.value().dtype());

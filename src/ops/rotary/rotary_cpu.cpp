@@ -6,7 +6,8 @@ namespace gf::cpu {
 namespace {
 
 // One head. `sign` 1: by the angles, -1: back.
-template <class T> void turn(const T* x, const T* angles, T sign, int64_t pairs, T* y) {
+template <class T>
+void turn(const T* x, const T* angles, T sign, int64_t pairs, T* y) {
 #pragma omp simd
   for (int64_t i = 0; i < pairs; ++i) {
     const T cosine = angles[2 * i], sine = sign * angles[2 * i + 1];
@@ -18,7 +19,8 @@ template <class T> void turn(const T* x, const T* angles, T sign, int64_t pairs,
 
 }  // namespace
 
-template <class T> void rotary(const RotaryArgs<T>& p) {
+template <class T>
+void rotary(const RotaryArgs<T>& p) {
   const T sign = p.back ? T(-1) : T(1);
   parallel_ranges(p.B * p.T_, 32, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
