@@ -61,6 +61,13 @@ void pack(const T* from, int64_t rows, int64_t N, int64_t C, T* to) {
   }
 }
 
+// exp(x), or 0 where that is under 1e-28: nothing beside the row's largest weight, but multiplied further it would
+// give denormal numbers, each of which costs a hundred cycles.
+template <class T>
+T weight(T x) {
+  return x < T(-64) ? T(0) : simd::exp(x);
+}
+
 // Softmax over keys that come a block at a time: `sum` is of exp(score - max), as are the weights so far.
 template <class T>
 struct RunningSoftmax {
@@ -79,7 +86,7 @@ struct RunningSoftmax {
     T more = 0;
 #pragma omp simd reduction(+ : more)
     for (int64_t j = 0; j < n; ++j) {
-      s[j] = simd::exp(s[j] - top);
+      s[j] = weight(s[j] - top);
       more += s[j];
     }
     const T factor = top > max ? simd::exp(max - top) : T(1);
@@ -168,7 +175,7 @@ template <class T>
 void weights_and_gradients(T* s, T* ds, int64_t n, T scale, T slope, T distance, T lse, T delta) {
 #pragma omp simd
   for (int j = 0; j < static_cast<int>(n); ++j) {
-    s[j] = simd::exp(s[j] * scale + slope * (distance + static_cast<T>(j)) - lse);
+    s[j] = weight(s[j] * scale + slope * (distance + static_cast<T>(j)) - lse);
     ds[j] = s[j] * (ds[j] - delta) * scale;
   }
 }

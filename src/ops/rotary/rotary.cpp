@@ -34,7 +34,7 @@ Tensor make_angles(const std::vector<double>& speeds, int64_t T, DType dtype, De
 void turn(const Tensor& x, int64_t num_heads, const Tensor& angles, bool back, const Tensor& y) {
   with_real(x.dtype(), [&]<class Real>(Type<Real>) {
     const RotaryArgs<Real> args{.B = x.size(0),
-                                .T_ = x.size(1),
+                                .T = x.size(1),
                                 .H = num_heads,
                                 .N = x.size(2) / num_heads,
                                 .back = back,
