@@ -15,7 +15,8 @@ namespace gf {
 namespace {
 
 // The best of as many runs as fit into half a second: what the machine can do when nobody disturbs it.
-template <class Work> double best_seconds(Work&& work) {
+template <class Work>
+double best_seconds(Work&& work) {
   work();
   double best = 1e30;
   for (const Stopwatch all; all.seconds() < 0.5;) {
@@ -30,8 +31,8 @@ double sgemm_gflops() {
   constexpr int64_t m = 2048, n = 768, k = 768;
   const std::vector<float> a(m * k, 0.5f), b(k * n, 0.25f);
   std::vector<float> c(m * n);
-  const double seconds = best_seconds(
-      [&] { dnnl_sgemm('N', 'T', m, n, k, 1.0f, a.data(), k, b.data(), k, 0.0f, c.data(), n); });
+  const double seconds =
+      best_seconds([&] { dnnl_sgemm('N', 'T', m, n, k, 1.0f, a.data(), k, b.data(), k, 0.0f, c.data(), n); });
   return 2e-9 * m * n * k / seconds;
 }
 
@@ -56,10 +57,11 @@ void measure(int64_t B, int64_t T, int64_t H, int64_t N, AttentionBias bias = {}
   const double forward = best_seconds([&] { pass(Tape::Mode::evaluate); });
   const double both = best_seconds([&] { pass(Tape::Mode::record); });
   const double flops = 2e-9 * static_cast<double>(B * H * T * T * N);
-  fmt::print("B {:2} T {:5} H {:2} N {:3}{:6} | forward {:8.3f} ms {:6.1f} GFLOP/s {:.2f} | and backward {:8.3f} ms {:6.1f} "
-             "GFLOP/s {:.2f} | sgemm {:.0f}\n",
-             B, T, H, N, bias == AttentionBias::alibi ? " alibi" : "", forward * 1e3, flops / forward,
-             flops / forward / limit, both * 1e3, 3.5 * flops / both, 3.5 * flops / both / limit, limit);
+  fmt::print(
+      "B {:2} T {:5} H {:2} N {:3}{:6} | forward {:8.3f} ms {:6.1f} GFLOP/s {:.2f} | and backward {:8.3f} ms {:6.1f} "
+      "GFLOP/s {:.2f} | sgemm {:.0f}\n",
+      B, T, H, N, bias == AttentionBias::alibi ? " alibi" : "", forward * 1e3, flops / forward, flops / forward / limit,
+      both * 1e3, 3.5 * flops / both, 3.5 * flops / both / limit, limit);
 }
 
 }  // namespace

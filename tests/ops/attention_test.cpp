@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <vector>
 
 #include "base/random.h"
 #include "ops/attention/kernels.h"
@@ -11,6 +14,13 @@
 
 namespace gf {
 namespace {
+
+template <class T>
+Tensor hashed(const char* name, const Shape& shape, double range) {
+  Tensor t = Tensor::empty(shape, dtype_of<T>, kCpu);
+  for (int64_t i = 0; i < t.numel(); ++i) t.data<T>()[i] = static_cast<T>(range * (2 * Random(3, name).unit(i) - 1));
+  return t;
+}
 
 OpCase attention_case(Shape shape, int64_t num_heads, AttentionBias bias = {}, double range = 1) {
   const OpInput input{shape, -range, range};
@@ -28,75 +38,84 @@ TEST(Attention, GradientsWithAlibi) {
   check_gradients(attention_case({1, 7, 3}, 1, AttentionBias::alibi, 2));
 }
 TEST(Attention, LargeAndOdd) {
-  check_float_and_bits(attention_case({3, 1, 40}, 5));            // nothing but itself to see
-  check_float_and_bits(attention_case({1, 513, 3 * 20}, 3));      // one key beyond a block
-  check_float_and_bits(attention_case({1, 700, 64}, 1, {}, 2));   // a block of queries that is not full
+  check_float_and_bits(attention_case({1, 513, 3 * 20}, 3));     // one key beyond a block
+  check_float_and_bits(attention_case({1, 700, 64}, 1, {}, 2));  // a block of queries that is not full
   check_float_and_bits(attention_case({1, 1100, 3 * 8}, 3, AttentionBias::alibi, 2));  // three groups of keys
   check_float_and_bits(attention_case({1, 65, 2 * 128}, 2, AttentionBias::alibi));
 }
 
-// Straight from the formula, in double, with the whole matrix of weights.
-struct Naive {
+// A lone token sees itself: the output is its value, and no query or key could change that.
+TEST(Attention, OneToken) {
+  OpCase only_values = attention_case({3, 1, 40}, 5);
+  only_values.inputs[0].differentiable = only_values.inputs[1].differentiable = false;
+  check_float_and_bits(only_values);
+  Arena arena(kCpu);
+  Tape tape(arena);
+  const auto leaf = [&](const char* name) { return tape.leaf(hashed<float>(name, {3, 1, 40}, 1), true); };
+  const Var q = leaf("q"), k = leaf("k"), v = leaf("v"), y = attention(q, k, v, 5);
+  const Tensor dy = hashed<float>("dy", {3, 1, 40}, 1);
+  tape.backward(std::vector<Tape::Seed>{{y, dy}});
+  for (int64_t i = 0; i < y.value().numel(); ++i) {
+    EXPECT_EQ(y.value().data<float>()[i], v.value().data<float>()[i]);
+    EXPECT_EQ(tape.grad(v).data<float>()[i], dy.data<float>()[i]);
+    EXPECT_NEAR(tape.grad(q).data<float>()[i], 0, 1e-6);  // two sums of eight products, taken in different orders
+    EXPECT_NEAR(tape.grad(k).data<float>()[i], 0, 1e-6);
+  }
+}
+
+struct Sizes {
   int64_t B, Tq, Tk, H, N;
   bool alibi;
+  double range;  // of queries and keys
+};
+
+// Straight from the formula, in double, one query of one head after the other.
+class Naive {
+ public:
+  Naive(const Sizes& sizes, std::vector<double> q, std::vector<double> k, std::vector<double> v, std::vector<double> dy)
+      : y(q.size()), dq(q.size()), dk(k.size()), dv(k.size()), s_(sizes), q_(q), k_(k), v_(v), dy_(dy) {
+    for (int64_t b = 0; b < s_.B; ++b)
+      for (int64_t h = 0; h < s_.H; ++h)
+        for (int64_t i = 0; i < s_.Tq; ++i) run(b, h, i);
+  }
   std::vector<double> y, dq, dk, dv;
 
-  // dy empty: forward only.
-  void run(const double* q, const double* k, const double* v, const double* dy) {
-    const int64_t C = H * N;
-    y.assign(B * Tq * C, 0), dq = y, dk.assign(B * Tk * C, 0), dv = dk;
-    for (int64_t b = 0; b < B; ++b) {
-      for (int64_t h = 0; h < H; ++h) {
-        const auto query = [&](int64_t i) { return (b * Tq + i) * C + h * N; };
-        const auto key = [&](int64_t j) { return (b * Tk + j) * C + h * N; };
-        for (int64_t i = 0; i < Tq; ++i) {
-          const int64_t position = i + Tk - Tq;
-          std::vector<double> w(position + 1);
-          double top = -1e300, sum = 0;
-          for (int64_t j = 0; j <= position; ++j) {
-            for (int64_t c = 0; c < N; ++c) w[j] += q[query(i) + c] * k[key(j) + c] / std::sqrt(static_cast<double>(N));
-            if (alibi) w[j] -= static_cast<double>(position - j) * slope(h);
-            top = std::max(top, w[j]);
-          }
-          for (double& x : w) sum += x = std::exp(x - top);
-          for (double& x : w) x /= sum;
-          for (int64_t j = 0; j <= position; ++j)
-            for (int64_t c = 0; c < N; ++c) y[query(i) + c] += w[j] * v[key(j) + c];
-          if (!dy) continue;
-          std::vector<double> dw(position + 1);
-          double mean = 0;
-          for (int64_t j = 0; j <= position; ++j) {
-            for (int64_t c = 0; c < N; ++c) {
-              dw[j] += dy[query(i) + c] * v[key(j) + c];
-              dv[key(j) + c] += w[j] * dy[query(i) + c];
-            }
-            mean += w[j] * dw[j];
-          }
-          for (int64_t j = 0; j <= position; ++j) {
-            const double ds = w[j] * (dw[j] - mean) / std::sqrt(static_cast<double>(N));
-            for (int64_t c = 0; c < N; ++c) {
-              dq[query(i) + c] += ds * k[key(j) + c];
-              dk[key(j) + c] += ds * q[query(i) + c];
-            }
-          }
-        }
+ private:
+  void run(int64_t b, int64_t h, int64_t i) {
+    const int64_t C = s_.H * s_.N, N = s_.N, position = i + s_.Tk - s_.Tq, query = (b * s_.Tq + i) * C + h * N;
+    const auto key = [&](int64_t j) { return (b * s_.Tk + j) * C + h * N; };
+    const auto dot = [N](const double* x, const double* z) { return std::inner_product(x, x + N, z, 0.0); };
+    const double scale = 1 / std::sqrt(static_cast<double>(N));
+    std::vector<double> w(position + 1), dw(position + 1);
+    for (int64_t j = 0; j <= position; ++j)
+      w[j] = dot(&q_[query], &k_[key(j)]) * scale - (s_.alibi ? static_cast<double>(position - j) * slope(h) : 0);
+    const double top = *std::max_element(w.begin(), w.end());
+    double sum = 0, mean = 0;
+    for (double& x : w) sum += x = std::exp(x - top);
+    for (int64_t j = 0; j <= position; ++j) {
+      w[j] /= sum;
+      dw[j] = dot(&dy_[query], &v_[key(j)]);
+      mean += w[j] * dw[j];
+    }
+    for (int64_t j = 0; j <= position; ++j) {
+      const double ds = w[j] * (dw[j] - mean) * scale;
+      for (int64_t c = 0; c < N; ++c) {
+        y[query + c] += w[j] * v_[key(j) + c];
+        dv[key(j) + c] += w[j] * dy_[query + c];
+        dq[query + c] += ds * k_[key(j) + c];
+        dk[key(j) + c] += ds * q_[query + c];
       }
     }
   }
-  // 2^linspace(-8/H, -8, H), for the two numbers of heads that the tests use.
+  // 2^linspace(-8/H, -8, H), written out for the numbers of heads that the tests use.
   double slope(int64_t h) const {
-    if (H == 2) return std::exp2(h == 0 ? -4.0 : -8.0);
-    if (H == 3) return std::exp2(h == 0 ? -8.0 / 3 : h == 1 ? -16.0 / 3 : -8.0);
-    ADD_FAILURE() << "no slopes for " << H << " heads";
-    return 0;
+    return s_.H == 2 ? std::vector{1.0 / 16, 1.0 / 256}.at(h)
+                     : std::vector{std::exp2(-8.0 / 3), std::exp2(-16.0 / 3), 1.0 / 256}.at(h);
   }
-};
 
-template <class T> Tensor hashed(const char* name, const Shape& shape, double range) {
-  Tensor t = Tensor::empty(shape, dtype_of<T>, kCpu);
-  for (int64_t i = 0; i < t.numel(); ++i) t.data<T>()[i] = static_cast<T>(range * (2 * Random(3, name).unit(i) - 1));
-  return t;
-}
+  Sizes s_;
+  std::vector<double> q_, k_, v_, dy_;
+};
 
 std::vector<double> as_double(const Tensor& t) {
   std::vector<double> v(t.numel());
@@ -116,14 +135,9 @@ double difference(const Tensor& got, const std::vector<double>& want) {
   return worst / scale;
 }
 
-struct Sizes {
-  int64_t B, Tq, Tk, H, N;
-  bool alibi;
-  double range;
-};
-
 // The kernels themselves, also with fewer queries than keys.
-template <class T> void compare_with_naive(const Sizes& s, double tolerance) {
+template <class T>
+void compare_with_naive(const Sizes& s, double tolerance) {
   SCOPED_TRACE(cat(dtype_of<T>, ": B ", s.B, " Tq ", s.Tq, " Tk ", s.Tk, " H ", s.H, " N ", s.N, " range ", s.range));
   const Shape queries{s.B, s.Tq, s.H * s.N}, keys{s.B, s.Tk, s.H * s.N}, rows{s.B, s.H, s.Tq};
   const auto make = [](const Shape& shape) { return Tensor::empty(shape, dtype_of<T>, kCpu); };
@@ -131,13 +145,12 @@ template <class T> void compare_with_naive(const Sizes& s, double tolerance) {
   const Tensor dy = hashed<T>("dy", queries, 1), y = make(queries), lse = make(rows), delta = make(rows);
   const Tensor dq = make(queries), dk = make(keys), dv = make(keys);
   const Tensor partial = make({attention_key_groups(s.B, s.H, s.Tk), s.B, s.Tq, s.H * s.N});
-  cpu::attention(AttentionArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.alibi, q.data<T>(), k.data<T>(), v.data<T>(), y.data<T>(),
-                                  lse.data<T>()});
+  cpu::attention(AttentionArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.alibi, q.data<T>(), k.data<T>(), v.data<T>(),
+                                  y.data<T>(), lse.data<T>()});
   cpu::attention_backward(AttentionBackwardArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.alibi, q.data<T>(), k.data<T>(),
                                                    v.data<T>(), y.data<T>(), lse.data<T>(), dy.data<T>(), dq.data<T>(),
                                                    dk.data<T>(), dv.data<T>(), delta.data<T>(), partial.data<T>()});
-  Naive naive{s.B, s.Tq, s.Tk, s.H, s.N, s.alibi, {}, {}, {}, {}};
-  naive.run(as_double(q).data(), as_double(k).data(), as_double(v).data(), as_double(dy).data());
+  const Naive naive(s, as_double(q), as_double(k), as_double(v), as_double(dy));
   EXPECT_LT(difference(y, naive.y), tolerance);
   EXPECT_LT(difference(dq, naive.dq), tolerance);
   EXPECT_LT(difference(dk, naive.dk), tolerance);
@@ -146,7 +159,7 @@ template <class T> void compare_with_naive(const Sizes& s, double tolerance) {
 
 TEST(Attention, AgreesWithTheFormula) {
   for (const Sizes& s : {Sizes{2, 130, 130, 3, 8, false, 2}, Sizes{1, 600, 600, 2, 16, true, 2},
-                         Sizes{1, 1, 1, 2, 128, false, 1}, Sizes{1, 1090, 1090, 2, 10, false, 2}}) {
+                         Sizes{1, 2, 2, 2, 128, false, 1}, Sizes{1, 1090, 1090, 2, 10, false, 2}}) {
     compare_with_naive<double>(s, 1e-12);  // sums of a thousand terms, each to 1e-16
     compare_with_naive<float>(s, 1e-5);    // the same, each to 6e-8
   }
@@ -160,15 +173,20 @@ TEST(Attention, FewerQueriesThanKeys) {
 
 // Scores up to 30 * 30 * 64 / 8 = 7200: exp of one would be far beyond a float. Each score is then good to some
 // 7200 * 6e-8 * a few = 1e-3, and so are the weights.
-TEST(Attention, LargeScores) { compare_with_naive<float>({1, 600, 600, 2, 64, false, 30}, 5e-3); }
+TEST(Attention, LargeScores) {
+  compare_with_naive<float>({1, 600, 600, 2, 64, false, 30}, 5e-3);
+}
 
 // The largest score may come last: what was summed up before shrinks to nothing, without a NaN.
 TEST(Attention, ScoresThatRiseByBlocks) {
   constexpr int64_t T = 1100;
   Arena arena(kCpu);
   Tape tape(arena, Tape::Mode::evaluate);
-  Tensor q = arena.empty({1, T, 8}, DType::f32), k = arena.empty({1, T, 8}, DType::f32), v = arena.empty({1, T, 8}, DType::f32);
-  for (int64_t i = 0; i < T * 8; ++i) q.data<float>()[i] = 30, k.data<float>()[i] = static_cast<float>(i / 8), v.data<float>()[i] = static_cast<float>(i / 8);
+  Tensor q = arena.empty({1, T, 8}, DType::f32), k = arena.empty({1, T, 8}, DType::f32),
+         v = arena.empty({1, T, 8}, DType::f32);
+  for (int64_t i = 0; i < T * 8; ++i)
+    q.data<float>()[i] = 30, k.data<float>()[i] = static_cast<float>(i / 8),
+    v.data<float>()[i] = static_cast<float>(i / 8);
   const Var y = attention(tape.leaf(q, false), tape.leaf(k, false), tape.leaf(v, false), 1);
   // A query's own key wins by 30 * 8 / sqrt(8) = 85 over the one before.
   for (int64_t i = 0; i < T * 8; ++i) ASSERT_EQ(y.value().data<float>()[i], static_cast<float>(i / 8)) << i;
@@ -177,7 +195,8 @@ TEST(Attention, ScoresThatRiseByBlocks) {
 TEST(Attention, NaNStays) {
   Arena arena(kCpu);
   Tape tape(arena, Tape::Mode::evaluate);
-  Tensor q = hashed<float>("q", {1, 5, 8}, 1), k = hashed<float>("k", {1, 5, 8}, 1), v = hashed<float>("v", {1, 5, 8}, 1);
+  Tensor q = hashed<float>("q", {1, 5, 8}, 1), k = hashed<float>("k", {1, 5, 8}, 1),
+         v = hashed<float>("v", {1, 5, 8}, 1);
   k.data<float>()[3 * 8] = NAN;
   const Var y = attention(tape.leaf(q, false), tape.leaf(k, false), tape.leaf(v, false), 1);
   for (int64_t i = 0; i < 5 * 8; ++i) EXPECT_EQ(std::isnan(y.value().data<float>()[i]), i >= 3 * 8) << i;
@@ -189,13 +208,13 @@ TEST(Attention, SeesOnlyThePast) {
   Tape tape(arena, Tape::Mode::evaluate);
   constexpr int64_t T = 600, kChanged = 555;
   const auto run = [&](float add) {
-    const Tensor q = hashed<float>("q", {1, T, 8}, 1), k = hashed<float>("k", {1, T, 8}, 1), v = hashed<float>("v", {1, T, 8}, 1);
+    const Tensor q = hashed<float>("q", {1, T, 8}, 1), k = hashed<float>("k", {1, T, 8}, 1),
+                 v = hashed<float>("v", {1, T, 8}, 1);
     for (int64_t i = kChanged * 8; i < T * 8; ++i) k.data<float>()[i] += add, v.data<float>()[i] += add;
     return attention(tape.leaf(q, false), tape.leaf(k, false), tape.leaf(v, false), 2).value();
   };
   const Tensor a = run(0), b = run(1);
-  for (int64_t i = 0; i < T * 8; ++i)
-    ASSERT_EQ(a.data<float>()[i] == b.data<float>()[i], i < kChanged * 8) << i;
+  for (int64_t i = 0; i < T * 8; ++i) ASSERT_EQ(a.data<float>()[i] == b.data<float>()[i], i < kChanged * 8) << i;
 }
 
 TEST(Attention, AlibiSlopes) {

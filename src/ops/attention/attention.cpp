@@ -16,7 +16,10 @@ struct Gradients {
   Tensor q, k, v;  // empty where not wanted
 };
 
-template <class T> T* pointer(const Tensor& t) { return t ? t.data<T>() : nullptr; }
+template <class T>
+T* pointer(const Tensor& t) {
+  return t ? t.data<T>() : nullptr;
+}
 
 Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& grads) {
   const auto if_wanted = [&](int input, const Tensor& like) {
@@ -46,7 +49,8 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
                                         .delta = delta.data<T>(),
                                         .partial = pointer<T>(partial)};
     on_device(
-        dy.device(), [&] { cpu::attention_backward(args); }, [&](auto stream) { cuda::attention_backward(args, stream); });
+        dy.device(), [&] { cpu::attention_backward(args); },
+        [&](auto stream) { cuda::attention_backward(args, stream); });
   });
   return d;
 }
@@ -55,13 +59,17 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
 
 Var attention(const Var& q, const Var& k, const Var& v, int64_t num_heads, AttentionBias bias) {
   Tape& tape = q.tape();
-  GF_CHECK(q.shape().rank() == 3 && num_heads > 0 && q.size(2) % num_heads == 0, "attention: ", num_heads, " heads of queries ",
-           q.shape());
+  GF_CHECK(q.shape().rank() == 3 && num_heads > 0 && q.size(2) % num_heads == 0, "attention: ", num_heads,
+           " heads of queries ", q.shape());
   check_shape("attention", "keys", k.value(), q.shape());
   check_shape("attention", "values", v.value(), q.shape());
   const int64_t B = q.size(0), T = q.size(1), C = q.size(2);
   const DType dtype = q.value().dtype();
-  Saved s{q.value(), k.value(), v.value(), tape.empty(q.shape(), dtype), tape.empty({B, num_heads, T}, dtype),
+  Saved s{q.value(),
+          k.value(),
+          v.value(),
+          tape.empty(q.shape(), dtype),
+          tape.empty({B, num_heads, T}, dtype),
           bias == AttentionBias::alibi};
   with_real(dtype, [&]<class Real>(Type<Real>) {
     const AttentionArgs<Real> args{.B = B,
@@ -79,12 +87,13 @@ Var attention(const Var& q, const Var& k, const Var& v, int64_t num_heads, Atten
         s.q.device(), [&] { cpu::attention(args); }, [&](auto stream) { cuda::attention(args, stream); });
   });
   Tensor y = s.y;
-  return tape.record("attention", {q, k, v}, std::move(y), [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) {
-    Gradients d = backward(tape, s, grad[0], grads);
-    if (d.q) grads.add(0, std::move(d.q));
-    if (d.k) grads.add(1, std::move(d.k));
-    if (d.v) grads.add(2, std::move(d.v));
-  });
+  return tape.record("attention", {q, k, v}, std::move(y),
+                     [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) {
+                       Gradients d = backward(tape, s, grad[0], grads);
+                       if (d.q) grads.add(0, std::move(d.q));
+                       if (d.k) grads.add(1, std::move(d.k));
+                       if (d.v) grads.add(2, std::move(d.v));
+                     });
 }
 
 }  // namespace gf

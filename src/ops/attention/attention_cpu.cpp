@@ -2,6 +2,7 @@
 // Scores are made in blocks of kQueries x kKeys, each one product of matrices, small enough to stay in the cache
 // until the next product has used them. The blocks on the diagonal are cut off after the last key that any of
 // their queries sees; what is beyond a single query's own position becomes a weight of zero.
+#include <array>
 #include <limits>
 #include <vector>
 
@@ -19,14 +20,16 @@ constexpr int64_t kChunk = 256;  // queries of a forward task, which share one p
 
 // A thread's working memory, kept between calls: malloc would get and give back pieces of this size from and to
 // the kernel each time.
-template <class T> T* scratch(int64_t n) {
+template <class T>
+T* scratch(int64_t n) {
   thread_local std::vector<T> memory;
   if (static_cast<int64_t>(memory.size()) < n) memory.resize(n);
   return memory.data();
 }
 
 // One head of one sequence: where its rows begin, and what its scores are.
-template <class T> struct Head {
+template <class T>
+struct Head {
   int64_t N, C;
   int64_t q, k, lse;  // offsets of its first query (and output), key (and value), log-sum-exp
   int64_t before;     // positions before the first query
@@ -41,24 +44,37 @@ template <class T> struct Head {
     slope = p.alibi ? static_cast<T>(alibi_slope(h, p.H)) : T(0);
   }
   int64_t seen(int64_t query) const { return before + query + 1; }  // keys that the query sees
+  T distance(int64_t query, int64_t key) const { return static_cast<T>(key - before - query); }  // zero or less
 };
 
-// The rows of one head, side by side: the products that follow read them many times.
-template <class T> void pack(const T* from, int64_t rows, int64_t N, int64_t C, T* to) {
-  for (int64_t i = 0; i < rows; ++i) std::copy_n(from + i * C, N, to + i * N);
+// A row of scores is worked on in whole vectors: `seen` of `n` scores, rounded up.
+int64_t whole_vectors(int64_t seen, int64_t n) {
+  return std::min((seen + 15) / 16 * 16, n);
 }
 
-template <class T> void unpack_transposed(const T* from, int64_t rows, int64_t N, int64_t C, T* to) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t c = 0; c < N; ++c) to[i * C + c] = from[c * kKeys + i];
+// The rows of one head, side by side: the products that follow read them many times.
+template <class T>
+void pack(const T* from, int64_t rows, int64_t N, int64_t C, T* to) {
+  for (int64_t i = 0; i < rows; ++i) {
+#pragma omp simd
+    for (int64_t c = 0; c < N; ++c) to[i * N + c] = from[i * C + c];
+  }
+}
+
+// exp(x), or 0 where that is under 1e-28: nothing beside the row's largest weight, but multiplied further it would
+// give denormal numbers, each of which costs a hundred cycles.
+template <class T>
+T weight(T x) {
+  return x < T(-64) ? T(0) : simd::exp(x);
 }
 
 // Softmax over keys that come a block at a time: `sum` is of exp(score - max), as are the weights so far.
-template <class T> struct RunningSoftmax {
+template <class T>
+struct RunningSoftmax {
   T max = -std::numeric_limits<T>::infinity();
   T sum = 0;
 
-  // Products q k become weights, in place. `distance` from query to first key, negative. Returns the factor that
+  // Products q k become weights, in place. `distance` is from the query to the first key. Returns the factor that
   // brings what was summed up with earlier weights to the new maximum.
   T add(T* s, int64_t n, T scale, T slope, T distance) {
     T top = max;
@@ -70,7 +86,7 @@ template <class T> struct RunningSoftmax {
     T more = 0;
 #pragma omp simd reduction(+ : more)
     for (int64_t j = 0; j < n; ++j) {
-      s[j] = simd::exp(s[j] - top);
+      s[j] = weight(s[j] - top);
       more += s[j];
     }
     const T factor = top > max ? simd::exp(max - top) : T(1);
@@ -80,49 +96,67 @@ template <class T> struct RunningSoftmax {
   }
 };
 
-template <class T> void scale_row(T* row, int64_t n, T factor) {
+template <class T>
+void scale_row(T* row, int64_t n, T factor) {
 #pragma omp simd
   for (int64_t c = 0; c < n; ++c) row[c] *= factor;
 }
 
-// Queries [begin, end) of one head against all the keys they see.
-template <class T> void attend(const AttentionArgs<T>& p, const Head<T>& head, int64_t begin, int64_t end) {
-  const int64_t N = head.N, C = head.C;
-  T* const s = scratch<T>(kQueries * kKeys + 2 * kKeys * N);
-  T* const k = s + kQueries * kKeys;
-  T* const v = k + kKeys * N;
-  std::array<RunningSoftmax<T>, kChunk> softmax{};
-  T* const y = p.y + head.q;
-  const Blocks keys = Blocks::of_length(head.seen(end - 1), kKeys);
-  for (int64_t block = 0; block < keys.size(); ++block) {
-    const int64_t first = keys.begin(block), last = keys.end(block);
-    pack(p.k + head.k + first * C, last - first, N, C, k);
-    pack(p.v + head.k + first * C, last - first, N, C, v);
-    for (int64_t i = begin; i < end; i += kQueries) {
-      const int64_t rows = std::min(kQueries, end - i);
-      const int64_t n = std::min(last, head.seen(i + rows - 1)) - first;
-      if (n <= 0) continue;
-      gemm<T>(false, true, rows, n, N, T(1), p.q + head.q + i * C, C, k, N, T(0), s, n);
-      for (int64_t r = 0; r < rows; ++r) {
-        T* const row = s + r * n;
-        const int64_t m = std::clamp<int64_t>(head.seen(i + r) - first, 0, n);
-        const T factor =
-            softmax[i - begin + r].add(row, m, head.scale, head.slope, static_cast<T>(first - head.before - i - r));
-        if (block > 0 && factor != T(1)) scale_row(y + (i + r) * C, N, factor);
-        std::fill(row + m, row + n, T(0));
-      }
-      gemm<T>(false, false, rows, N, n, T(1), s, n, v, N, block > 0 ? T(1) : T(0), y + i * C, C);
+// Queries [begin, end) of one head against all the keys they see; at most kChunk of them.
+template <class T>
+class ForwardTask {
+ public:
+  ForwardTask(const AttentionArgs<T>& p, const Head<T>& head) : p_(p), head_(head) {
+    s_ = scratch<T>(kQueries * kKeys + 2 * kKeys * head.N);
+    k_ = s_ + kQueries * kKeys;
+    v_ = k_ + kKeys * head.N;
+  }
+
+  void run(int64_t begin, int64_t end) {
+    const int64_t N = head_.N, C = head_.C;
+    std::array<RunningSoftmax<T>, kChunk> softmax{};
+    const Blocks keys = Blocks::of_length(head_.seen(end - 1), kKeys);
+    for (int64_t b = 0; b < keys.size(); ++b) {
+      const int64_t first = keys.begin(b), last = keys.end(b);
+      pack(p_.k + head_.k + first * C, last - first, N, C, k_);
+      pack(p_.v + head_.k + first * C, last - first, N, C, v_);
+      for (int64_t i = begin; i < end; i += kQueries)
+        run_block(i, std::min(i + kQueries, end), first, last, &softmax[i - begin]);
+    }
+    for (int64_t i = begin; i < end; ++i) {
+      const RunningSoftmax<T>& row = softmax[i - begin];
+      scale_row(p_.y + head_.q + i * C, N, T(1) / row.sum);
+      p_.lse[head_.lse + i] = row.max + std::log(row.sum);
     }
   }
-  for (int64_t i = begin; i < end; ++i) {
-    const RunningSoftmax<T>& row = softmax[i - begin];
-    scale_row(y + i * C, N, T(1) / row.sum);
-    p.lse[head.lse + i] = row.max + std::log(row.sum);
+
+ private:
+  void run_block(int64_t begin, int64_t end, int64_t first, int64_t last, RunningSoftmax<T>* softmax) {
+    const int64_t N = head_.N, C = head_.C, rows = end - begin;
+    const int64_t n = std::min(last, head_.seen(end - 1)) - first;
+    if (n <= 0) return;
+    T* const y = p_.y + head_.q + begin * C;
+    gemm<T>(false, true, rows, n, N, T(1), p_.q + head_.q + begin * C, C, k_, N, T(0), s_, n);
+    for (int64_t r = 0; r < rows; ++r) {
+      T* const row = s_ + r * n;
+      const int64_t seen = std::clamp<int64_t>(head_.seen(begin + r) - first, 0, n), width = whole_vectors(seen, n);
+      std::fill(row + seen, row + width, -std::numeric_limits<T>::infinity());
+      std::fill(row + width, row + n, T(0));
+      const T factor = softmax[r].add(row, width, head_.scale, head_.slope, head_.distance(begin + r, first));
+      if (first > 0 && factor != T(1)) scale_row(y + r * C, N, factor);
+    }
+    gemm<T>(false, false, rows, N, n, T(1), s_, n, v_, N, first > 0 ? T(1) : T(0), y, C);
   }
-}
+
+  const AttentionArgs<T>& p_;
+  const Head<T>& head_;
+  T* s_;       // kQueries x kKeys: scores, then weights
+  T *k_, *v_;  // kKeys x N, packed
+};
 
 // delta_i = <dy_i, y_i> in each head: the part of the softmax's gradient that all keys share.
-template <class T> void fill_delta(const AttentionBackwardArgs<T>& p) {
+template <class T>
+void fill_delta(const AttentionBackwardArgs<T>& p) {
   parallel_ranges(p.B * p.Tq, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       for (int64_t h = 0; h < p.H; ++h) {
@@ -141,23 +175,22 @@ template <class T>
 void weights_and_gradients(T* s, T* ds, int64_t n, T scale, T slope, T distance, T lse, T delta) {
 #pragma omp simd
   for (int j = 0; j < static_cast<int>(n); ++j) {
-    s[j] = simd::exp(s[j] * scale + slope * (distance + static_cast<T>(j)) - lse);
+    s[j] = weight(s[j] * scale + slope * (distance + static_cast<T>(j)) - lse);
     ds[j] = s[j] * (ds[j] - delta) * scale;
   }
 }
 
 // Blocks of keys group, group + groups, ... of one head, and all queries that see them: whole columns of dk and
 // dv, and this group's part of dq.
-template <class T> class BackwardTask {
+template <class T>
+class BackwardTask {
  public:
   BackwardTask(const AttentionBackwardArgs<T>& p, const Head<T>& head, T* dq) : p_(p), head_(head), dq_(dq) {
     const int64_t block = kQueries * kKeys, rows = kKeys * head.N;
-    s_ = scratch<T>(2 * block + 4 * rows);
+    s_ = scratch<T>(2 * block + 2 * rows);
     ds_ = s_ + block;
     k_ = ds_ + block;
     v_ = k_ + rows;
-    dk_ = v_ + rows;
-    dv_ = dk_ + rows;
   }
 
   void run(int64_t group, int64_t groups) {
@@ -174,8 +207,6 @@ template <class T> class BackwardTask {
     const Blocks queries = Blocks::of_length(p_.Tq, kQueries);
     for (int64_t b = queries.size() - 1; b >= 0 && head_.seen(queries.end(b) - 1) > first; --b)
       run_block(queries.begin(b), queries.end(b), first, last, b == queries.size() - 1, first_of_group);
-    if (p_.dk) unpack_transposed(dk_, rows, N, C, p_.dk + head_.k + first * C);
-    if (p_.dv) unpack_transposed(dv_, rows, N, C, p_.dv + head_.k + first * C);
   }
 
   void run_block(int64_t begin, int64_t end, int64_t first, int64_t last, bool sets_keys, bool sets_queries) {
@@ -186,29 +217,30 @@ template <class T> class BackwardTask {
     gemm<T>(false, true, rows, n, N, T(1), q, C, k_, N, T(0), s_, n);
     gemm<T>(false, true, rows, n, N, T(1), dy, C, v_, N, T(0), ds_, n);
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t i = begin + r, m = std::clamp<int64_t>(head_.seen(i) - first, 0, n);
-      weights_and_gradients(s_ + r * n, ds_ + r * n, m, head_.scale, head_.slope, static_cast<T>(first - head_.before - i),
+      const int64_t i = begin + r, seen = std::clamp<int64_t>(head_.seen(i) - first, 0, n);
+      T *const s = s_ + r * n, *const ds = ds_ + r * n;
+      weights_and_gradients(s, ds, whole_vectors(seen, n), head_.scale, head_.slope, head_.distance(i, first),
                             p_.lse[head_.lse + i], p_.delta[head_.lse + i]);
-      std::fill(s_ + r * n + m, s_ + (r + 1) * n, T(0));
-      std::fill(ds_ + r * n + m, ds_ + (r + 1) * n, T(0));
+      std::fill(s + seen, s + n, T(0));
+      std::fill(ds + seen, ds + n, T(0));
     }
-    // dk and dv are summed up transposed: the large block then is the product's plain right side, the fast case.
-    const T keep = sets_keys ? T(0) : T(1);
-    if (p_.dv) gemm<T>(true, false, N, n, rows, T(1), dy, C, s_, n, keep, dv_, kKeys);
-    if (p_.dk) gemm<T>(true, false, N, n, rows, T(1), q, C, ds_, n, keep, dk_, kKeys);
-    if (dq_) gemm<T>(false, false, rows, N, n, T(1), ds_, n, k_, N, sets_queries ? T(0) : T(1), dq_ + head_.q + begin * C, C);
+    const T keep_keys = sets_keys ? T(0) : T(1), keep_queries = sets_queries ? T(0) : T(1);
+    const int64_t key = head_.k + first * C;
+    if (p_.dv) gemm<T>(true, false, n, N, rows, T(1), s_, n, dy, C, keep_keys, p_.dv + key, C);
+    if (p_.dk) gemm<T>(true, false, n, N, rows, T(1), ds_, n, q, C, keep_keys, p_.dk + key, C);
+    if (dq_) gemm<T>(false, false, rows, N, n, T(1), ds_, n, k_, N, keep_queries, dq_ + head_.q + begin * C, C);
   }
 
   const AttentionBackwardArgs<T>& p_;
   const Head<T>& head_;
   T* dq_;
-  T *s_, *ds_;    // kQueries x kKeys: scores then weights, and their gradients
-  T *k_, *v_;     // kKeys x N, packed
-  T *dk_, *dv_;   // N x kKeys, transposed
+  T *s_, *ds_;  // kQueries x kKeys: scores then weights, and their gradients
+  T *k_, *v_;   // kKeys x N, packed
 };
 
 // Adds the other groups' parts of dq. A group has touched only the queries that see its first block of keys.
-template <class T> void add_partial_queries(const AttentionBackwardArgs<T>& p, int64_t groups) {
+template <class T>
+void add_partial_queries(const AttentionBackwardArgs<T>& p, int64_t groups) {
   const int64_t C = p.H * p.N;
   const Blocks queries = Blocks::of_length(p.Tq, kQueries);
   parallel_for(p.B * queries.size(), [&](int64_t task) {
@@ -225,16 +257,19 @@ template <class T> void add_partial_queries(const AttentionBackwardArgs<T>& p, i
 
 }  // namespace
 
-template <class T> void attention(const AttentionArgs<T>& p) {
+template <class T>
+void attention(const AttentionArgs<T>& p) {
   const Blocks chunks = Blocks::of_length(p.Tq, kChunk);
   parallel_for(p.B * p.H * chunks.size(), [&](int64_t task) {
     // The last queries see the most keys: they go first, so that no long task is left for the end.
     const int64_t chunk = chunks.size() - 1 - task / (p.B * p.H);
-    attend(p, Head<T>(p, task % (p.B * p.H)), chunks.begin(chunk), chunks.end(chunk));
+    const Head<T> head(p, task % (p.B * p.H));
+    ForwardTask<T>(p, head).run(chunks.begin(chunk), chunks.end(chunk));
   });
 }
 
-template <class T> void attention_backward(const AttentionBackwardArgs<T>& p) {
+template <class T>
+void attention_backward(const AttentionBackwardArgs<T>& p) {
   fill_delta(p);
   const int64_t groups = attention_key_groups(p.B, p.H, p.Tk);
   parallel_for(p.B * p.H * groups, [&](int64_t task) {

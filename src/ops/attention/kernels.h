@@ -10,7 +10,8 @@
 
 namespace gf {
 
-template <class T> struct AttentionArgs {
+template <class T>
+struct AttentionArgs {
   int64_t B, Tq, Tk, H, N;
   bool alibi;
   const T *q, *k, *v;  // B x Tq x C, B x Tk x C twice
@@ -18,7 +19,8 @@ template <class T> struct AttentionArgs {
   T* lse;              // B x H x Tq: log of the sum of the exponentials of the scores
 };
 
-template <class T> struct AttentionBackwardArgs {
+template <class T>
+struct AttentionBackwardArgs {
   int64_t B, Tq, Tk, H, N;
   bool alibi;
   const T *q, *k, *v, *y, *lse;
@@ -43,12 +45,16 @@ inline int64_t attention_key_groups(int64_t B, int64_t H, int64_t Tk) {
 }
 
 namespace cpu {
-template <class T> void attention(const AttentionArgs<T>&);
-template <class T> void attention_backward(const AttentionBackwardArgs<T>&);
+template <class T>
+void attention(const AttentionArgs<T>&);
+template <class T>
+void attention_backward(const AttentionBackwardArgs<T>&);
 }  // namespace cpu
 namespace cuda {
-template <class T> void attention(const AttentionArgs<T>&, CudaStream);
-template <class T> void attention_backward(const AttentionBackwardArgs<T>&, CudaStream);
+template <class T>
+void attention(const AttentionArgs<T>&, CudaStream);
+template <class T>
+void attention_backward(const AttentionBackwardArgs<T>&, CudaStream);
 }  // namespace cuda
 
 }  // namespace gf

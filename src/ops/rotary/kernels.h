@@ -6,19 +6,22 @@
 
 namespace gf {
 
-template <class T> struct RotaryArgs {
-  int64_t B, T_, H, N;
-  bool back;        // turn by minus the angle
-  const T* angles;  // T_ x N/2 x (cosine, sine), from the first row's position on
-  const T* x;       // B x T_ x H x N
-  T* y;             // may be x
+template <class Real>
+struct RotaryArgs {
+  int64_t B, T, H, N;
+  bool back;           // turn by minus the angle
+  const Real* angles;  // T x N/2 x (cosine, sine), from the position of the first row on
+  const Real* x;       // B x T x H x N
+  Real* y;             // may be x
 };
 
 namespace cpu {
-template <class T> void rotary(const RotaryArgs<T>&);
+template <class Real>
+void rotary(const RotaryArgs<Real>&);
 }
 namespace cuda {
-template <class T> void rotary(const RotaryArgs<T>&, CudaStream);
+template <class Real>
+void rotary(const RotaryArgs<Real>&, CudaStream);
 }
 
 }  // namespace gf

@@ -34,7 +34,7 @@ Tensor make_angles(const std::vector<double>& speeds, int64_t T, DType dtype, De
 void turn(const Tensor& x, int64_t num_heads, const Tensor& angles, bool back, const Tensor& y) {
   with_real(x.dtype(), [&]<class Real>(Type<Real>) {
     const RotaryArgs<Real> args{.B = x.size(0),
-                                .T_ = x.size(1),
+                                .T = x.size(1),
                                 .H = num_heads,
                                 .N = x.size(2) / num_heads,
                                 .back = back,
@@ -87,8 +87,8 @@ Tensor RotaryTable::angles(int64_t T, DType dtype, Device device) const {
 }
 
 Var rotary(const Var& x, int64_t num_heads, const RotaryTable& table) {
-  GF_CHECK(x.shape().rank() == 3 && x.size(2) == num_heads * table.head_size(), "rotary: ", num_heads, " heads of size ",
-           table.head_size(), " in ", x.shape());
+  GF_CHECK(x.shape().rank() == 3 && x.size(2) == num_heads * table.head_size(), "rotary: ", num_heads,
+           " heads of size ", table.head_size(), " in ", x.shape());
   Tape& tape = x.tape();
   const Tensor angles = table.angles(x.size(1), x.value().dtype(), x.value().device());
   Tensor y = tape.empty(x.shape(), x.value().dtype());
