@@ -146,28 +146,43 @@ void write_attributes(const Hdf5Use& use, hid_t file, const Attributes& a, const
   write_attribute(use, file, "part_rest_xxh3_64", std::span<const uint64_t>(rests));
 }
 
+// More than the file can have.
+int64_t largest_size(const std::vector<PartFile>& parts) {
+  int64_t bytes = 1 << 16;
+  for (const PartFile& part : parts)
+    for (const Piece& piece : part.pieces) bytes += 4096 + 64 * static_cast<int64_t>(piece.xxh3.size());
+  return bytes;
+}
+
 // The file as HDF5 writes it, with room for the seal in front.
-void write_tensors(const std::filesystem::path& path, const Attributes& attributes,
-                   const std::vector<PartFile>& parts) {
+std::string make_file(const std::filesystem::path& path, const Attributes& attributes,
+                      const std::vector<PartFile>& parts) {
   const auto tensors = by_tensor(parts);
-  const Hdf5Use use(path);
-  const Hdf5Handle access = make_access(use);
-  const Hdf5Handle creation = use.hold(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "prepare");
-  use.check(H5Pset_userblock(creation, kSealBytes), "prepare");
-  Hdf5Handle file = use.hold(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create the file");
-  write_attributes(use, file, attributes, parts);
-  for (const auto& [name, pieces] : tensors) write_tensor(use, file, name, pieces, parts.size());
-  use.check(H5Fflush(file, H5F_SCOPE_GLOBAL), "write the file");
-  use.check(file.close(), "close the file");
+  check_file_size_limit(path, largest_size(parts));
+  const File memory = File::in_memory();
+  {
+    const Hdf5Use use(path);
+    const Hdf5Handle access = make_memory_access(use);
+    const Hdf5Handle creation = use.hold(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "prepare");
+    use.check(H5Pset_userblock(creation, kSealBytes), "prepare");
+    Hdf5Handle file =
+        use.hold(H5Fcreate(memory.path().c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create the file");
+    write_attributes(use, file, attributes, parts);
+    for (const auto& [name, pieces] : tensors) write_tensor(use, file, name, pieces, parts.size());
+    use.check(file.close(), "close the file");
+  }
+  std::string bytes(static_cast<size_t>(memory.size()), '\0');
+  memory.read_at(std::as_writable_bytes(std::span(bytes)), 0);
+  return bytes;
 }
 
 }  // namespace
 
 void write_index(const std::filesystem::path& path, const Attributes& attributes, const std::vector<PartFile>& parts) {
-  write_tensors(path, attributes, parts);
-  const std::string seal = make_seal(std::string_view(read_small_file(path, kLargestIndex)).substr(kSealBytes));
-  File file = File::open_for_writing(path);
-  file.write_at(std::as_bytes(std::span(seal)), 0);
+  std::string bytes = make_file(path, attributes, parts);
+  bytes.replace(0, kSealBytes, make_seal(std::string_view(bytes).substr(kSealBytes)));
+  File file = File::create(path);
+  file.write_at(std::as_bytes(std::span(bytes)), 0);
   file.sync();
   file.close();
 }

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kPartFormat = "gf-checkpoint-part-1";
-constexpr hsize_t kAlignment = 4096;  // of the values of pieces from this size on
+constexpr int64_t kAlignment = 4096;  // of the values of pieces from this size on
 
 std::vector<uint64_t> block_checksums(const ShardView& view) {
   std::vector<uint64_t> sums;
@@ -52,15 +52,16 @@ int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view) {
   return static_cast<int64_t>(offset);
 }
 
-std::vector<int64_t> lay_out(const fs::path& path, std::span<const ShardView> views) {
+// Where the values of each view go in the file that `layout` becomes.
+std::vector<int64_t> lay_out(const fs::path& path, const File& layout, std::span<const ShardView> views) {
   const Hdf5Use use(path);
-  const Hdf5Handle access = make_access(use);
+  const Hdf5Handle access = make_memory_access(use);
   use.check(H5Pset_alignment(access, kAlignment, kAlignment), "set the alignment");
-  Hdf5Handle file = use.hold(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create the file");
+  Hdf5Handle file =
+      use.hold(H5Fcreate(layout.path().c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create the file");
   write_attribute(use, file, "format", kPartFormat);
   std::vector<int64_t> offsets;
   for (const ShardView& view : views) offsets.push_back(view.begin < view.end ? create_piece(use, file, view) : 0);
-  use.check(H5Fflush(file, H5F_SCOPE_GLOBAL), "write the file");
   use.check(file.close(), "close the file");
   return offsets;
 }
@@ -81,25 +82,35 @@ Piece read_piece(const Hdf5Use& use, hid_t file, const std::string& path) {
           read_hashes(use, dataset, "xxh3_64")};
 }
 
-uint64_t checksum_of_rest(const File& file, std::vector<Piece>& pieces) {
-  std::ranges::sort(pieces, {}, &Piece::offset);
+Bytes place_of(const Piece& piece) {
+  return {piece.offset, piece.offset + (piece.end - piece.begin) * static_cast<int64_t>(size_of(piece.dtype))};
+}
+
+uint64_t checksum_of_rest(const File& file, const std::vector<Piece>& pieces) {
+  std::vector<Bytes> values;
+  for (const Piece& piece : pieces) values.push_back(place_of(piece));
+  std::ranges::sort(values, {}, &Bytes::begin);
+  if (!values.empty() && file.size() < values.back().end)
+    fail(cat(file.path().string(), " has ", file.size(), " bytes, and its values end at ", values.back().end));
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
   XXH3_64bits_reset(state.get());
   std::vector<std::byte> bytes;
-  int64_t at = 0;
-  const auto add_until = [&](int64_t end) {
-    bytes.resize(static_cast<size_t>(end - at));
-    file.read_at(bytes, at);
+  for (const auto& [begin, end] : bytes_around(values, file.size())) {
+    bytes.resize(static_cast<size_t>(end - begin));
+    file.read_at(bytes, begin);
     XXH3_64bits_update(state.get(), bytes.data(), bytes.size());
-  };
-  for (const Piece& piece : pieces) {
-    GF_CHECK(at <= piece.offset, "overlapping pieces in ", file.path().string());
-    add_until(piece.offset);
-    at = piece.offset + (piece.end - piece.begin) * static_cast<int64_t>(size_of(piece.dtype));
   }
-  if (file.size() < at) fail(cat(file.path().string(), " has ", file.size(), " bytes, and its pieces end at ", at));
-  add_until(file.size());
   return XXH3_64bits_digest(state.get());
+}
+
+// More than the file can have: its values, and for each piece a header, a link and a gap.
+int64_t largest_size(std::span<const ShardView> views) {
+  int64_t bytes = 1 << 16;
+  for (const ShardView& v : views) {
+    const int64_t elements = v.end - v.begin;
+    bytes += elements * static_cast<int64_t>(size_of(v.dtype)) + 8 * (elements / kBlockElements) + 4 * kAlignment;
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -108,13 +119,36 @@ std::string piece_path(const Piece& piece) {
   return cat(piece.name, "@", piece.begin);
 }
 
+std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size) {
+  std::vector<Bytes> rest;
+  int64_t at = 0;
+  for (const auto& [begin, end] : values) {
+    if (at < begin) rest.push_back({at, begin});
+    at = std::max(at, end);
+  }
+  if (at < size) rest.push_back({at, size});
+  return rest;
+}
+
 void write_part(const fs::path& path, std::span<const ShardView> views) {
-  const std::vector<int64_t> offsets = lay_out(path, views);
-  File file = File::open_for_writing(path);
-  file.reserve(file.size());
+  check_file_size_limit(path, largest_size(views));
+  const File layout = File::in_memory();
+  const std::vector<int64_t> offsets = lay_out(path, layout, views);
+  File file = File::create(path);
+  file.reserve(layout.size());
+  std::vector<Bytes> places;
   for (size_t i = 0; i < views.size(); ++i) {
-    const size_t bytes = static_cast<size_t>(views[i].end - views[i].begin) * size_of(views[i].dtype);
-    file.write_at({views[i].data, bytes}, offsets[i]);
+    const int64_t bytes = (views[i].end - views[i].begin) * static_cast<int64_t>(size_of(views[i].dtype));
+    if (bytes == 0) continue;
+    file.write_at({views[i].data, static_cast<size_t>(bytes)}, offsets[i]);
+    places.push_back({offsets[i], offsets[i] + bytes});
+  }
+  std::ranges::sort(places, {}, &Bytes::begin);
+  std::vector<std::byte> bytes;
+  for (const auto& [begin, end] : bytes_around(places, layout.size())) {
+    bytes.resize(static_cast<size_t>(end - begin));
+    layout.read_at(bytes, begin);
+    file.write_at(bytes, begin);
   }
   file.sync();
   file.close();

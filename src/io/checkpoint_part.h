@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One rank's part of a checkpoint: an HDF5 file with one dataset of one dimension per piece, at <tensor>@<first
 // element>, with its place in the whole tensor and a checksum per block as attributes.
-// HDF5 lays the file out; the values are written by us at the place it gave them, so that every error is seen with
+// HDF5 lays the file out in memory, with holes for the values; all is written by us, so that every error is seen with
 // its cause and nothing stands between memory and disk.
 #pragma once
 #include <filesystem>
@@ -31,6 +31,12 @@ struct PartFile {
   uint64_t rest_xxh3;  // XXH3-64 of all bytes outside the pieces, in order
   std::vector<Piece> pieces;
 };
+
+struct Bytes {
+  int64_t begin, end;
+};
+// What is left of a file of `size` bytes around `values`, which are sorted, do not overlap and lie within.
+std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size);
 
 std::string piece_path(const Piece&);  // of its dataset in the part file
 

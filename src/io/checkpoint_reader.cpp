@@ -146,21 +146,19 @@ void CheckpointReader::verify() const {
 
 // The bytes around the values: what HDF5 wrote for itself.
 void CheckpointReader::verify_rest(int64_t part) const {
-  std::map<int64_t, int64_t> values;  // from byte, to byte
+  std::vector<Bytes> values;
   for (const IndexedTensor& t : index_.tensors)
     for (const Block& b : t.blocks)
-      if (b.part == part) values[b.offset] = b.offset + bytes_of(t, b);
+      if (b.part == part) values.push_back({b.offset, b.offset + bytes_of(t, b)});
+  std::ranges::sort(values, {}, &Bytes::begin);
   const File file = open_part(part);
   Checksum sum;
-  std::vector<std::byte> bytes(kChunk);
-  int64_t at = 0;
-  values[file.size()] = file.size();
-  for (const auto& [begin, end] : values) {
-    for (; at < begin; at += static_cast<int64_t>(bytes.size())) {
-      bytes.resize(static_cast<size_t>(std::min<int64_t>(kChunk, begin - at)));
+  std::vector<std::byte> bytes;
+  for (const auto& [begin, end] : bytes_around(values, file.size())) {
+    for (int64_t at = begin; at < end; at += static_cast<int64_t>(bytes.size())) {
+      bytes.resize(std::min(kChunk, static_cast<size_t>(end - at)));
       sum.read(file, bytes, at);
     }
-    at = std::max(at, end);
   }
   compare(file, "what is not a tensor in it", sum.value(), index_.parts[static_cast<size_t>(part)].rest_xxh3);
 }

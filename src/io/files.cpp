@@ -2,6 +2,8 @@
 #include "io/files.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -59,16 +61,16 @@ File File::open(const fs::path& path, Links links) {
   return file;
 }
 
-File File::open_for_writing(const fs::path& path) {
-  File file(path, open_descriptor(path, O_WRONLY));
-  if (file.descriptor_ < 0) fail_at("open", path, errno);
-  return file;
-}
-
 File File::create(const fs::path& path) {
   File file(path, open_descriptor(path, O_WRONLY | O_CREAT | O_TRUNC));
   if (file.descriptor_ < 0) fail_at("create", path, errno);
   return file;
+}
+
+File File::in_memory() {
+  const int descriptor = ::memfd_create("gf", MFD_CLOEXEC);
+  if (descriptor < 0) fail_at("create", "a file in memory", errno);
+  return {cat("/proc/self/fd/", descriptor), descriptor};
 }
 
 int64_t File::size() const {
@@ -105,6 +107,7 @@ void File::reserve(int64_t bytes) {
   if (bytes == 0 || retry([&] { return ::fallocate(descriptor_, 0, 0, bytes); }) == 0) return;
   if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO) fail_at("make room for", path_, errno);
   // Anything else: a file system that cannot reserve. The writes will tell.
+  if (retry([&] { return ::ftruncate(descriptor_, bytes); }) != 0) fail_at("make room for", path_, errno);
 }
 
 void File::sync() {
@@ -162,6 +165,15 @@ void remove_all_durably(const fs::path& path) {
   if (fs::remove_all(path, error) == 0 && !error) return;
   if (error) fail(cat("cannot remove ", path.string(), ": ", error.message()));
   sync_folder(path.parent_path());
+}
+
+void check_file_size_limit(const fs::path& path, int64_t bytes) {
+  struct rlimit limit;
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  if (static_cast<uint64_t>(bytes) > limit.rlim_cur)
+    fail(cat("cannot write ", path.string(), ": it needs ", bytes, " bytes, and this process may write files of ",
+             limit.rlim_cur),
+         "ulimit -f unlimited");
 }
 
 int64_t free_bytes(const fs::path& path) {

@@ -18,8 +18,8 @@ class File {
  public:
   enum class Links { follow, refuse };
   static File open(const std::filesystem::path&, Links = Links::follow);  // for reading
-  static File open_for_writing(const std::filesystem::path&);             // one that exists; its content stays
   static File create(const std::filesystem::path&);                       // for writing; what it held is gone
+  static File in_memory();  // empty, for both; its path() opens it again; holes in it take no memory
   File(File&&) noexcept;
   File& operator=(File&&) = delete;
   ~File();
@@ -28,7 +28,7 @@ class File {
   const std::filesystem::path& path() const { return path_; }
   void read_at(std::span<std::byte>, int64_t offset) const;  // all of it; a file that ends earlier is refused
   void write_at(std::span<const std::byte>, int64_t offset);
-  void reserve(int64_t bytes);  // room on the disk for a file of this size, where the file system can say so
+  void reserve(int64_t bytes);  // makes the file this long, with room for it on the disk where that can be had
   void sync();
   void close();
 
@@ -47,7 +47,8 @@ void write_file_atomically(const std::filesystem::path&, std::string_view conten
 void sync_folder(const std::filesystem::path&);
 void create_folder_durably(const std::filesystem::path&);  // and those above it
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
-void remove_all_durably(const std::filesystem::path&);  // nothing there is fine
-int64_t free_bytes(const std::filesystem::path&);       // for an ordinary user on the disk of this path
+void remove_all_durably(const std::filesystem::path&);                    // nothing there is fine
+void check_file_size_limit(const std::filesystem::path&, int64_t bytes);  // what `ulimit -f` lets this process write
+int64_t free_bytes(const std::filesystem::path&);  // for an ordinary user on the disk of this path
 
 }  // namespace gf

@@ -63,6 +63,13 @@ Hdf5Handle make_access(const Hdf5Use& use) {
   return access;
 }
 
+Hdf5Handle make_memory_access(const Hdf5Use& use) {
+  Hdf5Handle access = make_access(use);
+  // The usual driver insists on a path in a real folder.
+  use.check(H5Pset_fapl_stdio(access), "prepare");
+  return access;
+}
+
 hid_t stored_type(DType dtype) {
   switch (dtype) {
     case DType::f32:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// HDF5 as this folder uses it: to describe, in memory or in small files. Every call is checked; an error carries the
-// file, what was being done and the deepest reason the library gives, and nothing is printed by it.
+// HDF5 as this folder uses it: to lay files out in memory and to read small ones. It never writes to a disk itself: a
+// library that could not write a file (1.10.8) brings the process down when that ends. Every call is checked; an
+// error carries the file, what was being done and the deepest reason the library gives, and nothing is printed by it.
 // For .cpp files only: it brings hdf5.h along.
 #pragma once
 #include <hdf5.h>
@@ -66,6 +67,7 @@ class Hdf5Use {
 
 // The format every file is written in: known since HDF5 1.10, with checksums on the library's own structures.
 Hdf5Handle make_access(const Hdf5Use&);
+Hdf5Handle make_memory_access(const Hdf5Use&);  // the same for a File::in_memory()
 
 hid_t stored_type(DType);                                          // little-endian, whatever the machine
 std::optional<DType> element_type(const Hdf5Use&, hid_t dataset);  // nothing where we have no such type
