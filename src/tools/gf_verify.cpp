@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf verify golden FILE...: does this build, on this machine, compute what it should?
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "tools/command_line.h"
+#include "train/golden.h"
+
+namespace gf {
+
+namespace po = boost::program_options;
+
+int run_verify(const Arguments& arguments) {
+  CommandLine line{"gf verify golden FILE.json... [--recompute]"};
+  line.options.add_options()("recompute", po::bool_switch(), "run each block again in the backward pass, as train.grad_cp 1");
+  line.positional.add_options()("what", po::value<std::string>()->required())(
+      "file", po::value<std::vector<std::string>>()->required());
+  line.order.add("what", 1).add("file", -1);
+  const auto values = parse(line, arguments);
+  if (values.empty()) return 0;
+  if (values["what"].as<std::string>() != "golden")
+    refuse("there is nothing called \"" + values["what"].as<std::string>() + "\" to verify", "usage: " + line.usage);
+  bool ok = true;
+  for (const auto& file : values["file"].as<std::vector<std::string>>()) {
+    fmt::print("{}\n", file);
+    for (const GoldenCheck& c : check_golden(file, {values["recompute"].as<bool>()})) {
+      ok = ok && c.ok();
+      fmt::print("  {:4} {:20} largest relative error {:8.2e}, tolerance {:.0e}  {}\n", c.ok() ? "ok" : "FAIL", c.what, c.error,
+                 c.tolerance, c.worst);
+    }
+  }
+  fmt::print("{}\n", ok ? "all golden cases hold" : "some golden cases FAIL");
+  return static_cast<int>(ok ? Exit::done : Exit::failed);
+}
+
+}  // namespace gf

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/golden.h"
+
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/random.h"
+#include "io/sampler.h"
+#include "optim/learning_rate.h"
+#include "optim/sharded_optimizer.h"
+#include "parallel/pipeline.h"
+#include "tensor/arithmetic.h"
+
+namespace gf {
+namespace {
+
+using Json = nlohmann::json;
+
+// Relative to the golden value. Float32 rounds each of the some hundred operations on the way by 6e-8; PyTorch in
+// float32 has 6e-6 at worst over all cases for gradients, 3e-6 for losses of the training runs.
+constexpr double kLossTolerance = 1e-6, kGradTolerance = 3e-5, kTrainTolerance = 2e-5;
+// |g - golden| <= 3e-5 |golden| + 1e-6 |all gradients|: some gradients are zero in exact arithmetic (a key's bias
+// under softmax), and can only be measured against the others.
+constexpr double kGradFloor = 1e-6 / kGradTolerance;
+
+ModelConfig model_of(const Json& m) {
+  ModelConfig c;
+  c.tmix = m.at("tmix"), c.tmix2 = m.at("tmix2"), c.cmix = m.at("cmix"), c.cmix2 = m.at("cmix2");
+  c.n_layer = m.at("n_layer"), c.n_embd = m.at("n_embd"), c.dim_att = m.at("dim_att"), c.dim_ffn = m.at("dim_ffn");
+  c.head_size = m.at("head_size"), c.head_size_divisor = m.at("head_size_divisor");
+  c.vocab_size = m.at("vocab_size"), c.ctx_len = m.at("ctx_len");
+  c.inv_other_layer_ratio = m.at("inv_other_layer_ratio");
+  c.kv_cache_compression_ratio = m.at("kv_cache_compression_ratio");
+  c.use_one_minus_w = m.at("use_one_minus_w").get<int>(), c.use_v2 = m.at("use_v2").get<int>();
+  if (const double base = m.at("rope_base"); base != 0) c.rope = RopeConfig{base, 1, 1};
+  c.resolve();
+  return c;
+}
+
+std::vector<int32_t> hashed_tokens(uint64_t seed, int64_t n, int64_t vocab) {
+  const Random random(seed, "tokens");
+  std::vector<int32_t> tokens(n);
+  for (int64_t i = 0; i < n; ++i)
+    tokens[i] = static_cast<int32_t>(std::floor((random.uniform(i) + 1) / 2 * static_cast<double>(vocab)));
+  return tokens;
+}
+
+// Rows of length + 1 tokens, as inputs and targets.
+Batch batch_of(const std::vector<int32_t>& tokens, const std::vector<int64_t>& starts, int64_t length) {
+  const auto B = static_cast<int64_t>(starts.size());
+  Batch batch{Tensor::empty({B, length}, DType::i32, kCpu), Tensor::empty({B, length}, DType::i32, kCpu), {}};
+  for (int64_t b = 0; b < B; ++b) {
+    batch.samples_B.push_back(b);
+    std::copy_n(tokens.begin() + starts[b], length, batch.inputs_BT.data<int32_t>() + b * length);
+    std::copy_n(tokens.begin() + starts[b] + 1, length, batch.targets_BT.data<int32_t>() + b * length);
+  }
+  return batch;
+}
+
+struct Digest {
+  double norm;
+  double dots[4];
+};
+
+Digest digest_of(const std::string& name, const Tensor& t) {
+  Digest d{std::sqrt(sum_of_squares(t)), {}};
+  for (int j = 0; j < 4; ++j) {
+    const Random direction(1000 + j, name);
+    for (int64_t i = 0; i < t.numel(); ++i) d.dots[j] += static_cast<double>(t.data<float>()[i]) * direction.uniform(i);
+  }
+  return d;
+}
+
+// How far a tensor is from the golden one, over the golden norm plus `floor`. A random error of norm e moves each projection by
+// e sqrt(1/3) in the mean, so the mean square of four of them estimates it.
+double distance(const Digest& got, const Json& want, double floor) {
+  double squares = 0;
+  for (int j = 0; j < 4; ++j) {
+    const double difference = got.dots[j] - want.at("dots").at(j).get<double>();
+    squares += difference * difference;
+  }
+  const double norm = want.at("norm");
+  return std::max(std::sqrt(3 * squares / 4), std::fabs(got.norm - norm)) / (norm + floor);
+}
+
+double relative(double got, double want) { return std::fabs(got - want) / std::fabs(want); }
+
+class Check {
+ public:
+  Check(std::string what, double tolerance) : check_{std::move(what), "", 0, tolerance} {}
+  void add(const std::string& name, double error) {
+    if (error <= check_.error) return;  // a NaN is never less
+    check_.error = error;
+    check_.worst = name;
+  }
+  GoldenCheck result() const { return check_; }
+
+ private:
+  GoldenCheck check_;
+};
+
+class Case {
+ public:
+  Case(const Json& json, const GoldenOptions& options)
+      : json_(json), options_(options), layers_(model_of(json.at("model"))), seed_(json.at("seed")) {
+    layers_.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
+  }
+
+  std::vector<GoldenCheck> run() {
+    forward(false);
+    forward(true);
+    training();
+    return results_;
+  }
+
+ private:
+  void hash_parameters() {
+    const Json& list = json_.at("params");
+    const auto& all = layers_.parameters().all();
+    if (list.size() != all.size())
+      refuse(cat("the case has ", list.size(), " parameters, the model ", all.size()), "the published variants only");
+    for (const Json& spec : list) {
+      const std::string name = spec.at("name");
+      const Parameter* p = layers_.parameters().find(name);
+      if (!p) refuse(cat("the case has a parameter ", name, ", the model has none"), "the published variants only");
+      const auto dims = spec.at("shape").get<std::vector<int64_t>>();
+      if (!(p->shape() == Shape(dims))) refuse(cat(name, " is ", Shape(dims), " in the case and ", p->shape(), " in the model"));
+      const Random random(seed_, name);
+      const double offset = spec.at("offset"), slope = spec.at("slope"), scale = spec.at("scale");
+      for (int64_t i = 0; i < p->shape().numel(); ++i)
+        p->value().data<float>()[i] = static_cast<float>(offset + slope * static_cast<double>(i) + scale * random.uniform(i));
+    }
+    fill_zero(layers_.parameters().grads());
+  }
+
+  void forward(bool pull) {
+    hash_parameters();
+    const Json& want = json_.at("forward");
+    const int64_t B = json_.at("batch"), T = json_.at("length");
+    std::vector<int64_t> starts;
+    for (int64_t b = 0; b < B; ++b) starts.push_back(b * (T + 1));
+    const Batch batch = batch_of(hashed_tokens(seed_, B * (T + 1), layers_.config().vocab_size), starts, T);
+    const Pass pass{batch, true, 1.0 / static_cast<double>(B * T), pull ? 1e-4 : 0, 0};
+    Arena arena(kCpu);
+    Tape tape(arena);
+    Check taps("taps", kGradTolerance);
+    const auto observe = [&](const std::string& layer, const Flow& flow) { tap(want.at("taps"), taps, layer, flow); };
+    {
+      const Flow flow = layers_.forward(tape, pass, {}, options_.recompute, observe);
+      if (!pull) logits(want, layers_.head()->logits(flow.x_BTC).value());
+      const Var loss = layers_.head()->loss(pass, flow.x_BTC).loss;
+      if (!pull) {
+        Check check("loss", kLossTolerance);
+        check.add("", relative(loss.value().data<float>()[0], want.at("loss")));
+        results_.push_back(check.result());
+        results_.push_back(taps.result());
+      }
+      const Tensor one = Tensor::of<float>({1}, {1});
+      tape.backward(std::vector<Tape::Seed>{{loss, one}});
+    }
+    gradients(want.at(pull ? "grads_l2wrap" : "grads"), pull ? "gradients with pull" : "gradients");
+  }
+
+  static void tap(const Json& want, Check& check, const std::string& layer, const Flow& flow) {
+    const auto add = [&](const std::string& name, const Var& v) {
+      if (want.contains(name)) check.add(name, distance(digest_of(name, v.value()), want.at(name), 0));
+    };
+    if (layer == "key_compress") add("compressed", flow.compressed_BTZ);
+    if (layer == "key_expand") add("k_cache", flow.keys_BTA);
+    if (layer.starts_with("blocks.")) add("x" + layer.substr(7), flow.x_BTC);
+  }
+
+  void logits(const Json& want, const Tensor& got) {
+    Check check("logits", kGradTolerance);
+    check.add("", distance(digest_of("logits", got), want.at("logits"), 0));
+    results_.push_back(check.result());
+  }
+
+  void gradients(const Json& want, const std::string& what) {
+    double squares = 0;
+    for (const auto& [name, digest] : want.items()) squares += std::pow(digest.at("norm").get<double>(), 2);
+    const double floor = kGradFloor * std::sqrt(squares);
+    Check check(what, kGradTolerance);
+    for (const auto& p : layers_.parameters().all())
+      check.add(p->name(), distance(digest_of(p->name(), p->grad()), want.at(p->name()), floor));
+    results_.push_back(check.result());
+  }
+
+  void training() {
+    hash_parameters();
+    const Json& t = json_.at("training");
+    const Json& tr = t.at("train");
+    const int64_t T = layers_.config().ctx_len, B = tr.at("micro_bsz"), tokens = t.at("data").at("tokens");
+    const auto data = hashed_tokens(t.at("data").at("seed"), tokens, layers_.config().vocab_size);
+    const Sampler sampler(tokens, T, tr.at("magic_prime"));
+    const Schedule schedule{Schedule::decay_named(tr.at("lr_decay_type")),
+                            tr.at("lr_init"),
+                            tr.at("lr_final"),
+                            tr.at("warmup_steps"),
+                            0,
+                            B * T,
+                            tr.at("my_exit_tokens"),
+                            tr.at("weight_decay"),
+                            -1};
+    const auto world = make_self_communicator();
+    ShardedOptimizer optimizer(layers_.parameters(), *world,
+                               {tr.at("beta1"), tr.at("beta2"), tr.at("adam_eps"), tr.at("gradient_clip_val")},
+                               {tr.at("layerwise_lr").get<int>() > 0, 3});
+    // Two microbatches a step, so that accumulation is part of the case.
+    Stage stage(layers_, {kCpu, options_.recompute, 1.0 / static_cast<double>(B * T), 1e-4, 0});
+    Pipeline pipeline(stage, *world, find_schedule("one_f_one_b"));
+    Check losses("training losses", kTrainTolerance), norms("training norms", kTrainTolerance),
+        rates("learning rates", kTrainTolerance);
+    for (const Json& want : t.at("steps")) {
+      const int64_t step = want.at("step");
+      std::vector<Batch> microbatches;
+      for (int64_t half = 0; half < 2; ++half) {
+        std::vector<int64_t> starts;
+        for (int64_t b = half * B / 2; b < (half + 1) * B / 2; ++b) starts.push_back(sampler.offset(step * B + b));
+        microbatches.push_back(batch_of(data, starts, T));
+      }
+      const double loss =
+          pipeline.run(microbatches, [&](int64_t begin, int64_t end) { optimizer.reduce(begin, end); });
+      const double lr = schedule.learning_rate(step);
+      const double norm = optimizer.step(lr, schedule.weight_decay_at(step)).grad_norm;
+      losses.add(cat("step ", step), relative(loss, want.at("loss")));
+      norms.add(cat("step ", step), relative(norm, want.at("grad_norm")));
+      rates.add(cat("step ", step), relative(lr, want.at("lr")));
+    }
+    for (const Check& c : {losses, norms, rates}) results_.push_back(c.result());
+  }
+
+  const Json& json_;
+  GoldenOptions options_;
+  LayerStack layers_;
+  uint64_t seed_;
+  std::vector<GoldenCheck> results_;
+};
+
+}  // namespace
+
+std::vector<GoldenCheck> check_golden(const std::filesystem::path& path, const GoldenOptions& options) {
+  std::ifstream in(path);
+  if (!in) refuse(cat(path.string(), " cannot be read"), "a golden case: gf verify golden tests/golden/*.json");
+  try {
+    const Json json = Json::parse(in);
+    return Case(json, options).run();
+  } catch (const Json::exception& e) {
+    refuse(cat(path.string(), " is no golden case: ", e.what()), "gf verify golden tests/golden/*.json");
+  }
+}
+
+}  // namespace gf
