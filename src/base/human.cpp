@@ -25,6 +25,14 @@ std::string human_count(double count) {
   return three_digits(count) + kUnits[unit];
 }
 
+std::string human_bytes(double bytes) {
+  if (!std::isfinite(bytes)) return "-";
+  constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+  size_t unit = 0;
+  while (std::abs(bytes) >= 999.5 && unit + 1 < std::size(kUnits)) bytes /= 1000, ++unit;
+  return (unit == 0 ? fmt::format("{:.0f}", bytes) : three_digits(bytes)) + " " + kUnits[unit];
+}
+
 std::string human_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "-";
   if (seconds < 9.995) return fmt::format("{:.2f}s", seconds);

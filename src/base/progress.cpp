@@ -7,21 +7,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/human.h"
+
 namespace gf {
-
-std::string human_bytes(double bytes) {
-  constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
-  size_t unit = 0;
-  while (bytes >= 999.5 && unit + 1 < std::size(kUnits)) bytes /= 1000, ++unit;
-  return fmt::format("{:.{}f} {}", bytes, unit == 0 || bytes >= 99.95 ? 0 : 1, kUnits[unit]);
-}
-
-std::string human_seconds(double seconds) {
-  const auto s = static_cast<int64_t>(std::clamp(seconds, 0.0, 1e15) + 0.5);
-  if (s < 60) return fmt::format("{} s", s);
-  if (s < 3600) return fmt::format("{} min {} s", s / 60, s % 60);
-  return fmt::format("{} h {} min", s / 3600, s % 3600 / 60);
-}
 
 Progress::Progress(std::string label, int64_t total, std::FILE* out)
     : label_(std::move(label)), total_(total), out_(isatty(fileno(out)) ? out : nullptr) {}
@@ -52,7 +40,7 @@ std::string Progress::line(double seconds) const {
     text += human_bytes(done);
   }
   text += "  " + human_bytes(rate) + "/s";
-  if (rate > 0 && total > done) text += "  " + human_seconds((total - done) / rate) + " left";
+  if (rate > 0 && total > done) text += "  " + human_duration((total - done) / rate) + " left";
   return text;
 }
 

@@ -10,9 +10,6 @@
 
 namespace gf {
 
-std::string human_bytes(double bytes);      // 1.5 GB
-std::string human_seconds(double seconds);  // 42 s, 3 min 5 s, 2 h 10 min
-
 class Progress {
  public:
   // `total` bytes to do; 0 where that is not known.

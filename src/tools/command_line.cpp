@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/command_line.h"
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <iostream>
 #include <new>
 
+#include "base/denormals.h"
 #include "base/error.h"
 
 namespace gf {
@@ -36,6 +38,9 @@ int run_main(const std::string& program, const std::function<int()>& body) {
     std::fprintf(stderr, "%s: %s\n", program.c_str(), what.c_str());
     if (!hint.empty()) std::fprintf(stderr, "  try: %s\n", hint.c_str());
   };
+  // A file size limit is an error of one write, with its message, not a death.
+  std::signal(SIGXFSZ, SIG_IGN);
+  flush_denormals();
   try {
     return body();
   } catch (const Error& e) {

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/human.h"
 #include "io/checkpoint_folder.h"
 #include "io/checkpoint_reader.h"
 #include "io/checkpoint_writer.h"
@@ -31,15 +32,6 @@ constexpr const char* kUsage =
 void add_positional(CommandLine& line, const char* name, const char* text) {
   line.positional.add_options()(name, po::value<std::string>()->required(), text);
   line.order.add(name, 1);
-}
-
-std::string human_bytes(int64_t bytes) {
-  double value = static_cast<double>(bytes);
-  for (const char* unit : {"B", "kB", "MB", "GB"}) {
-    if (value < 1000) return fmt::format("{:.{}f} {}", value, value < 100 && *unit != 'B' ? 1 : 0, unit);
-    value /= 1000;
-  }
-  return fmt::format("{:.1f} TB", value);
 }
 
 void print_tensors(const TensorSource& source) {
@@ -71,7 +63,7 @@ int info(const Arguments& arguments) {
             << a.step << "\nsamples     " << a.samples << "\ntokens      " << a.tokens << "\nparameters  " << parameters
             << " in " << tensors << " tensors\noptimizer   " << state << " values\nfiles       "
             << checkpoint.num_parts() << (checkpoint.num_parts() == 1 ? " part, " : " parts, ")
-            << human_bytes(checkpoint.num_bytes()) << "\ntensors\n";
+            << human_bytes(static_cast<double>(checkpoint.num_bytes())) << "\ntensors\n";
   print_tensors(checkpoint);
   std::cout << "config\n";
   print_indented(a.config);
@@ -87,7 +79,7 @@ int verify(const Arguments& arguments) {
   const Stopwatch watch;
   checkpoint.verify();
   std::cout << fmt::format("ok: {} tensors, {} in {} part{}, all checksums right ({:.1f} s)\n",
-                           checkpoint.entries().size(), human_bytes(checkpoint.num_bytes()), checkpoint.num_parts(),
+                           checkpoint.entries().size(), human_bytes(static_cast<double>(checkpoint.num_bytes())), checkpoint.num_parts(),
                            checkpoint.num_parts() == 1 ? "" : "s", watch.seconds());
   return 0;
 }
@@ -110,7 +102,7 @@ int export_to(const Arguments& arguments) {
   const std::string out = values["out"].as<std::string>();
   const CheckpointReader checkpoint(values["checkpoint"].as<std::string>());
   write_safetensors(out, checkpoint, format, {{"step", std::to_string(checkpoint.attributes().step)}});
-  std::cout << out << ": " << human_bytes(File::open(out).size()) << "\n";
+  std::cout << out << ": " << human_bytes(static_cast<double>(File::open(out).size())) << "\n";
   return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/human.h"
 #include "base/progress.h"
 #include "io/binidx.h"
 #include "io/sampler.h"

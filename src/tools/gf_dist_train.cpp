@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// gf-dist-train: trains a model, on one rank or many.
-#include <cstdio>
-
+// gf-dist-train: trains a model.
 #include "tools/command_line.h"
+#include "tools/train_command_line.h"
+#include "train/run_training.h"
 
-int main(int, char**) {
-  return gf::run_main("gf-dist-train", [] { return 0; });
+int main(int argc, char** argv) {
+  return gf::run_main("gf-dist-train", [&] {
+    const auto config = gf::parse_command_line(gf::Arguments(argv + 1, argv + argc));
+    return config ? static_cast<int>(gf::run_training(*config)) : 0;
+  });
 }

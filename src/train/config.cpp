@@ -186,6 +186,12 @@ Config load_config(std::span<const std::filesystem::path> files, std::span<const
   return config;
 }
 
+Config config_from_text(const std::string& yaml, const std::string& name) {
+  Config config;
+  apply_settings(parse_yaml(yaml, name), config);
+  return config;
+}
+
 void resolve(Config& c, bool has_gpu) {
   c.model.resolve();
   TrainConfig& t = c.train;

@@ -134,6 +134,8 @@ struct Config {
 
 // Files in their order, later ones over earlier ones key by key, then the options.
 Config load_config(std::span<const std::filesystem::path> files, std::span<const Setting> options = {});
+// The configuration that to_yaml() wrote, for example into a checkpoint; `name` is for messages.
+Config config_from_text(const std::string& yaml, const std::string& name);
 // Fills in what 0 or auto leaves to the program and does not depend on the data: sizes, accelerator, precision,
 // strategy's and ds_bucket_mb's part in the section parallel.
 void resolve(Config&, bool has_gpu = false);

@@ -54,5 +54,14 @@ TEST(Human, WhatIsNoNumberIsADash) {
   EXPECT_EQ(human_duration(-1), "-");
 }
 
+TEST(Human, Bytes) {
+  EXPECT_EQ(human_bytes(0), "0 B");
+  EXPECT_EQ(human_bytes(999), "999 B");
+  EXPECT_EQ(human_bytes(1000), "1.00 kB");
+  EXPECT_EQ(human_bytes(1'540'000), "1.54 MB");
+  EXPECT_EQ(human_bytes(999'960'000), "1.00 GB");
+  EXPECT_EQ(human_bytes(20e9), "20.0 GB");
+}
+
 }  // namespace
 }  // namespace gf

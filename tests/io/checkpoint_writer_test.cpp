@@ -2,10 +2,13 @@
 #include "io/checkpoint_writer.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "io/checkpoint_samples.h"
 #include "support/expect_error.h"
@@ -133,6 +136,30 @@ TEST_P(FailingDisk, LeavesAWholeCheckpointNewest) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Errors, FailingDisk, testing::Values(Fault::no_space, Fault::io_error));
+
+// `ulimit -f`, and an end of the process that runs what libraries do at their end.
+TEST_F(CheckpointWriterTest, FileSizeLimitIsAnErrorLikeAnyOther) {
+  save(100);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{4096, 4096};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(1);
+    try {
+      save(200);
+    } catch (const Error& e) {
+      std::exit(e.status() == Exit::failed && std::string(e.what()).find("4096") != std::string::npos ? 7 : 8);
+    }
+    _exit(2);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status)) << status;
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  expect_newest(100);
+  EXPECT_EQ(names(), (std::vector<std::string>{"step-00000100"}));
+}
 
 TEST_F(CheckpointWriterTest, ShortWritesAreContinued) {
   bool reached = true;

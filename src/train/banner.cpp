@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/banner.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include "base/human.h"
+
+namespace gf {
+namespace {
+
+std::string indented(const std::string& text) {
+  std::string out = "  ";
+  for (const char c : text) out += c == '\n' ? std::string("\n  ") : std::string(1, c);
+  while (out.ends_with(' ') || out.ends_with('\n')) out.pop_back();
+  return out + "\n";
+}
+
+std::string parameters(const ModelConfig& config) {
+  std::string text;
+  int64_t total = 0;
+  for (const LayerCount& c : count_parameters(config)) {
+    text += fmt::format("  {:<24} {:>15}\n", c.kind, c.parameters);
+    total += c.parameters;
+  }
+  return fmt::format("parameters\n{}  {:<24} {:>15}\n", text, "all", total);
+}
+
+std::string memory(const MemoryForecast& f) {
+  return fmt::format(
+      "memory   {} in all: {} program, {} parameters, {} gradients, {} optimizer, {} activations\n", human_bytes(f.total()),
+      human_bytes(f.program), human_bytes(f.parameters), human_bytes(f.gradients), human_bytes(f.optimizer),
+      human_bytes(f.activations));
+}
+
+}  // namespace
+
+std::string banner(const Plan& plan, const MemoryForecast& forecast) {
+  const TrainConfig& t = plan.config.train;
+  std::string text = "configuration\n" + indented(to_yaml(plan.config)) + parameters(plan.config.model) + memory(forecast);
+  if (plan.data)
+    text += fmt::format("data     {} tokens in {} documents, {} samples of {} before one comes again\n",
+                        human_count(static_cast<double>(plan.data->tokens())), plan.data->documents(), plan.sampler->magic_prime(),
+                        plan.config.model.ctx_len);
+  if (plan.validation)
+    text += fmt::format("valid    {} of {} windows of {} tokens each time\n", plan.validation_windows, plan.validation->windows(),
+                        plan.config.model.ctx_len);
+  text += fmt::format("step     {} sequences of {} tokens: {} microbatches of {}\n", t.global_batch(), plan.config.model.ctx_len,
+                      plan.microbatches, t.micro_bsz);
+  text += fmt::format("run      steps {} to {}, {} tokens; the schedule is {} steps, {} tokens long\n", plan.first_step,
+                      plan.last_step, human_count(static_cast<double>(plan.last_step * plan.tokens_per_step)),
+                      plan.schedule.steps(), human_count(static_cast<double>(t.my_exit_tokens)));
+  text += fmt::format("machine  1 rank on the CPU, float32, {} threads\n", omp_get_max_threads());
+  text += fmt::format("folder   {}\n", plan.paths.root().string());
+  if (!t.wandb.empty())
+    text += fmt::format("wandb    nothing is sent from here; python/log_to.py wandb {} sends the metrics to project {}\n",
+                        plan.paths.root().string(), t.wandb);
+  return text;
+}
+
+}  // namespace gf

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/build.h"
+
+#include <algorithm>
+
+#include "io/checkpoint_folder.h"
+#include "io/checkpoint_reader.h"
+#include "io/files.h"
+#include "train/evaluate.h"
+#include "train/parameters.h"
+
+namespace gf {
+namespace {
+
+namespace fs = std::filesystem;
+
+Schedule schedule_of(const TrainConfig& t, int64_t tokens_per_step) {
+  return {Schedule::decay_named(t.lr_decay_type), t.lr_init,         t.lr_final,     t.warmup(),          t.lr_wait,
+          tokens_per_step,                        t.my_exit_tokens,  t.weight_decay, t.weight_decay_final};
+}
+
+int64_t first_step_of(const TrainConfig& t) {
+  const int64_t samples = t.epoch_begin * kSamplesPerEpoch;
+  if (samples % t.global_batch() != 0)
+    refuse(cat("train.epoch_begin ", t.epoch_begin, " is ", samples, " samples, and a step takes ", t.global_batch()),
+           cat("--train.epoch_begin 0, or a batch that divides ", kSamplesPerEpoch));
+  return samples / t.global_batch();
+}
+
+// A step means so many tokens; a run whose checkpoint counted other steps cannot go on in these.
+void check_same_steps(const Config& now, const Config& then, const fs::path& where) {
+  const auto compare = [&](const char* what, int64_t mine, int64_t theirs, const char* hint) {
+    if (mine != theirs) refuse(cat(what, " is ", mine, ", and the run in ", where.string(), " was begun with ", theirs), hint);
+  };
+  compare("model.ctx_len", now.model.ctx_len, then.model.ctx_len, "the run's own length, or another --train.proj_suffix");
+  compare("the sequences of a step (num_nodes * devices * micro_bsz * accumulate_grad_batches)", now.train.global_batch(),
+          then.train.global_batch(), "factors with the same product, or another --train.proj_suffix");
+}
+
+}  // namespace
+
+Plan::Plan(Config c) : config(std::move(c)), paths(run_folder(config)) {
+  TrainConfig& t = config.train;
+  if (t.train_stage != 1) {
+    data = std::make_shared<BinIdx>(t.data_file);
+    sampler = std::make_unique<Sampler>(data->tokens(), config.model.ctx_len, t.magic_prime);
+    t.magic_prime = sampler->magic_prime();
+    if (t.my_exit_tokens == 0) t.my_exit_tokens = sampler->tokens_per_pass();
+    check(config);
+  }
+  if (!t.validation_data_file.empty() && t.train_stage != 1) {
+    validation = std::make_unique<WindowReader>(std::make_shared<BinIdx>(t.validation_data_file), config.model.ctx_len,
+                                                config.model.vocab_size);
+    validation_windows = std::min(validation->windows(), std::max<int64_t>(1, kValidationTokens / config.model.ctx_len));
+  }
+  microbatches = microbatches_per_rank(t, 1);
+  tokens_per_step = t.global_batch() * config.model.ctx_len;
+  schedule = schedule_of(t, tokens_per_step);
+  first_step = first_step_of(t);
+  last_step = schedule.steps();
+  if (t.max_steps > 0) last_step = std::min(last_step, first_step + t.max_steps);
+}
+
+Run::Run(Plan& p) : plan(p), mesh(make_mesh(make_self_communicator(), 1, 1)), layers(p.config.model) {
+  const TrainConfig& t = plan.config.train;
+  std::unique_ptr<TensorSource> load;
+  if (!t.load_model.empty()) {
+    load = open_tensors(t.load_model);
+    check_parameters(*load, layers.parameters(), t.load_partial);
+  }
+  folder = std::make_unique<RunFolder>(plan.paths);
+  const auto newest = newest_checkpoint(plan.paths.checkpoints());
+  const auto gradients = t.train_stage == 1 ? ParameterStore::Gradients::none : ParameterStore::Gradients::zeroed;
+  if (newest) check_parameters(CheckpointReader(newest->path), layers.parameters(), false);
+  layers.parameters().allocate(kCpu, DType::f32, gradients);
+  optimizer = std::make_unique<ShardedOptimizer>(layers.parameters(), *mesh.data,
+                                                 AdamWConfig{t.beta1, t.beta2, t.adam_eps, t.gradient_clip_val},
+                                                 GroupRules{t.layerwise_lr, t.train_stage});
+  place = {plan.first_step, plan.first_step * t.global_batch()};
+  if (newest) {
+    go_on_from(*newest);
+  } else {
+    start = cat("fresh parameters from seed ", t.seed_everything);
+    if (!load || t.load_partial) initialise(layers.parameters(), static_cast<uint64_t>(t.seed_everything));
+    if (load) {
+      load->read(views_in(*load, parameter_views(layers.parameters()), t.load_partial));
+      start = cat("parameters from ", t.load_model, t.load_partial ? ", fresh ones for those it lacks" : "");
+    }
+  }
+  begin();
+}
+
+void Run::go_on_from(const StepFolder& newest) {
+  const CheckpointReader reader(newest.path);
+  const Attributes& a = reader.attributes();
+  const Config then = config_from_text(a.config, reader.path().string());
+  const TrainConfig& t = plan.config.train;
+  check_same_steps(plan.config, then, plan.paths.root());
+  if (t.load_model != then.train.load_model && !t.load_model.empty())
+    refuse(cat("train.load_model is ", t.load_model, ", and the run in ", plan.paths.root().string(), " is at step ", a.step,
+               " after beginning from ", then.train.load_model.empty() ? "fresh parameters" : then.train.load_model),
+           "another --train.proj_suffix to begin anew, or no --train.load_model to go on");
+  reader.read(optimizer->parameters());
+  const auto moments = optimizer->moments();
+  if (reader.has(moments[0].name)) {
+    reader.read(moments);
+    optimizer->set_updates(a.step - plan.first_step);
+  }
+  place = {a.step, a.samples};
+  start = cat("step ", a.step, " of this run, from ", newest.path.string());
+}
+
+void Run::begin() {
+  const Config& c = plan.config;
+  const double loss_scale = 1 / static_cast<double>(plan.tokens_per_step);
+  stage = std::make_unique<Stage>(
+      layers, StageOptions{kCpu, c.train.grad_cp, loss_scale, 1e-4, static_cast<uint64_t>(c.train.seed_everything)});
+  pipeline = std::make_unique<Pipeline>(*stage, *mesh.pipe, find_schedule(c.parallel.schedule));
+  checkpoints = std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world,
+                                                   static_cast<int>(c.train.keep_checkpoints));
+  if (c.train.train_stage == 1) return;
+  tokens = std::make_unique<TokenStream>(
+      plan.data, *plan.sampler, TokenStream::Options{c.model.vocab_size, c.train.micro_bsz, 0, 1, place.samples});
+  write_file_atomically(plan.paths.config(), to_yaml(c));
+  metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);
+}
+
+}  // namespace gf

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// All the wiring of a training run, and nothing else: from a configuration to the parts that Trainer works with.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "io/checkpoint_writer.h"
+#include "io/metrics.h"
+#include "io/run_folder.h"
+#include "io/token_stream.h"
+#include "optim/learning_rate.h"
+#include "optim/sharded_optimizer.h"
+#include "parallel/mesh.h"
+#include "parallel/pipeline.h"
+#include "train/config.h"
+
+namespace gf {
+
+// What follows from the configuration and the data alone. Making it changes nothing on the disk.
+struct Plan {
+  explicit Plan(Config);
+
+  Config config;  // nothing left on auto
+  std::shared_ptr<const BinIdx> data;
+  std::unique_ptr<Sampler> sampler;
+  std::unique_ptr<WindowReader> validation;  // null: no validation
+  int64_t validation_windows = 0;
+  int64_t microbatches = 0;     // of a step, on this rank
+  int64_t tokens_per_step = 0;  // on all ranks together
+  int64_t first_step = 0;       // where epoch_begin says
+  int64_t last_step = 0;        // the step number to stop at
+  Schedule schedule;
+  RunPaths paths;
+};
+
+// How far a run is.
+struct Place {
+  int64_t step = 0;     // steps done: the next one's number
+  int64_t samples = 0;  // sequences seen
+};
+
+// A run, ready to take its next step: the folder is held, the parameters are there.
+struct Run {
+  explicit Run(Plan&);
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  Plan& plan;
+  Mesh mesh;
+  LayerStack layers;
+  std::unique_ptr<RunFolder> folder;
+  std::unique_ptr<ShardedOptimizer> optimizer;
+  Place place;
+  std::string start;  // where the parameters come from, for a person
+  std::unique_ptr<Stage> stage;
+  std::unique_ptr<Pipeline> pipeline;
+  std::unique_ptr<TokenStream> tokens;
+  std::unique_ptr<CheckpointWriter> checkpoints;
+  std::unique_ptr<MetricsWriter> metrics;
+
+ private:
+  void begin();
+  void go_on_from(const StepFolder&);
+};
+
+}  // namespace gf

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loss of a model over windows of text, without gradients.
+#pragma once
+#include "io/token_stream.h"
+#include "model/layer_stack.h"
+
+namespace gf {
+
+struct Evaluation {
+  double loss = 0;      // mean cross-entropy, nats per token
+  double accuracy = 0;  // share of positions whose largest logit is the target's
+  int64_t tokens = 0;
+};
+
+// Over the first `windows` windows, `batch` at a time. The sum over positions is taken in double and in order, so
+// that the batch size does not change it beyond the rounding of each position.
+Evaluation evaluate(const LayerStack&, const WindowReader&, int64_t windows, int64_t batch);
+
+// A validation looks at so many tokens at most: enough to tell runs apart, few enough to be done often.
+inline constexpr int64_t kValidationTokens = 1 << 16;
+
+}  // namespace gf

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/memory.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+
+#include "parallel/pipeline.h"
+
+namespace gf {
+namespace {
+
+Batch meta_batch(const Config& c) {
+  const Shape shape{c.train.micro_bsz, c.model.ctx_len};
+  return {Tensor::empty(shape, DType::i32, kMeta), Tensor::empty(shape, DType::i32, kMeta),
+          std::vector<int64_t>(c.train.micro_bsz)};
+}
+
+// A number from a file of /proc or /sys; nothing where there is none.
+size_t number_in(const char* path, const std::string& key) {
+  std::ifstream in(path);
+  std::string word;
+  size_t value = 0;
+  if (key.empty() && in >> value) return value;
+  while (in >> word)
+    if (word == key && in >> value) return value * 1024;
+  return 0;
+}
+
+std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
+  switch (spec.kind) {
+    case LayerSpec::Kind::embed: return "embedding";
+    case LayerSpec::Kind::block: return config.time_mix(spec.block) + " + " + config.channel_mix(spec.block);
+    case LayerSpec::Kind::key_compress:
+    case LayerSpec::Kind::key_expand: return "key cache";
+    case LayerSpec::Kind::head: return "head";
+  }
+  return {};
+}
+
+}  // namespace
+
+MemoryForecast forecast_memory(const Config& config, int64_t microbatches) {
+  MemoryForecast f;
+  f.program = resident_bytes();
+  LayerStack layers(config.model);
+  layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::zeroed);
+  f.parameters = layers.parameters().values().bytes();
+  f.gradients = f.parameters;
+  f.optimizer = 2 * f.parameters;
+  const auto world = make_self_communicator();
+  Stage stage(layers, {kMeta, config.train.grad_cp, 1, 1e-4, 0});
+  Pipeline pipeline(stage, *world, find_schedule(config.parallel.schedule));
+  // No schedule has more in flight than a few; the passes of one repeat.
+  const std::vector<Batch> batches(std::min<int64_t>(microbatches, 8), meta_batch(config));
+  pipeline.run(batches, [](int64_t, int64_t) {});
+  f.activations = stage.peak_activation_bytes();
+  return f;
+}
+
+size_t resident_bytes() { return number_in("/proc/self/status", "VmRSS:"); }
+
+size_t peak_resident_bytes() { return number_in("/proc/self/status", "VmHWM:"); }
+
+size_t available_bytes() {
+  size_t available = number_in("/proc/meminfo", "MemAvailable:");
+  if (available == 0) available = std::numeric_limits<size_t>::max();
+  const size_t limit = number_in("/sys/fs/cgroup/memory.max", ""), used = number_in("/sys/fs/cgroup/memory.current", "");
+  if (limit > used) available = std::min(available, limit - used);
+  return available;
+}
+
+std::vector<LayerCount> count_parameters(const ModelConfig& config) {
+  struct Kind {
+    LayerCount count;
+    int64_t layers;
+  };
+  std::vector<Kind> kinds;
+  for (const LayerSpec& spec : layout_of(config)) {
+    const std::string kind = kind_of(spec, config);
+    auto it = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& k) { return k.count.kind == kind; });
+    if (it == kinds.end()) it = kinds.insert(it, {{kind, 0}, 0});
+    it->count.parameters += LayerStack(config, {spec}).parameters().count();
+    if (spec.kind == LayerSpec::Kind::block) ++it->layers;
+  }
+  std::vector<LayerCount> counts;
+  for (Kind& k : kinds) {
+    if (k.layers > 0) k.count.kind = cat(k.layers, " x ", k.count.kind);
+    counts.push_back(std::move(k.count));
+  }
+  return counts;
+}
+
+}  // namespace gf

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run will need, before it needs it.
+#pragma once
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "train/config.h"
+
+namespace gf {
+
+struct MemoryForecast {
+  size_t program = 0;      // what the process holds already: code, libraries, read-ahead
+  size_t parameters = 0, gradients = 0, optimizer = 0;
+  size_t activations = 0;  // of the microbatches in flight, with their gradients and scratch
+  size_t total() const { return program + parameters + gradients + optimizer + activations; }
+};
+
+// Runs a microbatch forward and backward over tensors without memory: the sums are those of the real pass.
+MemoryForecast forecast_memory(const Config&, int64_t microbatches);
+
+size_t resident_bytes();       // of this process, now
+size_t peak_resident_bytes();  // at its largest
+size_t available_bytes();      // what this machine, or this job's limit, still has
+
+struct LayerCount {
+  std::string kind;    // "8 x x060c2 + x060", "embedding"
+  int64_t parameters;  // of all of them
+};
+// Parameters by kind of layer, lowest first.
+std::vector<LayerCount> count_parameters(const ModelConfig&);
+
+}  // namespace gf

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/parameters.h"
+
+#include "io/checkpoint_reader.h"
+
+namespace gf {
+namespace {
+
+ShardView view_of(const Parameter& p) {
+  std::byte* const data = p.value() ? p.value().raw() : nullptr;
+  return {cat(kModelPrefix, p.name()), DType::f32, p.shape(), 0, p.shape().numel(), data};
+}
+
+// The keys a user could change so that a model has as many channels, say; named where shapes differ.
+constexpr const char* kShapeHint = "the sizes of the section model must be those of the checkpoint; or begin another run: another --train.proj_suffix";
+
+}  // namespace
+
+std::vector<ShardView> parameter_views(const ParameterStore& store) {
+  std::vector<ShardView> views;
+  for (const auto& p : store.all()) views.push_back(view_of(*p));
+  return views;
+}
+
+std::vector<ShardView> views_in(const TensorSource& source, const std::vector<ShardView>& all, bool partial) {
+  std::vector<ShardView> found;
+  for (const ShardView& view : all) {
+    const TensorSource::Entry* entry = source.find(view.name);
+    const std::string name(parameter_name(view.name));
+    if (!entry) {
+      if (partial) continue;
+      refuse(cat(name, " is ", view.shape, " in the model and not in the checkpoint"),
+             "--train.load_partial 1 keeps fresh values for what a checkpoint lacks");
+    }
+    if (!(entry->shape == view.shape))
+      refuse(cat(name, " is ", view.shape, " in the model and ", entry->shape, " in the checkpoint"), kShapeHint);
+    found.push_back(view);
+  }
+  if (found.empty()) refuse("the checkpoint has none of the model's parameters", "a checkpoint of this kind of model");
+  return found;
+}
+
+void check_parameters(const TensorSource& source, const ParameterStore& store, bool partial) {
+  views_in(source, parameter_views(store), partial);
+}
+
+TrainedModel open_model(const std::filesystem::path& path, int64_t ctx_len) {
+  const CheckpointReader reader(path);
+  TrainedModel model{config_from_text(reader.attributes().config, reader.path().string()), nullptr};
+  if (ctx_len > 0) model.config.model.ctx_len = ctx_len;
+  resolve(model.config);
+  model.config.model.check();
+  model.layers = std::make_unique<LayerStack>(model.config.model);
+  ParameterStore& store = model.layers->parameters();
+  check_parameters(reader, store, false);
+  store.allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+  reader.read(parameter_views(store));
+  return model;
+}
+
+}  // namespace gf

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model's parameters from files: a checkpoint's, or a .safetensors file's.
+#pragma once
+#include <filesystem>
+#include <memory>
+
+#include "io/tensor_source.h"
+#include "model/layer_stack.h"
+#include "train/config.h"
+
+namespace gf {
+
+// The parameters of a stage, whole, as views to be read into or written from.
+std::vector<ShardView> parameter_views(const ParameterStore&);
+
+// Which of a model's parameters a source has to give. Refuses one that it lacks, unless `partial`; and one of another
+// shape in any case.
+std::vector<ShardView> views_in(const TensorSource&, const std::vector<ShardView>& all, bool partial);
+
+// Checks the same before any memory is taken: names and shapes only.
+void check_parameters(const TensorSource&, const ParameterStore&, bool partial);
+
+// A trained model, ready to be asked: the configuration that its checkpoint carries, and its parameters.
+struct TrainedModel {
+  Config config;
+  std::unique_ptr<LayerStack> layers;
+};
+// `ctx_len` other than 0 replaces the trained one.
+TrainedModel open_model(const std::filesystem::path& checkpoint, int64_t ctx_len = 0);
+
+}  // namespace gf

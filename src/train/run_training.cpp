@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/run_training.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "base/clock.h"
+#include "base/human.h"
+#include "base/signals.h"
+#include "io/checkpoint_folder.h"
+#include "train/banner.h"
+#include "train/progress_line.h"
+#include "train/trainer.h"
+
+namespace gf {
+namespace {
+
+// Several ranks that each believe to be the only one would all write into the same folder.
+void refuse_many_ranks() {
+  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"}) {
+    const char* const value = std::getenv(variable);
+    if (value && std::atoi(value) > 1)
+      refuse(cat("this version trains on one rank, and ", variable, " is ", value), "start it alone, or with -n 1");
+  }
+}
+
+void check_memory(const MemoryForecast& f) {
+  const size_t more = f.total() - f.program, available = available_bytes();
+  if (more > available)
+    refuse(cat("the run needs ", human_bytes(static_cast<double>(more)), " more memory, and there are ",
+               human_bytes(static_cast<double>(available))),
+           "a smaller --train.micro_bsz, --train.grad_cp 1, or a smaller model");
+}
+
+std::string saved_line(const Plan& plan, int64_t step, double seconds) {
+  return fmt::format("saved {} in {}", (plan.paths.checkpoints() / step_folder_name(step)).string(), human_duration(seconds));
+}
+
+class Loop {
+ public:
+  explicit Loop(Run& run)
+      : run_(run),
+        trainer_(run),
+        progress_(ProgressOutput::standard_output(), run.plan.last_step, run.plan.last_step * run.plan.tokens_per_step,
+                  run.plan.config.train.log_every_n_steps) {}
+
+  Exit run() {
+    while (!trainer_.done() && stop_.received() == 0) {
+      const Stopwatch watch;
+      const int64_t saved_before = trainer_.saved_step();
+      const StepMetrics metrics = trainer_.step();
+      progress_.step(metrics);
+      if (trainer_.saved_step() != saved_before)
+        progress_.say(saved_line(run_.plan, trainer_.saved_step(), watch.seconds() - metrics.step_s));
+    }
+    return finish();
+  }
+
+ private:
+  Exit finish() {
+    const Stopwatch watch;
+    const bool complete = trainer_.done();
+    const int64_t saved_before = trainer_.saved_step();
+    trainer_.save();
+    if (trainer_.saved_step() != saved_before) progress_.say(saved_line(run_.plan, trainer_.saved_step(), watch.seconds()));
+    progress_.finish();
+    const std::string memory = human_bytes(static_cast<double>(peak_resident_bytes()));
+    if (complete) {
+      fmt::print("done: {} steps; peak memory {}\n", run_.place.step, memory);
+      return Exit::done;
+    }
+    fmt::print("stopped by signal {} ({}) after step {}; run the same command to go on\n", stop_.received(),
+               strsignal(stop_.received()), run_.place.step);
+    return Exit::stopped_early;
+  }
+
+  StopSignal stop_;
+  Run& run_;
+  Trainer trainer_;
+  ProgressLine progress_;
+};
+
+}  // namespace
+
+Exit run_training(Config config) {
+  refuse_many_ranks();
+  Plan plan(std::move(config));
+  const MemoryForecast forecast = forecast_memory(plan.config, plan.microbatches);
+  fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(plan, forecast));
+  check_memory(forecast);
+  Run run(plan);
+  fmt::print("start    {}{}\n", run.start, run.folder->is_exclusive() ? "" : "; this file system has no locks: nothing keeps a second run out of the folder");
+  std::fflush(stdout);
+  if (plan.config.train.train_stage == 1) {
+    Trainer(run).save();
+    fmt::print("saved the fresh parameters in {}\n", (plan.paths.checkpoints() / step_folder_name(run.place.step)).string());
+    return Exit::done;
+  }
+  if (run.place.step >= plan.last_step) {
+    fmt::print("nothing to do: the run is at step {} of {}\n", run.place.step, plan.last_step);
+    return Exit::done;
+  }
+  return Loop(run).run();
+}
+
+}  // namespace gf

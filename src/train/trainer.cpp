@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/trainer.h"
+
+#include <cmath>
+
+#include "base/clock.h"
+#include "io/checkpoint_folder.h"
+#include "tensor/arithmetic.h"
+#include "train/evaluate.h"
+
+namespace gf {
+namespace {
+
+bool all_finite(const Tensor& t) { return std::isfinite(sum_of_squares(t)); }
+
+}  // namespace
+
+StepMetrics Trainer::step() {
+  const Stopwatch watch;
+  Place& place = run_.place;
+  std::vector<Batch> microbatches;                                                    // token shard
+  for (int64_t m = 0; m < run_.plan.microbatches; ++m) microbatches.push_back(run_.tokens->next());
+
+  const double loss = run_.pipeline->run(microbatches, [&](int64_t begin, int64_t end) {  // stages, loss, gradients
+    run_.optimizer->reduce(begin, end);                                                // ... reduced as they finish
+  });
+  const Schedule& schedule = run_.plan.schedule;
+  const double lr = schedule.learning_rate(place.step);
+  if (!std::isfinite(loss)) explain_bad_step(loss, loss, microbatches);
+  const auto update = run_.optimizer->step(lr, schedule.weight_decay_at(place.step));  // sharded optimizer
+  if (!update.applied) explain_bad_step(loss, update.grad_norm, microbatches);
+
+  ++place.step;
+  place.samples = run_.tokens->samples_seen();
+  StepMetrics metrics{place.step - 1, place.step * run_.plan.tokens_per_step, loss, update.grad_norm, lr, watch.seconds(), 0, {}, {}};
+  metrics.tokens_per_s = static_cast<double>(run_.plan.tokens_per_step) / metrics.step_s;
+  if (validation_due()) {
+    const Evaluation e =
+        evaluate(run_.layers, *run_.plan.validation, run_.plan.validation_windows, run_.plan.config.train.micro_bsz);
+    metrics.val_loss = e.loss;
+    metrics.val_acc = e.accuracy;
+  }
+  run_.metrics->append(metrics);
+  if (save_due()) save();                                                              // checkpoint
+  return metrics;
+}
+
+void Trainer::save() {
+  const Place& place = run_.place;
+  const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
+  if (newest && newest->step == place.step) return;
+  if (run_.metrics) run_.metrics->sync();
+  std::vector<ShardView> state = run_.optimizer->parameters();
+  if (run_.plan.config.train.train_stage != 1)
+    for (ShardView& v : run_.optimizer->moments()) state.push_back(std::move(v));
+  Attributes attributes;
+  attributes.program = "gf-dist-train " GF_VERSION;
+  attributes.config = to_yaml(run_.plan.config);
+  attributes.step = place.step;
+  attributes.samples = place.samples;
+  attributes.tokens = place.step * run_.plan.tokens_per_step;
+  run_.checkpoints->write(attributes, state);
+  saved_step_ = place.step;
+}
+
+// Whether the step just taken ended an epoch whose number, from 1, is a multiple of `epochs`.
+bool Trainer::epoch_ended(int64_t epochs) const {
+  const int64_t samples = run_.place.samples, before = samples - run_.plan.config.train.global_batch();
+  return epochs > 0 && samples / (epochs * kSamplesPerEpoch) != before / (epochs * kSamplesPerEpoch);
+}
+
+bool Trainer::validation_due() const {
+  if (!run_.plan.validation) return false;
+  const TrainConfig& t = run_.plan.config.train;
+  if (run_.place.step == run_.plan.schedule.steps()) return true;
+  if (!t.val_check_interval) return epoch_ended(t.check_val_every_n_epoch);
+  const int64_t epoch = (run_.place.samples - 1) / kSamplesPerEpoch + 1;
+  return run_.place.step % *t.val_check_interval == 0 && epoch % t.check_val_every_n_epoch == 0;
+}
+
+bool Trainer::save_due() const {
+  const TrainConfig& t = run_.plan.config.train;
+  return epoch_ended(t.epoch_save) || (t.save_every_steps > 0 && run_.place.step % t.save_every_steps == 0);
+}
+
+// Nothing was updated, so the same pass can be looked at again, layer by layer.
+void Trainer::explain_bad_step(double loss, double norm, std::span<const Batch> microbatches) {
+  std::string where = "every layer's output is finite";
+  for (const Batch& batch : microbatches) {
+    Arena arena(run_.layers.parameters().values().device());
+    Tape tape(arena, Tape::Mode::evaluate);
+    bool found = false;
+    run_.layers.forward(tape, {batch}, {}, false, [&](const std::string& layer, const Flow& flow) {
+      if (found || all_finite(flow.x_BTC.value())) return;
+      found = true;
+      where = cat(layer, " is the first layer whose output is not finite");
+    });
+    if (found) break;
+  }
+  for (const auto& p : run_.layers.parameters().all())
+    if (!all_finite(p->grad())) {
+      where += cat("; the gradient of ", p->name(), " is not finite");
+      break;
+    }
+  const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
+  fail(cat("step ", run_.place.step, ": the loss is ", loss, ", the gradient's norm ", norm, "; ", where),
+       cat("a smaller --train.lr_init, more --train.warmup_steps, or a smaller --train.gradient_clip_val; ",
+           newest ? "the newest checkpoint is " + newest->path.string() : "no checkpoint was saved yet"));
+}
+
+}  // namespace gf

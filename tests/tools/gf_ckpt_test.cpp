@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf ckpt as a user meets it: what it prints and with which status it ends.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <fstream>
+
+#include "io/checkpoint_reader.h"
+#include "io/checkpoint_writer.h"
+#include "io/safetensors.h"
+#include "support/temp_folder.h"
+
+namespace gf {
+namespace {
+
+namespace fs = std::filesystem;
+
+class GfCkpt : public testing::Test {
+ protected:
+  TempFolder folder_;
+  fs::path checkpoints_ = folder_ / "checkpoints", file_ = folder_ / "x.safetensors";
+  Tensor weight_ = Tensor::of<float>({2, 3}, {1, 2, 3, 4, 5, 6.5});
+  struct Output {
+    int status;
+    std::string text;
+  };
+
+  void SetUp() override {
+    const auto self = make_self_communicator();
+    Attributes a;
+    a.program = "gf-test", a.config = "model:\n  n_embd: 3\n", a.step = 12, a.samples = 96, a.tokens = 6144;
+    CheckpointWriter(checkpoints_, *self, 0)
+        .write(a, std::vector<ShardView>{{"model/emb.weight", DType::f32, {2, 3}, 0, 6, weight_.raw()},
+                                         {"optim/exp_avg/emb.weight", DType::f32, {2, 3}, 0, 6, weight_.raw()}});
+  }
+  Output run(const std::string& arguments) const {
+    FILE* const pipe = popen((GF_BIN_DIR "/gf ckpt " + arguments + " 2>&1").c_str(), "r");
+    GF_CHECK(pipe, "cannot run gf");
+    std::string text;
+    std::array<char, 4096> piece;
+    while (const size_t n = fread(piece.data(), 1, piece.size(), pipe)) text.append(piece.data(), n);
+    return {WEXITSTATUS(pclose(pipe)), text};
+  }
+  void expect(const std::string& arguments, int status, const std::vector<std::string>& pieces) const {
+    const Output out = run(arguments);
+    EXPECT_EQ(out.status, status) << out.text;
+    for (const std::string& piece : pieces)
+      EXPECT_NE(out.text.find(piece), std::string::npos) << "\"" << piece << "\" is not in: " << out.text;
+  }
+};
+
+TEST_F(GfCkpt, InfoTellsWhatIsThere) {
+  expect("info " + folder_.path().string(), 0,
+         {"step        12\n", "samples     96\n", "tokens      6144\n", "6 in 1 tensors", "model/emb.weight",
+          "f32  2x3", "n_embd: 3", "gf-test"});
+}
+
+TEST_F(GfCkpt, VerifyFindsAFlippedBit) {
+  expect("verify " + checkpoints_.string(), 0, {"ok: 2 tensors"});
+  const fs::path part = checkpoints_ / "step-00000012" / "part-00000-of-00001.h5";
+  std::fstream file(part, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(fs::file_size(part)) / 2);
+  const auto byte = static_cast<char>(file.get() ^ 16);
+  file.seekp(static_cast<std::streamoff>(fs::file_size(part)) / 2);
+  file.put(byte);
+  file.close();
+  expect("verify " + checkpoints_.string(), 2, {"gf ckpt: ", part.string(), "damaged", "try: "});
+}
+
+TEST_F(GfCkpt, ExportAndImportGiveTheSameWeights) {
+  for (const char* dtype : {"f32", "bf16", "f16"}) {  // the values are exact in all of them
+    const fs::path made = folder_ / dtype;
+    expect("export " + checkpoints_.string() + " " + file_.string() + " --dtype " + dtype, 0, {file_.string()});
+    std::ofstream(folder_ / "c.yaml") << "model: {n_embd: 3}\n";
+    expect("import " + file_.string() + " " + made.string() + " --config " + (folder_ / "c.yaml").string(), 0,
+           {"step-00000000", "1 tensors"});
+    const auto source = open_tensors(made);
+    std::vector<float> values(6);
+    source->read(std::vector<ShardView>{
+        {"model/emb.weight", DType::f32, {2, 3}, 0, 6, reinterpret_cast<std::byte*>(values.data())}});
+    EXPECT_EQ(values, std::vector<float>(weight_.data<float>(), weight_.data<float>() + 6));
+    EXPECT_EQ(source->entries().size(), 1u);
+    EXPECT_EQ(CheckpointReader(made).attributes().config, "model: {n_embd: 3}\n");
+  }
+}
+
+TEST_F(GfCkpt, WrongInputIsRefusedAndNothingIsMade) {
+  const fs::path out = folder_ / "out";
+  expect("", 2, {"no action", "info, verify, export or import"});
+  expect("inspect x", 2, {"inspect"});
+  expect("info", 2, {"checkpoint"});
+  expect("info " + (folder_ / "nowhere").string(), 2, {"nowhere"});
+  expect("export " + checkpoints_.string() + " " + file_.string() + " --dtype f8", 2, {"f8", "f32, bf16 or f16"});
+  EXPECT_FALSE(fs::exists(file_));
+  std::ofstream(file_) << "something else";
+  expect("import " + file_.string() + " " + out.string(), 2, {file_.string()});
+  expect("export " + checkpoints_.string() + " " + file_.string(), 0, {});
+  std::ofstream(folder_ / "c.yaml") << "a: [1";
+  expect("import " + file_.string() + " " + out.string() + " --config " + (folder_ / "c.yaml").string(), 2, {"c.yaml"});
+  EXPECT_FALSE(fs::exists(out));
+  expect("import " + file_.string() + " " + checkpoints_.string(), 2, {checkpoints_.string(), "not empty"});
+}
+
+TEST_F(GfCkpt, ImportNamesWhatItCannotRead) {
+  const std::string header = R"({"ids":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})";
+  const uint64_t length = header.size();
+  std::ofstream(file_, std::ios::binary).write(reinterpret_cast<const char*>(&length), 8) << header << "12345678";
+  expect("import " + file_.string() + " " + (folder_ / "out").string(), 2, {"ids", "I64"});
+}
+
+}  // namespace
+}  // namespace gf
