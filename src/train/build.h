@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "io/checkpoint_folder.h"
 #include "io/checkpoint_writer.h"
 #include "io/metrics.h"
 #include "io/run_folder.h"
