@@ -16,17 +16,20 @@ namespace {
 constexpr int64_t kHeader = sizeof(IdxHeader);
 constexpr int64_t kInt32Limit = int64_t{1} << 31;  // no int32 is as large
 
-PosixFile open_part(const std::string& prefix, const char* part) {
-  const std::string path = prefix + part;
-  std::error_code error;
-  const auto kind = std::filesystem::status(path, error).type();
-  if (kind == std::filesystem::file_type::fifo || kind == std::filesystem::file_type::character) {
-    refuse(path + " is not a regular file");  // before opening it, which could wait for ever
-  }
+File open_part(const std::string& prefix, const char* part) {
   const bool too_long = prefix.ends_with(".bin") || prefix.ends_with(".idx");
-  return PosixFile::open(
-      path, too_long ? "the name without its ending: " + prefix.substr(0, prefix.size() - 4)
-                     : "data is given as PREFIX of PREFIX.idx and PREFIX.bin; gf data tokenize makes them");
+  return File::open(prefix + part, too_long
+                                       ? "the name without its ending: " + prefix.substr(0, prefix.size() - 4)
+                                       : "data is given as PREFIX of PREFIX.idx and PREFIX.bin; gf data tokenize makes them");
+}
+
+// The sizes were checked when the file was opened, so a file that ends earlier now was cut short since.
+void read_all(const File& file, int64_t offset, std::span<std::byte> out) {
+  const size_t got = file.read_some_at(out, offset);
+  if (got == out.size()) return;
+  fail(cat(file.path().string(), " has become shorter while in use: ", file.size(), " bytes, and byte ",
+           offset + static_cast<int64_t>(got), " was to be read"),
+       "restore the file and run again; nothing else may write to it meanwhile");
 }
 
 template <class T>
@@ -35,19 +38,19 @@ std::span<std::byte> bytes_of(T& value) {
 }
 
 template <class T>
-T value_at(const PosixFile& file, int64_t offset) {
+T value_at(const File& file, int64_t offset) {
   T value{};
-  file.read_at(offset, bytes_of(value));
+  read_all(file, offset, bytes_of(value));
   return value;
 }
 
 // Calls body(first, values) for all of the `count` numbers at `offset`, some at a time.
 template <class T, class Body>
-void for_pieces(const PosixFile& file, int64_t offset, int64_t count, Body&& body) {
+void for_pieces(const File& file, int64_t offset, int64_t count, Body&& body) {
   std::vector<T> piece(std::min<int64_t>(count, 1 << 16));
   for (int64_t first = 0; first < count; first += static_cast<int64_t>(piece.size())) {
     const std::span values(piece.data(), std::min<int64_t>(count - first, static_cast<int64_t>(piece.size())));
-    file.read_at(offset + first * static_cast<int64_t>(sizeof(T)), std::as_writable_bytes(values));
+    read_all(file, offset + first * static_cast<int64_t>(sizeof(T)), std::as_writable_bytes(values));
     body(first, std::span<const T>(values));
   }
 }
@@ -66,15 +69,15 @@ size_t widen(std::span<const T> values, uint64_t limit, int32_t* out) {
 }
 
 template <class T>
-void read_tokens(const PosixFile& bin, int64_t begin, std::span<int32_t> out, int64_t limit) {
+void read_tokens(const File& bin, int64_t begin, std::span<int32_t> out, int64_t limit) {
   std::array<T, 8192> buffer;
   for (size_t done = 0; done < out.size(); done += buffer.size()) {
     const std::span piece(buffer.data(), std::min(out.size() - done, buffer.size()));
     const int64_t at = begin + static_cast<int64_t>(done);
-    bin.read_at(at * static_cast<int64_t>(sizeof(T)), std::as_writable_bytes(piece));
+    read_all(bin, at * static_cast<int64_t>(sizeof(T)), std::as_writable_bytes(piece));
     const size_t bad = widen(std::span<const T>(piece), static_cast<uint64_t>(limit), out.data() + done);
     if (bad < piece.size()) {
-      refuse(cat(bin.path(), ": token ", static_cast<int64_t>(piece[bad]), " at position ",
+      refuse(cat(bin.path().string(), ": token ", static_cast<int64_t>(piece[bad]), " at position ",
                  at + static_cast<int64_t>(bad), " is not one of a vocabulary of ", limit),
              "data tokenized with the model's vocabulary, or a model.vocab_size that covers it");
     }
@@ -90,7 +93,7 @@ BinIdx::BinIdx(const std::string& prefix)
 }
 
 void BinIdx::refuse_index(const std::string& what) const {
-  refuse(idx_.path() + ": " + what,
+  refuse(idx_.path().string() + ": " + what,
          "the file is damaged, cut short or of another kind; make it again or fetch it again");
 }
 
@@ -119,7 +122,7 @@ void BinIdx::read_header() {
   const int64_t bytes = bin_.size();
   if (bytes % type_.size != 0) {
     refuse(
-        cat(bin_.path(), ": ", bytes, " bytes is no whole number of ", type_.name, " tokens of ", type_.size, " bytes"),
+        cat(bin_.path().string(), ": ", bytes, " bytes is no whole number of ", type_.name, " tokens of ", type_.size, " bytes"),
         "the file is cut short or belongs to another .idx");
   }
   tokens_ = bytes / type_.size;
@@ -142,7 +145,7 @@ void BinIdx::check_ends() const {
     end = last + length * type_.size;
   }
   if (end != bytes) {
-    refuse(cat(bin_.path(), " has ", bytes, " bytes, and ", idx_.path(), " describes ", end),
+    refuse(cat(bin_.path().string(), " has ", bytes, " bytes, and ", idx_.path().string(), " describes ", end),
            "the two files belong together and to nothing else; one is cut short or from another data set");
   }
 }
@@ -183,7 +186,7 @@ void BinIdx::verify_sequences() const {
   std::vector<int32_t> lengths(kPiece);
   int64_t expected = 0;
   for_pieces<int64_t>(idx_, kHeader + 4 * sequences_, sequences_, [&](int64_t first, std::span<const int64_t> offsets) {
-    idx_.read_at(kHeader + 4 * first, std::as_writable_bytes(std::span(lengths.data(), offsets.size())));
+    read_all(idx_, kHeader + 4 * first, std::as_writable_bytes(std::span(lengths.data(), offsets.size())));
     for (size_t i = 0; i < offsets.size(); ++i) {
       const int64_t sequence = first + static_cast<int64_t>(i);
       if (lengths[i] < 0) refuse_index(cat("sequence ", sequence, " has ", lengths[i], " tokens"));

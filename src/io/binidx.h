@@ -9,7 +9,7 @@
 #include <span>
 #include <string>
 
-#include "io/posix_file.h"
+#include "io/files.h"
 
 namespace gf {
 
@@ -47,7 +47,7 @@ class BinIdx {
   [[noreturn]] void refuse_index(const std::string& what) const;
 
   std::string prefix_;
-  PosixFile idx_, bin_;
+  File idx_, bin_;
   TokenType type_{};
   int64_t tokens_ = 0, sequences_ = 0, documents_ = 0;
 };

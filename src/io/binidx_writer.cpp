@@ -74,7 +74,7 @@ void BinIdxWriter::write_index() {
   std::vector<int32_t> lengths;
   for (int64_t done = 0, offset = 0; done < sequences_; done += static_cast<int64_t>(lengths.size())) {
     lengths.resize(static_cast<size_t>(std::min<int64_t>(sequences_ - done, 1 << 16)));
-    idx_.file().read_at(static_cast<int64_t>(sizeof(IdxHeader)) + 4 * done, std::as_writable_bytes(std::span(lengths)));
+    idx_.file().read_at(std::as_writable_bytes(std::span(lengths)), static_cast<int64_t>(sizeof(IdxHeader)) + 4 * done);
     for (const int32_t length : lengths) {
       to_idx_.append(offset);
       offset += length * type_.size;
@@ -93,11 +93,11 @@ void BinIdxWriter::write_index() {
   const IdxHeader header{.type = type_.code,
                          .sequences = static_cast<uint64_t>(sequences_),
                          .document_marks = static_cast<uint64_t>(documents_ + 1)};
-  idx_.file().write_at(0, std::as_bytes(std::span(&header, 1)));
+  idx_.file().write_at(std::as_bytes(std::span(&header, 1)), 0);
 }
 
 void BinIdxWriter::finish() {
-  GF_CHECK(!finished_, bin_.path(), " finished twice");
+  GF_CHECK(!finished_, bin_.path().string(), " finished twice");
   end_document();
   to_bin_.flush();
   write_index();
@@ -109,7 +109,6 @@ void BinIdxWriter::finish() {
   bin_.publish();
   idx_.publish();
   finished_ = true;
-  sync_folder_of(idx_.path());
 }
 
 }  // namespace gf

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "io/binidx.h"
-#include "io/posix_file.h"
+#include "io/partial_file.h"
 
 namespace gf {
 

@@ -76,7 +76,7 @@ const IndexedTensor& CheckpointReader::tensor(const std::string& name) const {
 }
 
 File CheckpointReader::open_part(int64_t part) const {
-  File file = File::open(path_.parent_path() / part_file_name(part, num_parts()), File::Links::refuse);
+  File file = File::open(path_.parent_path() / part_file_name(part, num_parts()), {}, File::Links::refuse);
   const int64_t bytes = index_.parts[static_cast<size_t>(part)].bytes;
   if (file.size() != bytes)
     refuse(cat(file.path().string(), " is damaged: it has ", file.size(), " bytes and was written with ", bytes),

@@ -50,19 +50,26 @@ File::~File() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-File File::open(const fs::path& path, Links links) {
+File File::open(const fs::path& path, const std::string& hint, Links links) {
   // Without O_NONBLOCK a named pipe in the file's place would wait for ever.
   const int flags = O_RDONLY | O_NONBLOCK | (links == Links::refuse ? O_NOFOLLOW : 0);
   File file(path, open_descriptor(path, flags));
-  if (file.descriptor_ < 0) refuse(cat("cannot open ", path.string(), ": ", std::strerror(errno)));
-  struct stat info;
-  if (::fstat(file.descriptor_, &info) != 0) fail_at("examine", path, errno);
-  if (!S_ISREG(info.st_mode)) refuse(cat(path.string(), " is not a regular file"));
+  if (file.descriptor_ < 0) refuse(cat(path.string(), " cannot be read: ", std::strerror(errno)), hint);
+  if (!file.regular()) refuse(cat(path.string(), " is not a regular file"), hint);
   return file;
 }
 
-File File::create(const fs::path& path) {
-  File file(path, open_descriptor(path, O_WRONLY | O_CREAT | O_TRUNC));
+File File::open_stream(const fs::path& path, const std::string& hint) {
+  File file(path, open_descriptor(path, O_RDONLY));
+  if (file.descriptor_ < 0) refuse(cat(path.string(), " cannot be read: ", std::strerror(errno)), hint);
+  if (S_ISDIR(file.status().st_mode)) refuse(cat(path.string(), " is a folder, not a file"), hint);
+  return file;
+}
+
+File File::create(const fs::path& path, Exit status) {
+  File file(path, open_descriptor(path, O_RDWR | O_CREAT | O_TRUNC));
+  if (file.descriptor_ < 0 && status == Exit::bad_input)
+    refuse(cat(path.string(), " cannot be created: ", std::strerror(errno)), "a folder that exists and may be written to");
   if (file.descriptor_ < 0) fail_at("create", path, errno);
   return file;
 }
@@ -73,24 +80,55 @@ File File::in_memory() {
   return {cat("/proc/self/fd/", descriptor), descriptor};
 }
 
-int64_t File::size() const {
-  struct stat info;
+struct stat File::status() const {
+  struct stat info {};
   if (::fstat(descriptor_, &info) != 0) fail_at("examine", path_, errno);
-  return info.st_size;
+  return info;
+}
+
+int64_t File::size() const { return status().st_size; }
+
+bool File::regular() const { return S_ISREG(status().st_mode); }
+
+size_t File::read(std::span<std::byte> bytes) {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const size_t length = std::min<size_t>(bytes.size() - done, kLongestCall);
+    const ssize_t got = retry([&] { return ::read(descriptor_, bytes.data() + done, length); });
+    if (got < 0) fail_at("read", path_, errno);
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
+void File::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const size_t length = std::min<size_t>(bytes.size(), kLongestCall);
+    const ssize_t put = retry([&] { return ::write(descriptor_, bytes.data(), length); });
+    if (put <= 0) fail_at("write", path_, put < 0 ? errno : ENOSPC);
+    bytes = bytes.subspan(static_cast<size_t>(put));
+  }
+}
+
+size_t File::read_some_at(std::span<std::byte> bytes, int64_t offset) const {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const size_t length = std::min<size_t>(bytes.size() - done, kLongestCall);
+    const ssize_t got =
+        retry([&] { return ::pread(descriptor_, bytes.data() + done, length, offset + static_cast<int64_t>(done)); });
+    if (got < 0) fail_at("read", path_, errno);
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
 }
 
 void File::read_at(std::span<std::byte> bytes, int64_t offset) const {
-  while (!bytes.empty()) {
-    const size_t length = std::min<size_t>(bytes.size(), kLongestCall);
-    const ssize_t got = retry([&] { return ::pread(descriptor_, bytes.data(), length, offset); });
-    if (got < 0) fail_at("read", path_, errno);
-    if (got == 0)
-      refuse(cat(path_.string(), " ends at byte ", size(), ", but goes on to byte ", offset + bytes.size(),
-                 " by what it says of itself"),
-             "the file was cut off; take a whole copy");
-    bytes = bytes.subspan(static_cast<size_t>(got));
-    offset += got;
-  }
+  if (read_some_at(bytes, offset) == bytes.size()) return;
+  refuse(cat(path_.string(), " ends at byte ", size(), ", but goes on to byte ", offset + static_cast<int64_t>(bytes.size()),
+             " by what it says of itself"),
+         "the file was cut off; take a whole copy");
 }
 
 void File::write_at(std::span<const std::byte> bytes, int64_t offset) {

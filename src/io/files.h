@@ -3,6 +3,8 @@
 // what is reported as written is on the disk: file and folder are synced. No locks are taken.
 // A file that cannot be opened for reading is the user's wrong input; all other errors are failures.
 #pragma once
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -10,30 +12,45 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
+
 namespace gf {
 
-// An open regular file. Closed with the object; close() tells whether that went well, which on network file systems
-// is where a write may still fail.
+// An open file. Closed with the object; close() tells whether that went well, which on network file systems is where a
+// write may still fail. Interrupted and partial transfers are gone on with.
 class File {
  public:
-  enum class Links { follow, refuse };
-  static File open(const std::filesystem::path&, Links = Links::follow);  // for reading
-  static File create(const std::filesystem::path&);                       // for writing; what it held is gone
+  enum class Links : uint8_t { follow, refuse };
+  static File open(const std::filesystem::path&, const std::string& hint = {}, Links = Links::follow);  // a regular one
+  // Anything but a folder, to be read from its beginning with read(): a pipe too.
+  static File open_stream(const std::filesystem::path&, const std::string& hint = {});
+  // For writing and reading back; what it held is gone. `status` is that of the error where it cannot be created.
+  static File create(const std::filesystem::path&, Exit status = Exit::failed);
   static File in_memory();  // empty, for both; its path() opens it again; holes in it take no memory
+
   File(File&&) noexcept;
   File& operator=(File&&) = delete;
   ~File();
 
-  int64_t size() const;
   const std::filesystem::path& path() const { return path_; }
-  void read_at(std::span<std::byte>, int64_t offset) const;  // all of it; a file that ends earlier is refused
+  int64_t size() const;   // now
+  bool regular() const;   // has a size, and can be read at any offset
+
+  // At the current position. read(): fewer bytes than asked for only at the end.
+  size_t read(std::span<std::byte>);
+  void write(std::span<const std::byte>);
+
+  size_t read_some_at(std::span<std::byte>, int64_t offset) const;  // fewer bytes only at the end
+  void read_at(std::span<std::byte>, int64_t offset) const;         // all of it; a file that ends earlier is refused
   void write_at(std::span<const std::byte>, int64_t offset);
+
   void reserve(int64_t bytes);  // makes the file this long, with room for it on the disk where that can be had
   void sync();
   void close();
 
  private:
-  File(std::filesystem::path, int descriptor);
+  File(std::filesystem::path path, int descriptor);
+  struct stat status() const;
   std::filesystem::path path_;
   int descriptor_;
 };

@@ -70,7 +70,7 @@ bool blank(std::string_view line) {
 // Cuts a file into lines. A line is valid until the next call.
 class LineReader {
  public:
-  LineReader(PosixFile& file, const std::function<void(int64_t)>& advance, size_t longest)
+  LineReader(File& file, const std::function<void(int64_t)>& advance, size_t longest)
       : file_(file), advance_(advance), longest_(longest) {}
 
   std::optional<std::string_view> next() {
@@ -80,7 +80,7 @@ class LineReader {
       const size_t newline = have.find('\n', searched);
       if (newline != std::string_view::npos) return take(newline, newline + 1);
       if (end_ - begin_ > longest_) {
-        refuse(cat(file_.path(), ":", number_ + 1, ": a line of more than ", longest_, " bytes"),
+        refuse(cat(file_.path().string(), ":", number_ + 1, ": a line of more than ", longest_, " bytes"),
                "one JSON object per line; another kind of file must not end in .jsonl");
       }
       searched = end_ - begin_;  // where the search goes on once fill() has moved the line to the front
@@ -109,7 +109,7 @@ class LineReader {
     return n > 0;
   }
 
-  PosixFile& file_;
+  File& file_;
   const std::function<void(int64_t)>& advance_;
   size_t longest_;
   std::vector<char> buffer_;
@@ -126,7 +126,7 @@ std::string json_text(std::string_view line, const std::string& key) {
   return std::move(*handler.text);
 }
 
-void read_jsonl(PosixFile& file, const std::string& key, const std::function<void(std::string_view)>& text,
+void read_jsonl(File& file, const std::string& key, const std::function<void(std::string_view)>& text,
                 const std::function<void(int64_t)>& advance, size_t longest) {
   LineReader lines(file, advance, longest);
   while (const auto line = lines.next()) {
@@ -135,7 +135,7 @@ void read_jsonl(PosixFile& file, const std::string& key, const std::function<voi
     try {
       found = json_text(*line, key);
     } catch (const std::runtime_error& e) {
-      refuse(cat(file.path(), ":", lines.number(), ": ", e.what()),
+      refuse(cat(file.path().string(), ":", lines.number(), ": ", e.what()),
              "each line one JSON object with the text under \"" + key + "\" (--key names another)");
     }
     text(found);

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/posix_file.h"
+#include "io/files.h"
 
 namespace gf {
 
@@ -18,7 +18,7 @@ std::string json_text(std::string_view line, const std::string& key);
 
 // Calls text(string) for each line but the blank ones, and advance(bytes) as the file is read. A bad line is refused
 // with file and number, and so is one of more than `longest` bytes.
-void read_jsonl(PosixFile&, const std::string& key, const std::function<void(std::string_view)>& text,
+void read_jsonl(File&, const std::string& key, const std::function<void(std::string_view)>& text,
                 const std::function<void(int64_t)>& advance, size_t longest = size_t{1} << 30);
 
 }  // namespace gf

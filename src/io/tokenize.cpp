@@ -9,7 +9,7 @@
 #include "base/random.h"
 #include "io/binidx_writer.h"
 #include "io/jsonl.h"
-#include "io/posix_file.h"
+#include "io/files.h"
 
 namespace gf {
 namespace {
@@ -98,7 +98,7 @@ class Run {
 
   TokenizeReport over(const std::vector<InputFile>& files) {
     for (const InputFile& input : files) {
-      PosixFile file = PosixFile::open(input.path);
+      File file = File::open_stream(input.path);
       if (input.path.ends_with(".jsonl")) {
         ++report_.files;
         const auto add = [&](std::string_view text) { sink_.add(text), end_document(); };
@@ -118,14 +118,14 @@ class Run {
     if (!sink_.end()) ++report_.empty_documents;
   }
 
-  void read_text(PosixFile& file, bool named) {
+  void read_text(File& file, bool named) {
     chunk_.resize(kChunk);
     const std::span buffer = std::as_writable_bytes(std::span(chunk_));
     size_t n = file.read(buffer);
     const size_t zero = std::string_view(chunk_.data(), std::min(n, kTextProbe)).find('\0');
     if (zero != std::string_view::npos && !options_.binary) {
       if (named) {
-        refuse(cat(file.path(), " is no text: byte ", zero, " is 0"),
+        refuse(cat(file.path().string(), " is no text: byte ", zero, " is 0"),
                "unpack it first if it is packed; --binary takes it as it is");
       }
       ++report_.binary_files;

@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
-#include "io/posix_file.h"
+#include "io/files.h"
 #include "io/python_literal.h"
 
 namespace gf {
@@ -18,7 +18,7 @@ constexpr size_t kChunk = size_t{1} << 20;
 constexpr int64_t kSizeMultiple = 64;
 
 std::string whole_file(const std::string& path) {
-  PosixFile file = PosixFile::open(path, "--vocab byte, or the path of an RWKV World vocabulary file");
+  File file = File::open_stream(path, "--vocab byte, or the path of an RWKV World vocabulary file");
   if (file.size() > kLargestFile) refuse(cat(path, " has ", file.size(), " bytes: no vocabulary"));
   std::string text;
   for (size_t n = 1; n > 0;) {  // a pipe is taken as well, and tells no size

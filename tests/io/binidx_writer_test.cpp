@@ -108,7 +108,7 @@ TEST(BinIdxWriter, MakesItsFolderOrRefuses) {
 }
 
 TEST(BinIdxWriter, AFullDiskIsAnError) {
-  PosixFile full = PosixFile::create("/dev/full");
+  File full = File::create("/dev/full");
   Appender appender(full);
   expect_error(Exit::failed, {"/dev/full", "No space left", "free some space"}, [&] {
     appender.append(1);

@@ -47,7 +47,7 @@ class JsonlFiles : public ::testing::Test {
  protected:
   std::vector<std::string> read(const std::string& content, size_t longest = 1000) {
     write_file(path_, content);
-    PosixFile file = PosixFile::open(path_);
+    File file = File::open_stream(path_);
     std::vector<std::string> texts;
     read_ = 0;
     read_jsonl(

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole training step (forward, backward, norm, AdamW) on random tokens, beside oneDNN's best product in the same
+// process:  step_bench -c FILE... --section.key VALUE... as for gf-dist-train, --steps N.
+// Prints one JSON line: median seconds, tokens/s, and the share of the product's speed that the model's own products
+// reach over the whole step.
+#include <fmt/format.h>
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/denormals.h"
+#include "base/random.h"
+#include "optim/sharded_optimizer.h"
+#include "parallel/pipeline.h"
+#include "tools/train_command_line.h"
+#include "train/memory.h"
+
+namespace gf {
+namespace {
+
+namespace po = boost::program_options;
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v[v.size() / 2];
+}
+
+// The best of a few products of the size that most of the model's have.
+double sgemm_peak(int64_t rows, int64_t width) {
+  std::vector<float> a(rows * width, 0.5f), b(width * width, 0.25f), c(rows * width);
+  double best = 1e9;
+  for (int i = 0; i < 8; ++i) {
+    const Stopwatch watch;
+    dnnl_sgemm('N', 'T', rows, width, width, 1, a.data(), width, b.data(), width, 0, c.data(), width);
+    best = std::min(best, watch.seconds());
+  }
+  return 2.0 * static_cast<double>(rows * width * width) / best;
+}
+
+// Products of a step per token: 6 for each weight of a matrix, 12 T C / 2 for each attention layer.
+double product_flops_per_token(const LayerStack& layers) {
+  const ModelConfig& c = layers.config();
+  double weights = 0;
+  for (const auto& p : layers.parameters().all())
+    if ((p->spec().role == Role::matrix || p->spec().role == Role::lora) && p->name() != "emb.weight")
+      weights += static_cast<double>(p->shape().numel());
+  double attention = 0;
+  for (int64_t i = 0; i < c.n_layer; ++i) {
+    const std::string& mix = c.time_mix(i);
+    if (mix == "gold" || mix == "gptalpha" || mix == "llama")
+      attention += 6.0 * static_cast<double>(c.ctx_len * c.dim_att);
+    if (mix == "x060c2" && c.use_v2) weights += static_cast<double>(c.n_embd * c.dim_att);  // W^V is used twice
+  }
+  return 6 * weights + attention;
+}
+
+Batch random_batch(const Config& c, int64_t seed) {
+  const Shape shape{c.train.micro_bsz, c.model.ctx_len};
+  Batch batch{Tensor::empty(shape, DType::i32, kCpu), Tensor::empty(shape, DType::i32, kCpu), {}};
+  batch.samples_B.resize(c.train.micro_bsz);
+  const Random random(static_cast<uint64_t>(seed), "tokens");
+  for (int64_t i = 0; i < shape.numel(); ++i) {
+    batch.inputs_BT.data<int32_t>()[i] = static_cast<int32_t>(random.unit(2 * i) * static_cast<double>(c.model.vocab_size));
+    batch.targets_BT.data<int32_t>()[i] = static_cast<int32_t>(random.unit(2 * i + 1) * static_cast<double>(c.model.vocab_size));
+  }
+  return batch;
+}
+
+void run(const Config& config, int steps) {
+  LayerStack layers(config.model);
+  layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
+  initialise(layers.parameters(), 1);
+  const auto world = make_self_communicator();
+  ShardedOptimizer optimizer(layers.parameters(), *world, {}, {});
+  const int64_t tokens = config.train.global_batch() * config.model.ctx_len;
+  Stage stage(layers, {kCpu, config.train.grad_cp, 1 / static_cast<double>(tokens), 1e-4, 0});
+  Pipeline pipeline(stage, *world, find_schedule("one_f_one_b"));
+  std::vector<double> seconds;
+  for (int i = 0; i <= steps; ++i) {
+    const std::vector<Batch> batches(microbatches_per_rank(config.train, 1), random_batch(config, i));
+    const Stopwatch watch;
+    pipeline.run(batches, [&](int64_t begin, int64_t end) { optimizer.reduce(begin, end); });
+    optimizer.step(1e-4, 0.001);
+    if (i > 0) seconds.push_back(watch.seconds());
+  }
+  const double step = median(seconds), peak = sgemm_peak(2048, std::max<int64_t>(config.model.n_embd, 256));
+  const double flops = product_flops_per_token(layers) * static_cast<double>(tokens);
+  fmt::print("{{\"tmix\": \"{}\", \"tmix2\": \"{}\", \"params\": {}, \"threads\": {}, \"step_s\": {:.4f}, \"tokens_per_s\": {:.1f}, "
+             "\"sgemm_gflops\": {:.0f}, \"share\": {:.3f}, \"peak_mb\": {:.0f}}}\n",
+             config.model.tmix, config.model.tmix2, layers.parameters().count(), omp_get_max_threads(), step,
+             static_cast<double>(tokens) / step, peak / 1e9, flops / step / peak,
+             static_cast<double>(peak_resident_bytes()) / 1e6);
+}
+
+}  // namespace
+}  // namespace gf
+
+int main(int argc, char** argv) {
+  return gf::run_main("step_bench", [&] {
+    int steps = 6;
+    boost::program_options::options_description own("bench");
+    own.add_options()("steps", boost::program_options::value(&steps)->default_value(6), "steps that are timed");
+    gf::Arguments arguments(argv + 1, argv + argc);
+    arguments.insert(arguments.end(), {"--train.data_file", "none"});
+    if (const auto config = gf::parse_command_line(arguments, own)) gf::run(*config, steps);
+    return 0;
+  });
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/partial_file.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace gf {
+
+void Appender::append(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const size_t n = std::min(bytes.size(), kCapacity - buffer_.size());
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(n));
+    bytes = bytes.subspan(n);
+    if (buffer_.size() == kCapacity) flush();
+  }
+}
+
+void Appender::flush() {
+  file_.write(buffer_);
+  buffer_.clear();
+}
+
+PartialFile::PartialFile(const std::filesystem::path& path)
+    : path_(path), file_(File::create(path.string() + ".partial", Exit::bad_input)) {}
+
+PartialFile::~PartialFile() {
+  if (!published_) std::remove(file_.path().c_str());
+}
+
+void PartialFile::publish() {
+  rename_durably(file_.path(), path_);
+  published_ = true;
+}
+
+}  // namespace gf
