@@ -142,16 +142,5 @@ TEST_F(GfEval, DataOfAnotherVocabularyIsRefused) {
   expect_refused({"eval", "--checkpoint", run_->checkpoint(), "--data", wide}, {"40000", "257", wide});
 }
 
-// A window longer than this machine's memory; the file has a hole in it and takes no room on the disk.
-TEST_F(GfEval, AWindowThatNeedsMoreMemoryThanThereIsIsRefused) {
-  constexpr int64_t kLength = 16'000'000;
-  const std::string vast = *folder_ / "vast";
-  BinIdxWriter writer(vast, TinyRun::kVocab);
-  writer.append(std::vector<int32_t>(kLength + 1, 1));
-  writer.finish();
-  expect_refused({"eval", "--checkpoint", run_->checkpoint(), "--data", vast, "--ctx-len", std::to_string(kLength)},
-                 {"1 window of 16000000 tokens", "memory", "--ctx-len"});
-}
-
 }  // namespace
 }  // namespace gf

@@ -104,13 +104,9 @@ TEST(Generate, WrongSettingsAreRefusedBeforeTheModelIsAsked) {
 // A small model with fresh parameters; those of its blocks' last products, which begin as zeros, made other than that.
 struct SmallModel {
   static ModelConfig config() {
-    ModelConfig c{.tmix = "x060c2",
-                  .tmix2 = "gold",
-                  .ctx_len = 100,
-                  .vocab_size = 300,
-                  .n_layer = 3,
-                  .n_embd = 32,
-                  .head_size = 16};
+    ModelConfig c;
+    c.tmix = "x060c2", c.tmix2 = "gold";
+    c.ctx_len = 100, c.vocab_size = 300, c.n_layer = 3, c.n_embd = 32, c.head_size = 16;
     c.resolve();
     c.check();
     return c;
@@ -174,7 +170,15 @@ TEST(WindowDecoder, LooksAtTheLastCtxLenTokens) {
   const std::vector<int32_t> tokens = some_tokens(130);
   WindowDecoder decoder(model.layers);
   const auto logits = decoder.feed(tokens);
-  EXPECT_TRUE(std::ranges::equal(logits, model.logits_after({tokens.end() - 100, tokens.end()})));
+  const std::vector<float> want = model.logits_after({tokens.end() - 100, tokens.end()});
+  for (size_t v = 0; v < want.size(); ++v) ASSERT_NEAR(logits[v], want[v], kRounding) << v;
+  // The token before the window is not seen, one in it is.
+  WindowDecoder same(model.layers), other(model.layers);
+  std::vector<int32_t> changed = tokens;
+  changed[29] = (changed[29] + 1) % 300;
+  EXPECT_TRUE(std::ranges::equal(same.feed(changed), logits));
+  changed[30] = (changed[30] + 1) % 300;
+  EXPECT_FALSE(std::ranges::equal(other.feed(changed), logits));
 }
 
 TEST(WindowDecoder, RefusesATokenThatTheModelDoesNotKnow) {
