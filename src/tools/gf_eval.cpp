@@ -51,11 +51,13 @@ int run_eval(const Arguments& arguments) {
   EvalOptions o;
   CommandLine line{.usage = "gf eval --checkpoint C --data PREFIX [options]"};
   auto option = line.options.add_options();
-  option("checkpoint", po::value(&o.checkpoint)->required(),
+  option("checkpoint", po::value(&o.checkpoint)->value_name("PATH")->required(),
          "a run folder (its newest checkpoint), a step folder or a checkpoint.h5");
-  option("data", po::value(&o.data)->required(), "PREFIX of PREFIX.idx and PREFIX.bin");
-  option("ctx-len", po::value(&o.ctx_len), "predict so many tokens of each window; without it, as many as in training");
-  option("max-samples", po::value(&o.max_samples)->default_value(0), "look at the first so many windows; 0: at all");
+  option("data", po::value(&o.data)->value_name("PREFIX")->required(), "PREFIX of PREFIX.idx and PREFIX.bin");
+  option("ctx-len", po::value(&o.ctx_len)->value_name("N"),
+         "predict so many tokens of each window; without it, as many as in training");
+  option("max-samples", po::value(&o.max_samples)->value_name("N")->default_value(0),
+         "look at the first so many windows; 0: at all");
   const auto values = parse(line, arguments);
   if (values.empty()) return 0;
 

@@ -54,19 +54,20 @@ int run_generate(const Arguments& arguments) {
   int64_t seed = 0;
   CommandLine line{.usage = "gf generate --checkpoint C --vocab byte|FILE --prompt TEXT --tokens N [options]"};
   auto option = line.options.add_options();
-  option("checkpoint", po::value(&checkpoint)->required(),
+  option("checkpoint", po::value(&checkpoint)->value_name("PATH")->required(),
          "a run folder (its newest checkpoint), a step folder or a checkpoint.h5");
-  option("vocab", po::value(&vocab)->required(),
+  option("vocab", po::value(&vocab)->value_name("byte|FILE")->required(),
          "byte, or a vocabulary file in the RWKV World format: that of the training");
-  option("prompt", po::value(&prompt)->required(), "the text to go on from; empty: a new document");
-  option("tokens", po::value(&o.tokens)->required(), "make so many tokens at most");
-  option("temperature", po::value(&o.sampling.temperature)->default_value(1),
+  option("prompt", po::value(&prompt)->value_name("TEXT")->required(), "the text to go on from; empty: a new document");
+  option("tokens", po::value(&o.tokens)->value_name("N")->required(), "make so many tokens at most");
+  option("temperature", po::value(&o.sampling.temperature)->value_name("X")->default_value(1),
          "divides the logits; 0: always the likeliest token");
-  option("top-p", po::value(&o.sampling.top_p)->default_value(1),
+  option("top-p", po::value(&o.sampling.top_p)->value_name("X")->default_value(1),
          "keep the likeliest tokens that together have this probability");
-  option("top-k", po::value(&o.sampling.top_k)->default_value(0), "keep so many of the likeliest tokens; 0: all");
-  option("seed", po::value(&seed)->default_value(0), "the same seed gives the same text");
-  option("stop", po::value(&o.stops), "end before this text; may be given again");
+  option("top-k", po::value(&o.sampling.top_k)->value_name("N")->default_value(0),
+         "keep so many of the likeliest tokens; 0: all");
+  option("seed", po::value(&seed)->value_name("N")->default_value(0), "the same seed gives the same text");
+  option("stop", po::value(&o.stops)->value_name("TEXT"), "end before this text; may be given again");
   if (parse(line, arguments).empty()) return 0;
   o.seed = static_cast<uint64_t>(seed);
   check(o);
