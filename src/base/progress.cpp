@@ -28,7 +28,9 @@ void Progress::advance(int64_t amount) {
   std::fflush(out_);
 }
 
-std::string Progress::shown(double n) const { return unit_.empty() ? human_bytes(n) : human_count(n) + " " + unit_; }
+std::string Progress::shown(double n) const {
+  return unit_.empty() ? human_bytes(n) : human_count(n) + " " + unit_;
+}
 
 std::string Progress::line(double seconds) const {
   const auto done = static_cast<double>(done_), total = static_cast<double>(total_);
@@ -36,8 +38,7 @@ std::string Progress::line(double seconds) const {
   std::string text = label_ + "  ";
   if (total_ > 0) {
     // The input may grow while it is read; a share above all of it would only confuse.
-    text +=
-        fmt::format("{:3.0f}%  {} of {}", std::min(100.0, 100 * done / total), shown(done), shown(total));
+    text += fmt::format("{:3.0f}%  {} of {}", std::min(100.0, 100 * done / total), shown(done), shown(total));
   } else {
     text += shown(done);
   }

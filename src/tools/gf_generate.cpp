@@ -36,14 +36,19 @@ std::string what_ended(const Generation& g) {
   return {};
 }
 
+std::string counted(int64_t n) {
+  return fmt::format("{} token{}", n, n == 1 ? "" : "s");
+}
+
 void print_report(const Generation& g, size_t prompt_tokens) {
   if (isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)) fmt::print(stderr, "\n");
-  fmt::print(stderr, "prompt: {} tokens in {}; text: {} tokens in {}", prompt_tokens, human_duration(g.prompt_s),
-             g.tokens, human_duration(g.steps_s));
+  fmt::print(stderr, "prompt: {} in {}; text: {} in {}", counted(static_cast<int64_t>(prompt_tokens)),
+             human_duration(g.prompt_s), counted(g.tokens), human_duration(g.steps_s));
   if (g.steps > 0) fmt::print(stderr, ", {} tokens/s", human_count(static_cast<double>(g.steps) / g.steps_s));
   fmt::print(stderr, "; ended by {}; peak memory {}\n", what_ended(g),
              human_bytes(static_cast<double>(peak_resident_bytes())));
-  if (g.unfinished_bytes > 0) fmt::print(stderr, "left out the {} first bytes of a character\n", g.unfinished_bytes);
+  if (g.unfinished_bytes > 0)
+    fmt::print(stderr, "left out an unfinished character at the end ({} bytes)\n", g.unfinished_bytes);
 }
 
 }  // namespace
