@@ -12,17 +12,19 @@ namespace gf {
 
 class Progress {
  public:
-  // `total` bytes to do; 0 where that is not known.
-  Progress(std::string label, int64_t total, std::FILE* out = stderr);
+  // `total` bytes to do, or of what `unit` names; 0 where that is not known.
+  Progress(std::string label, int64_t total, std::FILE* out = stderr, std::string unit = {});
   ~Progress();  // takes the line away
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void advance(int64_t bytes);
+  void advance(int64_t amount);
   std::string line(double seconds) const;  // after that much time
 
  private:
-  std::string label_;
+  std::string shown(double) const;
+
+  std::string label_, unit_;
   int64_t total_, done_ = 0;
   std::FILE* out_;  // null where there is no terminal
   Stopwatch clock_;

@@ -12,7 +12,7 @@ namespace {
 
 
 // Far beyond any model, and small enough that no product of sizes here reaches 2^62.
-constexpr int64_t kMaxLayers = 1 << 16, kMaxWidth = 1 << 20, kMaxContext = 1 << 24, kMaxVocab = (int64_t{1} << 31) - 1;
+constexpr int64_t kMaxLayers = 1 << 16, kMaxWidth = 1 << 20, kMaxVocab = (int64_t{1} << 31) - 1;
 
 bool contains(std::span<const std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();

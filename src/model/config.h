@@ -11,6 +11,8 @@
 
 namespace gf {
 
+inline constexpr int64_t kMaxContext = 1 << 24;  // tokens of a sequence, in training or out of it
+
 // Rotary embedding over adjacent pairs: angular speed (base * rebase)^(-2i / head_size) / rescale.
 struct RopeConfig {
   double base = 10000, rescale = 1, rebase = 1;

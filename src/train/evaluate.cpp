@@ -5,7 +5,8 @@
 
 namespace gf {
 
-Evaluation evaluate(const LayerStack& layers, const WindowReader& reader, int64_t windows, int64_t batch_size) {
+Evaluation evaluate(const LayerStack& layers, const WindowReader& reader, int64_t windows, int64_t batch_size,
+                    const std::function<void(int64_t)>& progress) {
   Evaluation sum;
   int64_t correct = 0;
   Arena arena(layers.parameters().values().device());
@@ -20,6 +21,7 @@ Evaluation evaluate(const LayerStack& layers, const WindowReader& reader, int64_
       correct += result.correct_BT.data<int32_t>()[i];
     }
     sum.tokens += n;
+    if (progress) progress(n);
   }
   sum.loss /= static_cast<double>(sum.tokens);
   sum.accuracy = static_cast<double>(correct) / static_cast<double>(sum.tokens);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loss of a model over windows of text, without gradients.
 #pragma once
+#include <functional>
+
 #include "io/token_stream.h"
 #include "model/layer_stack.h"
 
@@ -13,8 +15,9 @@ struct Evaluation {
 };
 
 // Over the first `windows` windows, `batch` at a time. The sum over positions is taken in double and in order, so
-// that the batch size does not change it beyond the rounding of each position.
-Evaluation evaluate(const LayerStack&, const WindowReader&, int64_t windows, int64_t batch);
+// that the batch size does not change it beyond the rounding of each position. `progress` is told each batch's tokens.
+Evaluation evaluate(const LayerStack&, const WindowReader&, int64_t windows, int64_t batch,
+                    const std::function<void(int64_t)>& progress = {});
 
 // A validation looks at so many tokens at most: enough to tell runs apart, few enough to be done often.
 inline constexpr int64_t kValidationTokens = 1 << 16;

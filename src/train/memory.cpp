@@ -8,15 +8,16 @@
 #include <fstream>
 #include <limits>
 
+#include "base/human.h"
 #include "parallel/pipeline.h"
 
 namespace gf {
 namespace {
 
-Batch meta_batch(const Config& c) {
-  const Shape shape{c.train.micro_bsz, c.model.ctx_len};
+Batch meta_batch(int64_t sequences, int64_t length) {
+  const Shape shape{sequences, length};
   return {Tensor::empty(shape, DType::i32, kMeta), Tensor::empty(shape, DType::i32, kMeta),
-          std::vector<int64_t>(c.train.micro_bsz)};
+          std::vector<int64_t>(static_cast<size_t>(sequences))};
 }
 
 // A number from a file of /proc or /sys; nothing where there is none.
@@ -55,10 +56,25 @@ MemoryForecast forecast_memory(const Config& config, int64_t microbatches) {
   Stage stage(layers, {kMeta, config.train.grad_cp, 1, 1e-4, 0});
   Pipeline pipeline(stage, *world, find_schedule(config.parallel.schedule));
   // No schedule has more in flight than a few; the passes of one repeat.
-  const std::vector<Batch> batches(std::min<int64_t>(microbatches, 8), meta_batch(config));
+  const std::vector<Batch> batches(std::min<int64_t>(microbatches, 8), meta_batch(config.train.micro_bsz, config.model.ctx_len));
   pipeline.run(batches, [](int64_t, int64_t) {});
   f.activations = stage.peak_activation_bytes();
   return f;
+}
+
+void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t length, const std::string& hint) {
+  LayerStack layers(config);
+  layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::none);
+  Arena arena(kMeta);
+  Tape tape(arena, Tape::Mode::evaluate);
+  const Batch tokens = meta_batch(batch, length);
+  layers.head()->loss({tokens}, layers.forward(tape, {tokens}, {}).x_BTC);
+  const size_t need = arena.peak_bytes(), available = available_bytes();
+  if (need > available)
+    refuse(cat(batch, batch == 1 ? " window of " : " windows of ", length, " tokens take ",
+               human_bytes(static_cast<double>(need)), " of memory, and there are ",
+               human_bytes(static_cast<double>(available))),
+           hint);
 }
 
 size_t resident_bytes() { return number_in("/proc/self/status", "VmRSS:"); }

@@ -19,6 +19,9 @@ struct MemoryForecast {
 // Runs a microbatch forward and backward over tensors without memory: the sums are those of the real pass.
 MemoryForecast forecast_memory(const Config&, int64_t microbatches);
 
+// Refuses windows that take more memory than there is: `batch` of them at a time, forward, with the loss.
+void check_evaluation_memory(const ModelConfig&, int64_t batch, int64_t length, const std::string& hint);
+
 size_t resident_bytes();       // of this process, now
 size_t peak_resident_bytes();  // at its largest
 size_t available_bytes();      // what this machine, or this job's limit, still has

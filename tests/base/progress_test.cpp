@@ -23,6 +23,12 @@ TEST(Progress, WithoutATotalOrTime) {
   EXPECT_EQ(progress.line(2), "read  5.00 kB  2.50 kB/s");
 }
 
+TEST(Progress, CountsOtherThingsThanBytes) {
+  Progress progress("eval", 1'000'000, stderr, "tokens");
+  progress.advance(250'000);
+  EXPECT_EQ(progress.line(5), "eval   25%  250k tokens of 1.00M tokens  50.0k tokens/s  15s left");
+}
+
 TEST(Progress, WritesNothingWhereThereIsNoTerminal) {
   std::FILE* file = std::tmpfile();
   ASSERT_NE(file, nullptr);

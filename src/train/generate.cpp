@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/generate.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/random.h"
+
+namespace gf {
+
+void check(const GenerateOptions& o) {
+  if (o.tokens < 1) refuse(cat("--tokens is ", o.tokens), "1 or more");
+  check(o.sampling);
+  for (const std::string& stop : o.stops)
+    if (stop.empty()) refuse("--stop is empty, and an empty text is everywhere", "the text before which to stop");
+}
+
+void check_vocabulary(const Vocabulary& vocabulary, int64_t model_vocab_size) {
+  if (vocabulary.size() > model_vocab_size)
+    refuse(cat("the vocabulary has ", vocabulary.size(), " tokens, and the model's vocab_size is ", model_vocab_size),
+           "the --vocab that the model was trained with");
+}
+
+std::vector<int32_t> prompt_tokens(const Vocabulary& vocabulary, std::string_view text) {
+  std::vector<int32_t> tokens;
+  vocabulary.encode(text, tokens);
+  if (tokens.empty()) tokens.push_back(kEndOfDocument);
+  return tokens;
+}
+
+Generation generate(Decoder& decoder, const Vocabulary& vocabulary, std::span<const int32_t> prompt,
+                    const GenerateOptions& options, const TextStream::Sink& sink) {
+  check(options);
+  check_vocabulary(vocabulary, decoder.vocab_size());
+  const Random random(options.seed, "generate");
+  // A model may have more tokens than its vocabulary (sizes are rounded up): those stand for nothing.
+  const auto known = static_cast<size_t>(vocabulary.size());
+  TextStream text(options.stops, sink);
+  Generation result;
+  Stopwatch watch;
+  std::span<const float> logits = decoder.feed(prompt);
+  result.prompt_s = watch.lap();
+  while (true) {
+    const uint64_t place = prompt.size() + static_cast<uint64_t>(result.tokens);
+    const int32_t token = sample(logits.first(known), options.sampling, random.unit(place));
+    if (token == kEndOfDocument) {
+      result.end = Generation::End::document;
+      break;
+    }
+    ++result.tokens;
+    if (!text.add(vocabulary.decode({&token, 1}))) {
+      result.end = Generation::End::stop;
+      break;
+    }
+    if (result.tokens == options.tokens) break;
+    logits = decoder.feed({&token, 1});
+    ++result.steps;
+  }
+  result.unfinished_bytes = text.finish();
+  result.steps_s = watch.seconds();
+  return result;
+}
+
+}  // namespace gf

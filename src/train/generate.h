@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Text from a model, token by token. Which token comes at a place depends on the tokens before it, the settings and
+// the seed, and on nothing else: a text that is given as prompt goes on as it would have gone on by itself.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/vocabulary.h"
+#include "train/decoder.h"
+#include "train/sampling.h"
+#include "train/text_stream.h"
+
+namespace gf {
+
+struct GenerateOptions {
+  int64_t tokens = 0;  // at most
+  Sampling sampling{};
+  uint64_t seed = 0;
+  std::vector<std::string> stops{};  // ends before the first of these
+};
+
+// Refuses settings out of range, by the names of the options.
+void check(const GenerateOptions&);
+// Refuses a vocabulary with tokens that the model does not know.
+void check_vocabulary(const Vocabulary&, int64_t model_vocab_size);
+
+// The tokens of a prompt; of one that has none, the end of a document, after which a new one begins.
+std::vector<int32_t> prompt_tokens(const Vocabulary&, std::string_view text);
+
+struct Generation {
+  enum class End : uint8_t { tokens, document, stop } end = End::tokens;  // what ended it
+  int64_t tokens = 0;                                                     // made, without the end of the document
+  int64_t steps = 0;            // times the decoder was asked after the prompt
+  size_t unfinished_bytes = 0;  // of a last character that was left out
+  double prompt_s = 0, steps_s = 0;
+};
+
+// Feeds the prompt, then one token after the other, and passes the text on as it grows.
+Generation generate(Decoder&, const Vocabulary&, std::span<const int32_t> prompt, const GenerateOptions&,
+                    const TextStream::Sink&);
+
+}  // namespace gf

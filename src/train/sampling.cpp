@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/sampling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/error.h"
+
+namespace gf {
+namespace {
+
+struct Candidate {
+  int32_t token;
+  float logit;
+  double weight = 0;  // probability, but for a common factor
+};
+
+bool likelier(const Candidate& a, const Candidate& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+}
+
+// The likeliest `count` of all tokens in order; all of them as they come where nothing depends on their order.
+std::vector<Candidate> candidates_of(std::span<const float> logits, const Sampling& s) {
+  std::vector<Candidate> all;
+  all.reserve(logits.size());
+  for (const float logit : logits) all.push_back({static_cast<int32_t>(all.size()), logit});
+  const auto n = static_cast<int64_t>(all.size());
+  const int64_t count = s.top_k > 0 ? std::min(s.top_k, n) : n;
+  if (count < n || s.top_p < 1) std::partial_sort(all.begin(), all.begin() + count, all.end(), likelier);
+  all.resize(static_cast<size_t>(count));
+  return all;
+}
+
+// Fills in the weights and returns their sum. The largest weight is 1, so that the sum is neither 0 nor infinite.
+double weigh(std::vector<Candidate>& candidates, double temperature) {
+  const auto top = static_cast<double>(std::ranges::min(candidates, likelier).logit);
+  double sum = 0;
+  for (Candidate& c : candidates) sum += c.weight = std::exp((static_cast<double>(c.logit) - top) / temperature);
+  return sum;
+}
+
+// Keeps the first candidates, up to the one with which `mass` is reached; returns the sum of their weights.
+double keep_mass(std::vector<Candidate>& candidates, double mass) {
+  size_t kept = 0;
+  double sum = 0;
+  while (kept < candidates.size() && sum < mass) sum += candidates[kept++].weight;
+  candidates.resize(kept);
+  return sum;
+}
+
+}  // namespace
+
+void check(const Sampling& s) {
+  if (!(s.temperature >= 0) || !std::isfinite(s.temperature))
+    refuse(cat("--temperature is ", s.temperature),
+           "0 for the likeliest token each time, 1 for the model's own probabilities");
+  if (!(s.top_p > 0 && s.top_p <= 1)) refuse(cat("--top-p is ", s.top_p), "above 0, up to 1, which keeps all tokens");
+  if (s.top_k < 0) refuse(cat("--top-k is ", s.top_k), "1 or more, or 0, which keeps all tokens");
+}
+
+int32_t sample(std::span<const float> logits, const Sampling& s, double unit) {
+  GF_CHECK(!logits.empty() && unit >= 0 && unit < 1, logits.size(), " logits, random number ", unit);
+  for (size_t i = 0; i < logits.size(); ++i)
+    if (!std::isfinite(logits[i])) fail(cat("the model's logit of token ", i, " is ", logits[i]));
+  if (s.temperature == 0) return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());
+
+  std::vector<Candidate> candidates = candidates_of(logits, s);
+  double total = weigh(candidates, s.temperature);
+  if (s.top_p < 1) total = keep_mass(candidates, s.top_p * total);
+  // The same sum again in the same order: it passes every number below `total`, and never at a weight of 0.
+  const double drawn = unit * total;
+  double sum = 0;
+  for (const Candidate& c : candidates)
+    if ((sum += c.weight) > drawn) return c.token;
+  fail(cat("no token at ", drawn, " of ", total));
+}
+
+}  // namespace gf

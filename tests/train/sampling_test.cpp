@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/sampling.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "base/random.h"
+#include "support/refusal.h"
+
+namespace gf {
+namespace {
+
+// Logits of given probabilities, and so of any multiple of them.
+std::vector<float> logits_of(const std::vector<double>& probabilities) {
+  std::vector<float> logits;
+  for (const double p : probabilities) logits.push_back(static_cast<float>(std::log(p)));
+  return logits;
+}
+
+// How often each token comes among many draws.
+std::vector<double> shares(const std::vector<float>& logits, const Sampling& sampling, int draws = 20000) {
+  std::vector<double> share(logits.size());
+  const Random random(1, "sampling_test");
+  for (int i = 0; i < draws; ++i)
+    share[static_cast<size_t>(sample(logits, sampling, random.unit(static_cast<uint64_t>(i))))] += 1.0 / draws;
+  return share;
+}
+
+// 20000 draws: the standard deviation of a share is at most 0.0036; the draws are always the same ones.
+constexpr double kSpread = 0.015;
+
+void expect_shares(const std::vector<double>& got, const std::vector<double>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i) {
+    if (want[i] == 0) {
+      EXPECT_EQ(got[i], 0) << "token " << i;
+    } else {
+      EXPECT_NEAR(got[i], want[i], kSpread) << "token " << i;
+    }
+  }
+}
+
+const std::vector<double> kProbabilities{0.1, 0.4, 0.05, 0.3, 0.15};
+
+TEST(Sampling, DrawsWithTheModelsProbabilities) {
+  expect_shares(shares(logits_of(kProbabilities), {}), kProbabilities);
+}
+
+TEST(Sampling, ATemperatureSharpensAndFlattens) {
+  std::vector<double> squared, rooted;
+  double of_squared = 0, of_rooted = 0;
+  for (const double p : kProbabilities) of_squared += p * p, of_rooted += std::sqrt(p);
+  for (const double p : kProbabilities)
+    squared.push_back(p * p / of_squared), rooted.push_back(std::sqrt(p) / of_rooted);
+  expect_shares(shares(logits_of(kProbabilities), {.temperature = 0.5}), squared);
+  expect_shares(shares(logits_of(kProbabilities), {.temperature = 2}), rooted);
+}
+
+TEST(Sampling, TemperatureZeroTakesTheLikeliestAndTheLowestOfEquals) {
+  for (const double unit : {0.0, 0.5, 0.999}) {
+    EXPECT_EQ(sample(logits_of(kProbabilities), {.temperature = 0}, unit), 1);
+    EXPECT_EQ(sample(std::vector<float>{-1, 2, 0, 2}, {.temperature = 0}, unit), 1);
+  }
+}
+
+TEST(Sampling, AVerySmallTemperatureIsNearlyZero) {
+  EXPECT_EQ(sample(logits_of(kProbabilities), {.temperature = 1e-300}, 0.999), 1);
+}
+
+TEST(Sampling, TopKKeepsTheLikeliest) {
+  expect_shares(shares(logits_of(kProbabilities), {.top_k = 2}), {0, 4.0 / 7, 0, 3.0 / 7, 0});
+  expect_shares(shares(logits_of(kProbabilities), {.top_k = 1}), {0, 1, 0, 0, 0});
+  expect_shares(shares(logits_of(kProbabilities), {.top_k = 99}), kProbabilities);
+  // Of equals the lower ones.
+  expect_shares(shares(std::vector<float>(5, 0.0f), {.top_k = 2}), {0.5, 0.5, 0, 0, 0});
+}
+
+TEST(Sampling, TopPKeepsTheFewestThatReachIt) {
+  expect_shares(shares(logits_of(kProbabilities), {.top_p = 0.3}), {0, 1, 0, 0, 0});
+  expect_shares(shares(logits_of(kProbabilities), {.top_p = 0.6}), {0, 4.0 / 7, 0, 3.0 / 7, 0});
+  expect_shares(shares(logits_of(kProbabilities), {.top_p = 0.8}), {0, 8.0 / 17, 0, 6.0 / 17, 3.0 / 17});
+  expect_shares(shares(logits_of(kProbabilities), {.top_p = 1e-9}), {0, 1, 0, 0, 0});
+}
+
+// top_p looks at the probabilities of what top_k left, at the temperature: 0.4 and 0.3 become 16/25 and 9/25.
+TEST(Sampling, TopPComesAfterTopKAndTemperature) {
+  expect_shares(shares(logits_of(kProbabilities), {.temperature = 0.5, .top_p = 0.63, .top_k = 2}), {0, 1, 0, 0, 0});
+  expect_shares(shares(logits_of(kProbabilities), {.temperature = 0.5, .top_p = 0.65, .top_k = 2}),
+                {0, 16.0 / 25, 0, 9.0 / 25, 0});
+}
+
+TEST(Sampling, TheLargestRandomNumberNeverDrawsWhatCannotCome) {
+  const double largest = std::nextafter(1.0, 0.0);
+  EXPECT_EQ(sample(std::vector<float>{0, 0, -1e5f}, {}, largest), 1);  // exp(-1e5) is 0
+  EXPECT_EQ(sample(std::vector<float>{-1e5f, 0, 0}, {}, 0), 1);
+}
+
+TEST(Sampling, LogitsThatAreNotFiniteAreAnError) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
+  for (const double temperature : {0.0, 1.0}) {
+    const Sampling s{.temperature = temperature};
+    expect_error(Exit::failed, {"token 1", "nan"}, [&] { sample(std::vector<float>{0, kNan}, s, 0); });
+    expect_error(Exit::failed, {"token 0", "inf"}, [&] { sample(std::vector<float>{kInfinity, 1}, s, 0); });
+  }
+}
+
+TEST(Sampling, SettingsOutOfRangeAreRefused) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN(), kInfinity = std::numeric_limits<double>::infinity();
+  for (const double t : {-0.1, kNan, kInfinity})
+    expect_refused({"--temperature", cat(t)}, [&] { check({.temperature = t}); });
+  for (const double p : {0.0, -1.0, 1.01, kNan}) expect_refused({"--top-p", cat(p)}, [&] { check({.top_p = p}); });
+  expect_refused({"--top-k", "-1"}, [] { check({.top_k = -1}); });
+  EXPECT_NO_THROW(check({.temperature = 0, .top_p = 1, .top_k = 0}));
+}
+
+}  // namespace
+}  // namespace gf
