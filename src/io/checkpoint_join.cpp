@@ -119,11 +119,10 @@ void write_tensor(const Hdf5Use& use, hid_t file, const std::string& name, const
     use.check(H5Pset_fill_value(layout, H5T_NATIVE_DOUBLE, &nan), doing);
   }
   for (const Placed& placed : pieces) map_piece(use, layout, whole, placed, parts);
-  const Hdf5Handle with_groups = use.hold(H5Pcreate(H5P_LINK_CREATE), H5Pclose, doing);
-  use.check(H5Pset_create_intermediate_group(with_groups, 1), doing);
+  create_groups_above(use, file, name);
   use.check(H5Sselect_all(whole), doing);
   Hdf5Handle dataset =
-      use.hold(H5Dcreate2(file, name.c_str(), stored_type(first.dtype), whole, with_groups, layout, H5P_DEFAULT),
+      use.hold(H5Dcreate2(file, name.c_str(), stored_type(first.dtype), whole, H5P_DEFAULT, layout, H5P_DEFAULT),
                H5Dclose, doing);
   write_blocks(use, dataset, pieces);
   use.check(dataset.close(), doing);
@@ -163,7 +162,7 @@ std::string make_file(const std::filesystem::path& path, const Attributes& attri
   {
     const Hdf5Use use(path);
     const Hdf5Handle access = make_memory_access(use);
-    const Hdf5Handle creation = use.hold(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "prepare");
+    const Hdf5Handle creation = make_file_creation(use);
     use.check(H5Pset_userblock(creation, kSealBytes), "prepare");
     Hdf5Handle file =
         use.hold(H5Fcreate(memory.path().c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create the file");

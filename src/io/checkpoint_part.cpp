@@ -33,8 +33,7 @@ std::vector<uint64_t> block_checksums(const ShardView& view) {
 int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view) {
   const Piece piece{view.name, view.dtype, view.shape, view.begin, view.end, 0, block_checksums(view)};
   const std::string doing = cat("create ", piece_path(piece));
-  const Hdf5Handle with_groups = use.hold(H5Pcreate(H5P_LINK_CREATE), H5Pclose, doing);
-  use.check(H5Pset_create_intermediate_group(with_groups, 1), doing);
+  create_groups_above(use, file, piece_path(piece));
   const Hdf5Handle layout = use.hold(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, doing);
   use.check(H5Pset_obj_track_times(layout, false), doing);  // the same state gives the same bytes
   use.check(H5Pset_layout(layout, H5D_CONTIGUOUS), doing);
@@ -42,7 +41,7 @@ int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view) {
   use.check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), doing);
   const Hdf5Handle space = make_space(use, std::vector{view.end - view.begin});
   const Hdf5Handle dataset = use.hold(
-      H5Dcreate2(file, piece_path(piece).c_str(), stored_type(view.dtype), space, with_groups, layout, H5P_DEFAULT),
+      H5Dcreate2(file, piece_path(piece).c_str(), stored_type(view.dtype), space, H5P_DEFAULT, layout, H5P_DEFAULT),
       H5Dclose, doing);
   write_attribute(use, dataset, "begin", view.begin);
   write_attribute(use, dataset, "shape", view.shape.dims());
@@ -57,8 +56,9 @@ std::vector<int64_t> lay_out(const fs::path& path, const File& layout, std::span
   const Hdf5Use use(path);
   const Hdf5Handle access = make_memory_access(use);
   use.check(H5Pset_alignment(access, kAlignment, kAlignment), "set the alignment");
+  const Hdf5Handle creation = make_file_creation(use);
   Hdf5Handle file =
-      use.hold(H5Fcreate(layout.path().c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create the file");
+      use.hold(H5Fcreate(layout.path().c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create the file");
   write_attribute(use, file, "format", kPartFormat);
   std::vector<int64_t> offsets;
   for (const ShardView& view : views) offsets.push_back(view.begin < view.end ? create_piece(use, file, view) : 0);

@@ -70,6 +70,22 @@ Hdf5Handle make_memory_access(const Hdf5Use& use) {
   return access;
 }
 
+Hdf5Handle make_file_creation(const Hdf5Use& use) {
+  Hdf5Handle creation = use.hold(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "prepare");
+  use.check(H5Pset_obj_track_times(creation, false), "prepare");
+  return creation;
+}
+
+void create_groups_above(const Hdf5Use& use, hid_t file, const std::string& path) {
+  const Hdf5Handle creation = use.hold(H5Pcreate(H5P_GROUP_CREATE), H5Pclose, "prepare");
+  use.check(H5Pset_obj_track_times(creation, false), "prepare");
+  for (size_t end = path.find('/'); end != std::string::npos; end = path.find('/', end + 1)) {
+    const std::string name = path.substr(0, end), doing = cat("create the group ", name);
+    if (use.check(H5Lexists(file, name.c_str(), H5P_DEFAULT), doing) > 0) continue;
+    use.hold(H5Gcreate2(file, name.c_str(), H5P_DEFAULT, creation, H5P_DEFAULT), H5Gclose, doing);
+  }
+}
+
 hid_t stored_type(DType dtype) {
   switch (dtype) {
     case DType::f32:

@@ -69,6 +69,10 @@ class Hdf5Use {
 Hdf5Handle make_access(const Hdf5Use&);
 Hdf5Handle make_memory_access(const Hdf5Use&);  // the same for a File::in_memory()
 
+// How a file and the groups in it are created: without times, for the same state is to give the same bytes.
+Hdf5Handle make_file_creation(const Hdf5Use&);
+void create_groups_above(const Hdf5Use&, hid_t file, const std::string& path);  // those that are not there yet
+
 hid_t stored_type(DType);                                          // little-endian, whatever the machine
 std::optional<DType> element_type(const Hdf5Use&, hid_t dataset);  // nothing where we have no such type
 Hdf5Handle make_space(const Hdf5Use&, std::span<const int64_t> dims);

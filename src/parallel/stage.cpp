@@ -51,8 +51,9 @@ Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in) {
 Boundary Stage::backward(int microbatch, const Boundary& grad_out) {
   const auto found = in_flight_.find(microbatch);
   GF_CHECK(found != in_flight_.end(), "backward of microbatch ", microbatch, ", which is not in flight");
-  InFlight f = std::move(found->second);
-  in_flight_.erase(found);
+  // Not moved: blocks that are run again look at the batch where forward() saw it.
+  const auto node = in_flight_.extract(found);
+  InFlight& f = node.mapped();
   std::vector<Tape::Seed> seeds;
   if (f.loss) {
     const Tensor one = f.tape->empty({1}, f.loss.value().dtype());

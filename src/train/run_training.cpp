@@ -40,8 +40,9 @@ std::string saved_line(const Plan& plan, int64_t step, double seconds) {
 
 class Loop {
  public:
-  explicit Loop(Run& run)
-      : run_(run),
+  Loop(Run& run, const StopSignal& stop)
+      : stop_(stop),
+        run_(run),
         trainer_(run),
         progress_(ProgressOutput::standard_output(), run.plan.last_step, run.plan.last_step * run.plan.tokens_per_step,
                   run.plan.config.train.log_every_n_steps) {}
@@ -76,7 +77,7 @@ class Loop {
     return Exit::stopped_early;
   }
 
-  StopSignal stop_;
+  const StopSignal& stop_;
   Run& run_;
   Trainer trainer_;
   ProgressLine progress_;
@@ -86,6 +87,7 @@ class Loop {
 
 Exit run_training(Config config) {
   refuse_many_ranks();
+  const StopSignal stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
   Plan plan(std::move(config));
   const MemoryForecast forecast = forecast_memory(plan.config, plan.microbatches);
   fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(plan, forecast));
@@ -102,7 +104,7 @@ Exit run_training(Config config) {
     fmt::print("nothing to do: the run is at step {} of {}\n", run.place.step, plan.last_step);
     return Exit::done;
   }
-  return Loop(run).run();
+  return Loop(run, stop).run();
 }
 
 }  // namespace gf

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <map>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,8 @@ struct ProgramResult {
   std::string out, err;
 };
 
-// Runs one of the built programs ("gf", "gf-dist-train") to its end.
-ProgramResult run_program(const std::string& name, const std::vector<std::string>& arguments);
+// Runs one of the built programs ("gf", "gf-dist-train") to its end, with these changes to the environment.
+ProgramResult run_program(const std::string& name, const std::vector<std::string>& arguments,
+                          const std::map<std::string, std::string>& environment = {});
 
 }  // namespace gf
