@@ -49,7 +49,8 @@ class Grads {
   void add(int input, Tensor grad);
   // The sum to add the gradient into, now: for small weights whose gradient is a by-product. Empty if not wanted.
   Tensor sum(int input);
-  // For weights: the product that gives their gradient may run after all input gradients have left the stage.
+  // For weights: where they are parameters, the product that gives their gradient may run after all input gradients
+  // have left the stage.
   void later(int input, AddGradient);
   // For an op that runs a tape of its own (recompute): whether weight gradients are wanted now, and those put off.
   WeightGradients weights() const;
@@ -115,7 +116,8 @@ class Tape {
   };
   struct Slot {
     bool needs_grad = false;
-    bool is_sum = false;  // grad is a parameter's sum: add into it, never replace it
+    bool is_sum = false;        // grad is a sum that others hold too: add into it, never replace it
+    bool is_parameter = false;  // its gradient may come after the backward pass
     Tensor grad;
     Shape shape;
     DType dtype = DType::f32;
