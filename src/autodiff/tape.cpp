@@ -41,6 +41,14 @@ void Grads::later(int input, AddGradient add_gradient) {
   tape_.put_off_.push_back([sum, add_gradient = std::move(add_gradient)] { add_gradient(sum); });
 }
 
+Tensor Grads::take(int input) {
+  Tape::Slot& slot = tape_.slots_[inputs_[input]];
+  if (slot.is_sum) return {};
+  Tensor gathered = std::move(slot.grad);
+  slot.grad = {};
+  return gathered;
+}
+
 WeightGradients Grads::weights() const {
   return tape_.weights_;
 }
@@ -158,11 +166,12 @@ void Tape::run(const Node& node) {
   grads.check_complete();
 }
 
-void Tape::backward(std::span<const Seed> seeds, WeightGradients weights) {
+void Tape::backward(std::vector<Seed> seeds, WeightGradients weights) {
   GF_CHECK(recording(), "backward of a tape that does not record");
   weights_ = weights;
-  for (const Seed& s : seeds)
-    if (s.output.needs_grad()) accumulate(s.output.id_, s.grad, "seed");
+  for (Seed& s : seeds)
+    if (s.output.needs_grad()) accumulate(s.output.id_, std::move(s.grad), "seed");
+  seeds.clear();
   while (!nodes_.empty()) {
     const Node node = std::move(nodes_.back());
     nodes_.pop_back();

@@ -74,7 +74,7 @@ std::vector<Var> powers(const Var& x) {
 }
 
 void backward(const Var& output, WeightGradients weights = WeightGradients::now) {
-  output.tape().backward(std::vector<Tape::Seed>{{output, values(1)}}, weights);
+  output.tape().backward({{output, values(1)}}, weights);
 }
 
 void expect_all(const Tensor& t, double want) {
@@ -118,7 +118,7 @@ TEST_F(TapeTest, SeedsAreLeftAlone) {
   const Var x = tape.leaf(values(2), true);
   const Var y = plus(x, x);
   const Tensor seed = values(1);
-  tape.backward(std::vector<Tape::Seed>{{y, seed}, {y, seed}});
+  tape.backward({{y, seed}, {y, seed}});
   expect_all(tape.grad(x), 4);
   expect_all(seed, 1);
 }
@@ -133,14 +133,14 @@ TEST_F(TapeTest, SeveralOutputs) {
   Tape other(arena);
   const Var z = other.leaf(values(3), true);
   const auto p = powers(z);
-  other.backward(std::vector<Tape::Seed>{{p[0], values(10)}, {p[1], values(1)}});
+  other.backward({{p[0], values(10)}, {p[1], values(1)}});
   expect_all(other.grad(z), 16);
 }
 
 TEST_F(TapeTest, AnOutputMayBeALeaf) {
   const Var x = tape.leaf(values(3), true);
   const Var y = times(x, x);
-  tape.backward(std::vector<Tape::Seed>{{y, values(1)}, {x, values(100)}});
+  tape.backward({{y, values(1)}, {x, values(100)}});
   expect_all(tape.grad(x), 106);
 }
 

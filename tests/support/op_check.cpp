@@ -66,7 +66,7 @@ Result run(const OpCase& c, const std::vector<Tensor>& inputs, const std::vector
       seeds.push_back({outputs[i], direction<T>(c, i, outputs[i].shape())});
     }
   }
-  tape.backward(seeds, weights);
+  tape.backward(std::move(seeds), weights);
   if (weights == WeightGradients::later) tape.backward_weights();
   for (size_t i = 0; i < inputs.size(); ++i) result.grads.push_back(wanted[i] ? tape.grad(leaves[i]) : Tensor());
   return result;
@@ -154,7 +154,7 @@ void check_meta(const OpCase& c, const Result& real) {
     shapes.push_back(v.shape());
     seeds.push_back({v, Tensor::empty(v.shape(), DType::f32, kMeta)});
   }
-  tape.backward(seeds);
+  tape.backward(std::move(seeds));
   ASSERT_EQ(shapes.size(), real.outputs.size());
   for (size_t i = 0; i < shapes.size(); ++i)
     EXPECT_EQ(shapes[i], real.outputs[i].shape()) << c.name << " on meta tensors";
