@@ -30,14 +30,20 @@ std::vector<Var> recompute(Tape& tape, std::span<const Var> inputs, Piece piece)
       [saved, piece = std::move(piece), &arena](std::span<Tensor> grad_outputs, Grads& grads) {
         Tape again(arena);
         std::vector<Var> leaves;
-        for (size_t i = 0; i < saved.size(); ++i) leaves.push_back(again.leaf(saved[i], grads.wants(static_cast<int>(i))));
         std::vector<Tape::Seed> seeds;
+        for (size_t i = 0; i < saved.size(); ++i) {
+          const bool wanted = grads.wants(static_cast<int>(i));
+          leaves.push_back(again.leaf(saved[i], wanted));
+          // Gradients add up in the order they would without recompute, which has the same bits.
+          if (Tensor g = wanted ? grads.take(static_cast<int>(i)) : Tensor())
+            seeds.push_back({leaves[i], std::move(g)});
+        }
         {
           const std::vector<Var> results = piece(again, leaves);
           for (size_t i = 0; i < results.size(); ++i)
-            if (grad_outputs[i]) seeds.push_back({results[i], grad_outputs[i]});
+            if (grad_outputs[i]) seeds.push_back({results[i], std::move(grad_outputs[i])});
         }
-        again.backward(seeds, grads.weights());
+        again.backward(std::move(seeds), grads.weights());
         for (size_t i = 0; i < saved.size(); ++i) {
           if (!grads.wants(static_cast<int>(i))) continue;
           Tensor g = again.grad(leaves[i]);

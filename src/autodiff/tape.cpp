@@ -5,12 +5,16 @@
 
 namespace gf {
 
-bool Var::needs_grad() const { return tape_->slots_[id_].needs_grad; }
+bool Var::needs_grad() const {
+  return tape_->slots_[id_].needs_grad;
+}
 
 Grads::Grads(Tape& tape, std::span<const uint32_t> inputs, const char* op)
     : tape_(tape), inputs_(inputs), op_(op), given_(inputs.size()) {}
 
-bool Grads::wants(int input) const { return tape_.slots_[inputs_[input]].needs_grad; }
+bool Grads::wants(int input) const {
+  return tape_.slots_[inputs_[input]].needs_grad;
+}
 
 void Grads::give(int input) {
   GF_CHECK(wants(input), op_, " gave a gradient for input ", input, ", which needs none");
@@ -32,11 +36,22 @@ Tensor Grads::sum(int input) {
 void Grads::later(int input, AddGradient add_gradient) {
   give(input);
   const Tensor sum = tape_.sum_of(inputs_[input]);
-  if (tape_.weights_ == WeightGradients::now) return add_gradient(sum);
+  // The gradient of anything but a parameter is read before the backward pass ends.
+  if (tape_.weights_ == WeightGradients::now || !tape_.slots_[inputs_[input]].is_parameter) return add_gradient(sum);
   tape_.put_off_.push_back([sum, add_gradient = std::move(add_gradient)] { add_gradient(sum); });
 }
 
-WeightGradients Grads::weights() const { return tape_.weights_; }
+Tensor Grads::take(int input) {
+  Tape::Slot& slot = tape_.slots_[inputs_[input]];
+  if (slot.is_sum) return {};
+  Tensor gathered = std::move(slot.grad);
+  slot.grad = {};
+  return gathered;
+}
+
+WeightGradients Grads::weights() const {
+  return tape_.weights_;
+}
 
 void Grads::later(std::vector<std::function<void()>> work) {
   for (auto& w : work) tape_.put_off_.push_back(std::move(w));
@@ -55,7 +70,7 @@ Tensor Tape::writable(Tensor&& t) {
 }
 
 uint32_t Tape::new_slot(const Tensor& value, bool needs_grad) {
-  slots_.push_back({needs_grad && recording(), false, {}, value.shape(), value.dtype()});
+  slots_.push_back({needs_grad && recording(), false, false, {}, value.shape(), value.dtype()});
   return static_cast<uint32_t>(slots_.size() - 1);
 }
 
@@ -70,13 +85,13 @@ Var Tape::parameter(Tensor value, Tensor grad_sum) {
   if (slot.needs_grad) {
     check_shape("parameter", "the sum of gradients", grad_sum, slot.shape);
     slot.grad = std::move(grad_sum);
-    slot.is_sum = true;
+    slot.is_sum = slot.is_parameter = true;
   }
   return v;
 }
 
-std::vector<Var> Tape::record(const char* op, std::span<const Var> inputs, std::vector<Tensor> outputs, Backward backward,
-                              bool always) {
+std::vector<Var> Tape::record(const char* op, std::span<const Var> inputs, std::vector<Tensor> outputs,
+                              Backward backward, bool always) {
   std::vector<uint32_t> ids;
   bool needed = always;
   for (const Var& v : inputs) {
@@ -151,11 +166,12 @@ void Tape::run(const Node& node) {
   grads.check_complete();
 }
 
-void Tape::backward(std::span<const Seed> seeds, WeightGradients weights) {
+void Tape::backward(std::vector<Seed> seeds, WeightGradients weights) {
   GF_CHECK(recording(), "backward of a tape that does not record");
   weights_ = weights;
-  for (const Seed& s : seeds)
-    if (s.output.needs_grad()) accumulate(s.output.id_, s.grad, "seed");
+  for (Seed& s : seeds)
+    if (s.output.needs_grad()) accumulate(s.output.id_, std::move(s.grad), "seed");
+  seeds.clear();
   while (!nodes_.empty()) {
     const Node node = std::move(nodes_.back());
     nodes_.pop_back();
@@ -170,6 +186,8 @@ void Tape::backward_weights() {
   for (const auto& w : work) w();
 }
 
-Tensor Tape::grad(const Var& leaf) const { return slots_[leaf.id_].grad; }
+Tensor Tape::grad(const Var& leaf) const {
+  return slots_[leaf.id_].grad;
+}
 
 }  // namespace gf

@@ -49,9 +49,13 @@ class Grads {
   void add(int input, Tensor grad);
   // The sum to add the gradient into, now: for small weights whose gradient is a by-product. Empty if not wanted.
   Tensor sum(int input);
-  // For weights: the product that gives their gradient may run after all input gradients have left the stage.
+  // For weights: where they are parameters, the product that gives their gradient may run after all input gradients
+  // have left the stage.
   void later(int input, AddGradient);
-  // For an op that runs a tape of its own (recompute): whether weight gradients are wanted now, and those put off.
+  // For an op that runs a tape of its own (recompute): what other ops have given this input so far, to go on adding to
+  // in the order of those ops and then give back with add(); empty where there is nothing, or only a sum to add into.
+  Tensor take(int input);
+  // Likewise: whether weight gradients are wanted now, and those put off.
   WeightGradients weights() const;
   void later(std::vector<std::function<void()>>);
 
@@ -98,8 +102,8 @@ class Tape {
     Var output;
     Tensor grad;
   };
-  // Runs each node once, last to first, and releases what it saved. The seeds' gradients may be written over.
-  void backward(std::span<const Seed>, WeightGradients = WeightGradients::now);
+  // Runs each node once, last to first, and releases what it saved. Seeds that nobody else holds die on the way too.
+  void backward(std::vector<Seed>, WeightGradients = WeightGradients::now);
   void backward_weights();  // what `later` put off, in the order it was put off
   std::vector<std::function<void()>> take_backward_weights() { return std::move(put_off_); }
   Tensor grad(const Var& leaf) const;  // empty where none reached it
@@ -115,7 +119,8 @@ class Tape {
   };
   struct Slot {
     bool needs_grad = false;
-    bool is_sum = false;  // grad is a parameter's sum: add into it, never replace it
+    bool is_sum = false;        // grad is a sum that others hold too: add into it, never replace it
+    bool is_parameter = false;  // its gradient may come after the backward pass
     Tensor grad;
     Shape shape;
     DType dtype = DType::f32;

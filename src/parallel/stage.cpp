@@ -6,7 +6,9 @@
 namespace gf {
 namespace {
 
-Var leaf_of(Tape& tape, const Tensor& t) { return t ? tape.leaf(t, true) : Var(); }
+Var leaf_of(Tape& tape, const Tensor& t) {
+  return t ? tape.leaf(t, true) : Var();
+}
 
 Boundary values_of(const Flow& flow) {
   const auto value = [](const Var& v) { return v ? v.value() : Tensor(); };
@@ -51,8 +53,7 @@ Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in) {
 Boundary Stage::backward(int microbatch, const Boundary& grad_out) {
   const auto found = in_flight_.find(microbatch);
   GF_CHECK(found != in_flight_.end(), "backward of microbatch ", microbatch, ", which is not in flight");
-  // Not moved: blocks that are run again look at the batch where forward() saw it.
-  const auto node = in_flight_.extract(found);
+  const auto node = in_flight_.extract(found);  // stays where it is: what the tape recorded refers to the batch
   InFlight& f = node.mapped();
   std::vector<Tape::Seed> seeds;
   if (f.loss) {
@@ -65,7 +66,7 @@ Boundary Stage::backward(int microbatch, const Boundary& grad_out) {
     if (grad_out.compressed_BTZ) seeds.push_back({f.out.compressed_BTZ, grad_out.compressed_BTZ});
   }
   f.out = {};
-  f.tape->backward(seeds);
+  f.tape->backward(std::move(seeds));
   const auto grad = [&](const Var& v) { return v ? f.tape->grad(v) : Tensor(); };
   Boundary grad_in{grad(f.in.x_BTC), grad(f.in.origin_BTC), grad(f.in.compressed_BTZ)};
   f.in = {};

@@ -20,10 +20,12 @@
 namespace gf {
 namespace {
 
-constexpr size_t kAlign = 256;               // a multiple of every vector width and of a GPU's transaction
+constexpr size_t kAlign = 256;                // a multiple of every vector width and of a GPU's transaction
 constexpr size_t kRegion = size_t{32} << 20;  // regions come in multiples of this, once an arena is in earnest
 
-size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+size_t round_up(size_t n, size_t to) {
+  return (n + to - 1) / to * to;
+}
 
 std::byte* reserve(Device device, size_t bytes) {
   std::byte* region = nullptr;
@@ -32,7 +34,8 @@ std::byte* reserve(Device device, size_t bytes) {
       [&] {
         void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
-          fail(cat("cannot get ", bytes >> 20, " MiB of memory"), "try a smaller --train.micro_bsz, or --train.grad_cp 1");
+          fail(cat("cannot get ", bytes >> 20, " MiB of memory"),
+               "try a smaller --train.micro_bsz, or --train.grad_cp 1");
         if (bytes >= kRegion) madvise(p, bytes, MADV_HUGEPAGE);
         region = static_cast<std::byte*>(p);
       },
@@ -61,8 +64,8 @@ class Arena::Pool {
     }
   }
 
-  std::byte* take(size_t bytes) {
-    bytes = std::max(round_up(bytes, kAlign), kAlign);
+  std::byte* take(size_t wanted) {
+    const size_t bytes = std::max(round_up(wanted, kAlign), kAlign);
     auto fit = by_size_.lower_bound({bytes, nullptr});
     if (fit == by_size_.end()) {
       grow(bytes);
@@ -74,7 +77,7 @@ class Arena::Pool {
     used_[begin] = bytes;
     in_use_ += bytes;
     peak_ = std::max(peak_, in_use_);
-    if (device_.kind == Device::Kind::cpu) ASAN_UNPOISON_MEMORY_REGION(begin, bytes);
+    if (device_.kind == Device::Kind::cpu) ASAN_UNPOISON_MEMORY_REGION(begin, wanted);
     return begin;
   }
 
@@ -141,13 +144,24 @@ Arena::Arena(Device device) : pool_(std::make_shared<Pool>(device)) {}
 
 Tensor Arena::empty(Shape shape, DType dtype) {
   std::byte* const data = pool_->take(static_cast<size_t>(shape.numel()) * size_of(dtype));
-  return {std::shared_ptr<std::byte>(data, [pool = pool_](std::byte* p) { pool->put_back(p); }), shape, dtype, pool_->device_};
+  return {std::shared_ptr<std::byte>(data, [pool = pool_](std::byte* p) { pool->put_back(p); }), shape, dtype,
+          pool_->device_};
 }
 
-Device Arena::device() const { return pool_->device_; }
-size_t Arena::bytes_in_use() const { return pool_->in_use_; }
-size_t Arena::peak_bytes() const { return pool_->peak_; }
-size_t Arena::reserved_bytes() const { return pool_->reserved_; }
-void Arena::reset_peak() { pool_->peak_ = pool_->in_use_; }
+Device Arena::device() const {
+  return pool_->device_;
+}
+size_t Arena::bytes_in_use() const {
+  return pool_->in_use_;
+}
+size_t Arena::peak_bytes() const {
+  return pool_->peak_;
+}
+size_t Arena::reserved_bytes() const {
+  return pool_->reserved_;
+}
+void Arena::reset_peak() {
+  pool_->peak_ = pool_->in_use_;
+}
 
 }  // namespace gf

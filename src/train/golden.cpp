@@ -158,7 +158,7 @@ class Case {
         results_.push_back(taps.result());
       }
       const Tensor one = Tensor::of<float>({1}, {1});
-      tape.backward(std::vector<Tape::Seed>{{loss, one}});
+      tape.backward({{loss, one}});
     }
     gradients(want.at(pull ? "grads_l2wrap" : "grads"), pull ? "gradients with pull" : "gradients");
   }

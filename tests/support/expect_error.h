@@ -10,14 +10,15 @@
 
 namespace gf {
 
-// Runs body, which must throw an Error of this status whose message has all of these pieces in it.
+// Runs body, which must throw an Error of this status whose message and hint have all of these pieces in them.
 inline void expect_error(Exit status, const std::vector<std::string>& pieces, const std::function<void()>& body) {
   try {
     body();
   } catch (const Error& e) {
-    EXPECT_EQ(static_cast<int>(e.status()), static_cast<int>(status)) << e.what();
+    const std::string said = std::string(e.what()) + " [try: " + e.hint() + "]";
+    EXPECT_EQ(static_cast<int>(e.status()), static_cast<int>(status)) << said;
     for (const std::string& piece : pieces)
-      EXPECT_NE(std::string(e.what()).find(piece), std::string::npos) << "\"" << piece << "\" is not in: " << e.what();
+      EXPECT_NE(said.find(piece), std::string::npos) << "\"" << piece << "\" is not in: " << said;
     return;
   }
   ADD_FAILURE() << "no error; expected one with \"" << (pieces.empty() ? "" : pieces[0]) << "\"";

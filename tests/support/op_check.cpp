@@ -2,12 +2,12 @@
 #include "support/op_check.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "base/random.h"
+#include "support/bits.h"
+#include "support/threads.h"
 
 namespace gf {
 namespace {
@@ -16,14 +16,17 @@ double hashed(const std::string& name, double low, double high, int64_t i) {
   return low + (high - low) * Random(5, name).unit(static_cast<uint64_t>(i));
 }
 
-template <class T> Tensor filled(const std::string& name, const Shape& shape, double low, double high) {
+template <class T>
+Tensor filled(const std::string& name, const Shape& shape, double low, double high) {
   Tensor t = Tensor::empty(shape, dtype_of<T>, kCpu);
   // Through float32, so that the float and the double run see the same numbers.
-  for (int64_t i = 0; i < t.numel(); ++i) t.data<T>()[i] = static_cast<T>(static_cast<float>(hashed(name, low, high, i)));
+  for (int64_t i = 0; i < t.numel(); ++i)
+    t.data<T>()[i] = static_cast<T>(static_cast<float>(hashed(name, low, high, i)));
   return t;
 }
 
-template <class T> std::vector<Tensor> inputs_of(const OpCase& c) {
+template <class T>
+std::vector<Tensor> inputs_of(const OpCase& c) {
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < c.inputs.size(); ++i)
     inputs.push_back(filled<T>(cat("input ", i), c.inputs[i].shape, c.inputs[i].low, c.inputs[i].high));
@@ -34,18 +37,26 @@ struct Result {
   std::vector<Tensor> outputs, grads;  // grads: one an input, empty where none was asked for
 };
 
-template <class T> Tensor direction(const OpCase& c, size_t output, const Shape& shape) {
+template <class T>
+Tensor direction(const OpCase& c, size_t output, const Shape& shape) {
   return filled<T>(cat("direction ", output), shape, c.is_loss ? 1 : -1, 1);
 }
+
+enum class Leaves : uint8_t { plain, parameters };
 
 // Forward, and the gradient of sum_i <direction_i, output_i>.
 template <class T>
 Result run(const OpCase& c, const std::vector<Tensor>& inputs, const std::vector<bool>& wanted,
-           WeightGradients weights = WeightGradients::now) {
+           Leaves kind = Leaves::plain, WeightGradients weights = WeightGradients::now) {
   Arena arena(kCpu);
   Tape tape(arena);
   std::vector<Var> leaves;
-  for (size_t i = 0; i < inputs.size(); ++i) leaves.push_back(tape.leaf(inputs[i], wanted[i]));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (kind == Leaves::plain || !wanted[i])
+      leaves.push_back(tape.leaf(inputs[i], wanted[i]));
+    else
+      leaves.push_back(tape.parameter(inputs[i], Tensor::zeros(inputs[i].shape(), dtype_of<T>, kCpu)));
+  }
   Result result;
   std::vector<Tape::Seed> seeds;
   {
@@ -55,7 +66,7 @@ Result run(const OpCase& c, const std::vector<Tensor>& inputs, const std::vector
       seeds.push_back({outputs[i], direction<T>(c, i, outputs[i].shape())});
     }
   }
-  tape.backward(seeds, weights);
+  tape.backward(std::move(seeds), weights);
   if (weights == WeightGradients::later) tape.backward_weights();
   for (size_t i = 0; i < inputs.size(); ++i) result.grads.push_back(wanted[i] ? tape.grad(leaves[i]) : Tensor());
   return result;
@@ -105,18 +116,16 @@ void expect_close(const std::string& what, const Tensor& got, const Tensor& want
   for (int64_t i = 0; i < want.numel(); ++i) scale = std::max(scale, std::fabs(want.data<double>()[i]));
   for (int64_t i = 0; i < want.numel(); ++i) {
     const double g = got.data<double>()[i], w = want.data<double>()[i];
-    ASSERT_TRUE(std::fabs(g - w) <= tolerance * (scale + 1e-3)) << what << " at " << i << ": " << g << ", expected " << w;
+    ASSERT_TRUE(std::fabs(g - w) <= tolerance * (scale + 1e-3))
+        << what << " at " << i << ": " << g << ", expected " << w;
   }
 }
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  if (!a || !b) return !a && !b;
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
-}
-
 void expect_same_bits(const std::string& what, const Result& a, const Result& b) {
-  for (size_t i = 0; i < a.outputs.size(); ++i) EXPECT_TRUE(same_bits(a.outputs[i], b.outputs[i])) << what << ": output " << i;
-  for (size_t i = 0; i < a.grads.size(); ++i) EXPECT_TRUE(same_bits(a.grads[i], b.grads[i])) << what << ": gradient " << i;
+  for (size_t i = 0; i < a.outputs.size(); ++i)
+    EXPECT_TRUE(same_bits(a.outputs[i], b.outputs[i])) << what << ": output " << i;
+  for (size_t i = 0; i < a.grads.size(); ++i)
+    EXPECT_TRUE(same_bits(a.grads[i], b.grads[i])) << what << ": gradient " << i;
 }
 
 // Relative error over the whole tensor; NaN compares as wrong.
@@ -137,29 +146,20 @@ void check_meta(const OpCase& c, const Result& real) {
   Arena arena(kMeta);
   Tape tape(arena);
   std::vector<Var> leaves;
-  for (const OpInput& i : c.inputs) leaves.push_back(tape.leaf(Tensor::empty(i.shape, DType::f32, kMeta), i.differentiable));
+  for (const OpInput& i : c.inputs)
+    leaves.push_back(tape.leaf(Tensor::empty(i.shape, DType::f32, kMeta), i.differentiable));
   std::vector<Tape::Seed> seeds;
   std::vector<Shape> shapes;
   for (const Var& v : c.run(tape, leaves)) {
     shapes.push_back(v.shape());
     seeds.push_back({v, Tensor::empty(v.shape(), DType::f32, kMeta)});
   }
-  tape.backward(seeds);
+  tape.backward(std::move(seeds));
   ASSERT_EQ(shapes.size(), real.outputs.size());
-  for (size_t i = 0; i < shapes.size(); ++i) EXPECT_EQ(shapes[i], real.outputs[i].shape()) << c.name << " on meta tensors";
+  for (size_t i = 0; i < shapes.size(); ++i)
+    EXPECT_EQ(shapes[i], real.outputs[i].shape()) << c.name << " on meta tensors";
   EXPECT_GT(arena.peak_bytes(), 0u);
 }
-
-class Threads {
- public:
-  explicit Threads(int n) : before_(omp_get_max_threads()) { omp_set_num_threads(n); }
-  ~Threads() { omp_set_num_threads(before_); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-
- private:
-  int before_;
-};
 
 }  // namespace
 
@@ -191,7 +191,8 @@ void check_float_and_bits(const OpCase& c) {
   for (size_t i = 0; i < real.grads.size(); ++i)
     expect_float_close(cat("gradient ", i), real.grads[i], exact.grads[i], c.float_tolerance);
   expect_same_bits("a second run", run<float>(c, inputs, wanted), real);
-  expect_same_bits("weight gradients later", run<float>(c, inputs, wanted, WeightGradients::later), real);
+  expect_same_bits("weight gradients later", run<float>(c, inputs, wanted, Leaves::parameters, WeightGradients::later),
+                   run<float>(c, inputs, wanted, Leaves::parameters));
   {
     const Threads one(1);
     expect_same_bits("one thread", run<float>(c, inputs, wanted), real);

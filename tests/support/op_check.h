@@ -16,7 +16,7 @@ namespace gf {
 
 struct OpInput {
   Shape shape;
-  double low = -1, high = 1;    // hashed values, uniform in this range
+  double low = -1, high = 1;  // hashed values, uniform in this range
   bool differentiable = true;
 };
 
