@@ -39,9 +39,12 @@ bin=build/cpu/bin
 title() { printf '\n== %s\n' "$*"; }
 
 build() {
+  local quiet=()
+  [[ -t 1 ]] || quiet=(-- --quiet)
   ./launch/setup.sh
+  [[ -x $bin/gf ]] || echo "compiling: some minutes, the first time"
   cmake --preset cpu -DGF_TESTS=OFF --log-level=WARNING >/dev/null
-  cmake --build --preset cpu --target gf gf-dist-train
+  cmake --build --preset cpu --target gf gf-dist-train "${quiet[@]}"
 }
 
 # Text that every machine has once it can build this: the headers of the standard library, of the kernel, of the C

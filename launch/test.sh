@@ -12,11 +12,12 @@ failed=0
 
 # run PRESET TARGET...: builds the targets (none: all) and runs what the test preset selects.
 run() {
-  local preset=$1 begin=$SECONDS log closing
+  local preset=$1 begin=$SECONDS quiet=() log closing
   shift
+  [[ -t 1 ]] || quiet=(-- --quiet)
   printf '\n== %s\n' "$preset"
   cmake --preset "$preset" --log-level=WARNING >/dev/null
-  cmake --build --preset "$preset" ${1:+--target "$@"}
+  cmake --build --preset "$preset" ${1:+--target "$@"} "${quiet[@]}"
   log=$(mktemp)
   ctest --preset "$preset" | tee "$log" || failed=1
   closing=$(grep -E '^[0-9]+% tests passed' "$log" || echo "no test ran")
