@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# From nothing to a trained model: installs what is missing, builds, makes a corpus, trains a small GoldFinch on the
+# CPU, draws the report, evaluates and writes a sample.
+#   launch/quickstart.sh [FOLDER] [-- OPTION...]
+# FOLDER: text to train on, a folder or a file; without it the C and C++ headers of this machine.
+# OPTIONs go to gf-dist-train, over configs/quickstart.yaml: launch/quickstart.sh -- --train.max_steps 100
+# Run again it goes on where it was. Exit status: that of the first program that failed, 75 where training was stopped
+# (Ctrl-C, SIGTERM) after saving.
+set -euo pipefail
+
+usage() { sed -n '3,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+input=
+case "${1:-}" in
+  -h | --help) usage; exit 0 ;;
+  --) ;;
+  -*) echo "quickstart: options of gf-dist-train stand behind --: launch/quickstart.sh -- $*" >&2; exit 2 ;;
+  ?*) input=$1; shift ;;
+esac
+if [[ $# -gt 0 && $1 != -- ]]; then
+  echo "quickstart: one folder, and options behind --; got $*" >&2
+  exit 2
+fi
+options=("${@:2}")
+case " ${options[*]}" in *" --train.proj_"* | *data_file*)
+  echo "quickstart: this script names the data and the run folder itself; call gf-dist-train to name them" >&2
+  exit 2
+esac
+if [[ -n $input ]]; then
+  if [[ ! -r $input ]]; then
+    echo "quickstart: $input cannot be read" >&2
+    exit 2
+  fi
+  input=$(realpath "$input")
+fi
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bin=build/cpu/bin
+
+title() { printf '\n== %s\n' "$*"; }
+
+build() {
+  local quiet=()
+  [[ -t 1 ]] || quiet=(-- --quiet)
+  ./launch/setup.sh
+  [[ -x $bin/gf ]] || echo "compiling: some minutes, the first time"
+  cmake --preset cpu -DGF_TESTS=OFF --log-level=WARNING >/dev/null
+  cmake --build --preset cpu --target gf gf-dist-train "${quiet[@]}"
+}
+
+# Text that every machine has once it can build this: the headers of the standard library, of the kernel, of the C
+# library and of some libraries used here. About 30 MB.
+headers() {
+  local folder
+  for folder in c++ linux asm-generic "$(c++ -print-multiarch)" eigen3 fmt hdf5 nlohmann oneapi yaml-cpp; do
+    if [[ -d /usr/include/$folder ]]; then echo "/usr/include/$folder"; fi
+  done
+}
+
+# Each input has tokens and a run of its own, named after it.
+if [[ -z $input ]]; then
+  mapfile -t paths < <(headers)
+  name=quickstart suffix=0
+else
+  paths=("$input")
+  suffix=$(basename "$input" | tr -c '[:alnum:]\n' _)-$(printf %s "$input" | cksum | cut -d' ' -f1)
+  name=quickstart-$suffix
+fi
+data=data/$name validation=data/${name}_validation run=out/quickstart-$suffix
+
+# A document is held out as a whole. A single text, or a few, are cut up first, so that there is something to hold out.
+few_texts() {
+  [[ -n $input && $(find "$input" -type f | head -100 | wc -l) -lt 100 && -z $(find "$input" -name '*.jsonl') ]]
+}
+
+cut_up() {  # FOLDER: for the pieces
+  local number=0 file
+  while IFS= read -r -d '' file; do
+    number=$((number + 1))
+    split --line-bytes=64K --numeric-suffixes --suffix-length=6 "$file" "$1/$(printf %03d $number)-"
+  done < <(find "$input" -type f -not -path "$input/*/.*" -not -path "$input/.*" -print0 | LC_ALL=C sort -z)
+}
+
+tokenize() {
+  local made=("$data".{bin,idx} "$validation".{bin,idx}) file
+  for file in "${made[@]}"; do
+    if [[ ! -f $file ]]; then
+      mkdir -p data
+      if few_texts; then
+        pieces=$(mktemp -d data/pieces.XXXXXX)
+        trap 'rm -rf "$pieces"' EXIT
+        cut_up "$pieces"
+        paths=("$pieces")
+      fi
+      "$bin/gf" data tokenize --vocab byte --out "$data" --validation 0.02 --validation-out "$validation" "${paths[@]}"
+      return
+    fi
+  done
+  echo "already there: $data.bin and $validation.bin (remove them to make them again)"
+}
+
+train() {
+  local status=0
+  trap : INT  # gf-dist-train saves and ends; what is to be said then is said here
+  "$bin/gf-dist-train" -c configs/quickstart.yaml --train.data_file "$data" --train.validation_data_file "$validation" \
+    --train.proj_dir out --train.proj_name quickstart --train.proj_suffix "$suffix" "${options[@]}" || status=$?
+  trap - INT
+  if [[ $status -eq 75 ]]; then
+    echo "to go on from the checkpoint: $again"
+  fi
+  [[ $status -eq 0 ]] || exit "$status"
+}
+
+again=$(printf '%q ' launch/quickstart.sh ${input:+"$input"} ${options[@]:+-- "${options[@]}"})
+
+title "build"
+build
+title "data: bytes of ${input:-the headers of this machine}"
+tokenize
+title "train: $run"
+train
+title "report"
+"$bin/gf" report "$run"
+title "evaluate: on text that was held out"
+"$bin/gf" eval --checkpoint "$run" --data "$validation" --max-samples 1024
+title "sample: the model goes on from a prompt"
+prompt='#include <'
+[[ -z $input ]] || prompt=$'\n'
+"$bin/gf" generate --checkpoint "$run" --vocab byte --prompt "$prompt" --tokens 400 --temperature 0.8 --top-p 0.95 --seed 1
+echo
+title "done"
+cat <<END
+run folder     $run (config.yaml, metrics.jsonl, log.txt)
+checkpoints    $run/checkpoints
+report         $run/report.html (open it in a browser)
+go on          $again  (does only what is left to do)
+train longer   $bin/gf-dist-train -c $run/config.yaml --train.max_steps 5000 --train.my_exit_tokens 10240000
+another sample $bin/gf generate --checkpoint $run --vocab byte --prompt 'class ' --tokens 400
+END

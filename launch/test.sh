@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what is missing, builds, runs all tests, and those that sanitizers serve best again under them.
+#   launch/test.sh                     everything; ends with the counts
+#   SKIP_SANITIZERS=1 launch/test.sh   the preset cpu alone
+# Tests that need a GPU (label gpu) are not among them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+summary=()
+failed=0
+
+# run PRESET TARGET...: builds the targets (none: all) and runs what the test preset selects.
+run() {
+  local preset=$1 begin=$SECONDS quiet=() log closing
+  shift
+  [[ -t 1 ]] || quiet=(-- --quiet)
+  printf '\n== %s\n' "$preset"
+  cmake --preset "$preset" --log-level=WARNING >/dev/null
+  cmake --build --preset "$preset" ${1:+--target "$@"} "${quiet[@]}"
+  log=$(mktemp)
+  ctest --preset "$preset" | tee "$log" || failed=1
+  closing=$(grep -E '^[0-9]+% tests passed' "$log" || echo "no test ran")
+  rm -f "$log"
+  summary+=("$(printf '%-5s %s, %d s with the build' "$preset" "$closing" $((SECONDS - begin)))")
+}
+
+./launch/setup.sh test
+run cpu
+if [[ -z "${SKIP_SANITIZERS:-}" ]]; then
+  run asan test_base test_io test_tensor
+  run tsan test_io
+fi
+printf '\n'
+printf '%s\n' "${summary[@]}"
+exit "$failed"
