@@ -7,6 +7,7 @@
 #include "ops/head_loss/head_loss.h"
 #include "ops/linear/linear.h"
 #include "ops/rms_norm/rms_norm.h"
+#include "tensor/arithmetic.h"
 
 namespace gf {
 namespace {
@@ -14,6 +15,18 @@ namespace {
 Var drop(const Var& x, const ModelConfig& config, const Pass& pass, const std::string& name) {
   if (!pass.training || config.dropout == 0) return x;
   return dropout(x, config.dropout, {pass.seed, name, pass.batch.samples_B});
+}
+
+// The same value twice. The gradients of the stream and of the embedded input meet here and nowhere else, so that they
+// add up in one order, wherever a pipeline is cut.
+std::vector<Var> fork(const Var& x) {
+  Tape& tape = x.tape();
+  return tape.record("fork", std::vector{x}, {x.value(), x.value()}, [&tape](std::span<Tensor> grad, Grads& grads) {
+    if (!grad[0] || !grad[1]) return grads.add(0, std::move(grad[grad[0] ? 0 : 1]));
+    Tensor sum = tape.writable(std::move(grad[0]));
+    add_to(sum, grad[1]);
+    grads.add(0, std::move(sum));
+  });
 }
 
 class Embed final : public Layer {
@@ -24,8 +37,8 @@ class Embed final : public Layer {
         norm_(context.inside("blocks").inside("0"), "ln0", config_.n_embd) {}
 
   Flow forward(Tape& tape, const Pass& pass, Flow flow) const override {
-    flow.x_BTC = norm_(drop(embedding(pass.batch.inputs_BT, table_.on(tape)), config_, pass, "emb.drop"));
-    flow.origin_BTC = flow.x_BTC;
+    const auto both = fork(norm_(drop(embedding(pass.batch.inputs_BT, table_.on(tape)), config_, pass, "emb.drop")));
+    flow.x_BTC = both[0], flow.origin_BTC = both[1];
     return flow;
   }
 
@@ -122,17 +135,24 @@ Head::Loss Head::loss(const Pass& pass, const Var& x) const {
   return {h.loss, h.losses_BT, h.correct_BT};
 }
 
-Var Head::logits(const Var& x) const { return linear(norm_(x), weight_.on(x.tape())); }
+Var Head::logits(const Var& x) const {
+  return linear(norm_(x), weight_.on(x.tape()));
+}
 
 std::unique_ptr<Layer> make_layer(const LayerSpec& spec, ParameterStore& store, const ModelConfig& config,
                                   const RotaryTable* rotary) {
   const LayerContext whole(store, "", spec.block, config, rotary);
   switch (spec.kind) {
-    case LayerSpec::Kind::embed: return std::make_unique<Embed>(whole);
-    case LayerSpec::Kind::block: return std::make_unique<Block>(whole.inside("blocks").inside(cat(spec.block)));
-    case LayerSpec::Kind::key_compress: return std::make_unique<KeyCompress>(whole);
-    case LayerSpec::Kind::key_expand: return std::make_unique<KeyExpand>(whole);
-    case LayerSpec::Kind::head: break;
+    case LayerSpec::Kind::embed:
+      return std::make_unique<Embed>(whole);
+    case LayerSpec::Kind::block:
+      return std::make_unique<Block>(whole.inside("blocks").inside(cat(spec.block)));
+    case LayerSpec::Kind::key_compress:
+      return std::make_unique<KeyCompress>(whole);
+    case LayerSpec::Kind::key_expand:
+      return std::make_unique<KeyExpand>(whole);
+    case LayerSpec::Kind::head:
+      break;
   }
   fail("the head is not one of the stacked layers");
 }

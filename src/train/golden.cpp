@@ -25,6 +25,16 @@ constexpr double kLossTolerance = 1e-6, kGradTolerance = 3e-5, kTrainTolerance =
 // under softmax), and can only be measured against the others.
 constexpr double kGradFloor = 1e-6 / kGradTolerance;
 
+// A case is small: what would take long, or all memory, is none.
+constexpr int64_t kMostParameters = 1 << 26, kMostTokens = 1 << 20;
+
+int64_t size_in(const Json& json, const char* key, int64_t least, int64_t most) {
+  const int64_t n = json.at(key);
+  if (n < least || n > most)
+    refuse(cat(key, " is ", n, " and must be from ", least, " to ", most), "the published cases only");
+  return n;
+}
+
 ModelConfig model_of(const Json& m) {
   ModelConfig c;
   c.tmix = m.at("tmix"), c.tmix2 = m.at("tmix2"), c.cmix = m.at("cmix"), c.cmix2 = m.at("cmix2");
@@ -36,6 +46,7 @@ ModelConfig model_of(const Json& m) {
   c.use_one_minus_w = m.at("use_one_minus_w").get<int>(), c.use_v2 = m.at("use_v2").get<int>();
   if (const double base = m.at("rope_base"); base != 0) c.rope = RopeConfig{base, 1, 1};
   c.resolve();
+  c.check();
   return c;
 }
 
@@ -73,8 +84,8 @@ Digest digest_of(const std::string& name, const Tensor& t) {
   return d;
 }
 
-// How far a tensor is from the golden one, over the golden norm plus `floor`. A random error of norm e moves each projection by
-// e sqrt(1/3) in the mean, so the mean square of four of them estimates it.
+// How far a tensor is from the golden one, over the golden norm plus `floor`. A random error of norm e moves each
+// projection by e sqrt(1/3) in the mean, so the mean square of four of them estimates it.
 double distance(const Digest& got, const Json& want, double floor) {
   double squares = 0;
   for (int j = 0; j < 4; ++j) {
@@ -85,13 +96,15 @@ double distance(const Digest& got, const Json& want, double floor) {
   return std::max(std::sqrt(3 * squares / 4), std::fabs(got.norm - norm)) / (norm + floor);
 }
 
-double relative(double got, double want) { return std::fabs(got - want) / std::fabs(want); }
+double relative(double got, double want) {
+  return std::fabs(got - want) / std::fabs(want);
+}
 
 class Check {
  public:
   Check(std::string what, double tolerance) : check_{std::move(what), "", 0, tolerance} {}
   void add(const std::string& name, double error) {
-    if (error <= check_.error) return;  // a NaN is never less
+    if (std::isnan(check_.error) || error <= check_.error) return;  // a NaN is never less, and stays
     check_.error = error;
     check_.worst = name;
   }
@@ -105,6 +118,8 @@ class Case {
  public:
   Case(const Json& json, const GoldenOptions& options)
       : json_(json), options_(options), layers_(model_of(json.at("model"))), seed_(json.at("seed")) {
+    const int64_t count = layers_.parameters().count();
+    if (count > kMostParameters) refuse(cat("a case of ", count, " parameters"), "the published cases only");
     layers_.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
   }
 
@@ -126,11 +141,13 @@ class Case {
       const Parameter* p = layers_.parameters().find(name);
       if (!p) refuse(cat("the case has a parameter ", name, ", the model has none"), "the published variants only");
       const auto dims = spec.at("shape").get<std::vector<int64_t>>();
-      if (!(p->shape() == Shape(dims))) refuse(cat(name, " is ", Shape(dims), " in the case and ", p->shape(), " in the model"));
+      if (!(p->shape() == Shape(dims)))
+        refuse(cat(name, " is ", Shape(dims), " in the case and ", p->shape(), " in the model"));
       const Random random(seed_, name);
       const double offset = spec.at("offset"), slope = spec.at("slope"), scale = spec.at("scale");
       for (int64_t i = 0; i < p->shape().numel(); ++i)
-        p->value().data<float>()[i] = static_cast<float>(offset + slope * static_cast<double>(i) + scale * random.uniform(i));
+        p->value().data<float>()[i] =
+            static_cast<float>(offset + slope * static_cast<double>(i) + scale * random.uniform(i));
     }
     fill_zero(layers_.parameters().grads());
   }
@@ -138,7 +155,7 @@ class Case {
   void forward(bool pull) {
     hash_parameters();
     const Json& want = json_.at("forward");
-    const int64_t B = json_.at("batch"), T = json_.at("length");
+    const int64_t T = size_in(json_, "length", 1, kMostTokens), B = size_in(json_, "batch", 1, kMostTokens / T);
     std::vector<int64_t> starts;
     for (int64_t b = 0; b < B; ++b) starts.push_back(b * (T + 1));
     const Batch batch = batch_of(hashed_tokens(seed_, B * (T + 1), layers_.config().vocab_size), starts, T);
@@ -192,7 +209,8 @@ class Case {
     hash_parameters();
     const Json& t = json_.at("training");
     const Json& tr = t.at("train");
-    const int64_t T = layers_.config().ctx_len, B = tr.at("micro_bsz"), tokens = t.at("data").at("tokens");
+    const int64_t T = layers_.config().ctx_len, B = size_in(tr, "micro_bsz", 2, std::max<int64_t>(2, kMostTokens / T));
+    const int64_t tokens = size_in(t.at("data"), "tokens", T + 1, kMostTokens);
     const auto data = hashed_tokens(t.at("data").at("seed"), tokens, layers_.config().vocab_size);
     const Sampler sampler(tokens, T, tr.at("magic_prime"));
     const Schedule schedule{Schedule::decay_named(tr.at("lr_decay_type")),
@@ -221,8 +239,7 @@ class Case {
         for (int64_t b = half * B / 2; b < (half + 1) * B / 2; ++b) starts.push_back(sampler.offset(step * B + b));
         microbatches.push_back(batch_of(data, starts, T));
       }
-      const double loss =
-          pipeline.run(microbatches, [&](int64_t begin, int64_t end) { optimizer.reduce(begin, end); });
+      const double loss = pipeline.run(microbatches, [&](int64_t begin, int64_t end) { optimizer.reduce(begin, end); });
       const double lr = schedule.learning_rate(step);
       const double norm = optimizer.step(lr, schedule.weight_decay_at(step)).grad_norm;
       losses.add(cat("step ", step), relative(loss, want.at("loss")));
