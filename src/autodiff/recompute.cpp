@@ -30,7 +30,10 @@ std::vector<Var> recompute(Tape& tape, std::span<const Var> inputs, Piece piece)
       [saved, piece = std::move(piece), &arena](std::span<Tensor> grad_outputs, Grads& grads) {
         Tape again(arena);
         std::vector<Var> leaves;
-        for (size_t i = 0; i < saved.size(); ++i) leaves.push_back(again.leaf(saved[i], grads.wants(static_cast<int>(i))));
+        for (int i = 0; const Tensor& value : saved) {
+          leaves.push_back(again.leaf(value, grads.wants(i), grads.take(i)));
+          ++i;
+        }
         std::vector<Tape::Seed> seeds;
         {
           const std::vector<Var> results = piece(again, leaves);

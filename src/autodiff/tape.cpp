@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "autodiff/tape.h"
 
+#include <utility>
+
 #include "tensor/arithmetic.h"
 
 namespace gf {
@@ -36,6 +38,11 @@ void Grads::later(int input, AddGradient add_gradient) {
   tape_.put_off_.push_back([sum, add_gradient = std::move(add_gradient)] { add_gradient(sum); });
 }
 
+Tensor Grads::take(int input) {
+  auto& slot = tape_.slots_[inputs_[input]];
+  return slot.is_sum ? Tensor() : std::exchange(slot.grad, {});
+}
+
 WeightGradients Grads::weights() const { return tape_.weights_; }
 
 void Grads::later(std::vector<std::function<void()>> work) {
@@ -59,8 +66,9 @@ uint32_t Tape::new_slot(const Tensor& value, bool needs_grad) {
   return static_cast<uint32_t>(slots_.size() - 1);
 }
 
-Var Tape::leaf(Tensor value, bool needs_grad) {
+Var Tape::leaf(Tensor value, bool needs_grad, Tensor grad) {
   const uint32_t id = new_slot(value, needs_grad);
+  slots_[id].grad = std::move(grad);
   return {this, id, std::move(value)};
 }
 

@@ -51,7 +51,10 @@ class Grads {
   Tensor sum(int input);
   // For weights: the product that gives their gradient may run after all input gradients have left the stage.
   void later(int input, AddGradient);
-  // For an op that runs a tape of its own (recompute): whether weight gradients are wanted now, and those put off.
+  // For an op that runs a tape of its own (recompute): what the uses of an input after this op gave, for a leaf there
+  // to start from and add() to give back; so the terms are added in the same order as on one tape.
+  Tensor take(int input);
+  // Whether weight gradients are wanted now, and those put off.
   WeightGradients weights() const;
   void later(std::vector<std::function<void()>>);
 
@@ -82,7 +85,7 @@ class Tape {
   Tensor empty(Shape shape, DType dtype) { return arena_.empty(shape, dtype); }
   Tensor writable(Tensor&&);  // the same tensor where nobody else holds it, else a copy
 
-  Var leaf(Tensor value, bool needs_grad);
+  Var leaf(Tensor value, bool needs_grad, Tensor grad = {});  // `grad`: what its gradient starts from
   // A leaf whose gradient is added into `grad_sum`; an empty grad_sum: it needs none (frozen).
   Var parameter(Tensor value, Tensor grad_sum);
 
