@@ -21,8 +21,9 @@ class Determinism : public TinyTraining, public testing::WithParamInterface<std:
 };
 
 INSTANTIATE_TEST_SUITE_P(Of, Determinism,
-                         testing::Values("finch", "finchc2", "eagle", "goldfinch", "goldfinch_ablation_gptalpha",
-                                         "goldfinch_ablation_rope10k", "gptalpha", "llama"),
+                         testing::Values("finch", "finchc2", "eagle", "goldfinch", "goldfinch_ablation_gold_invratio_2",
+                                         "goldfinch_ablation_gptalpha", "goldfinch_ablation_rope10k", "gptalpha",
+                                         "llama"),
                          [](const auto& test) { return test.param; });
 
 TEST_P(Determinism, SameBits) {
