@@ -55,11 +55,20 @@ void gemm<double>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
   C.noalias() += alpha * left * right;
 }
 
+// Each tile packs its share of A and of B anew, which costs least where tiles are square and large; but there must be
+// a few for the threads to share, as long as they are large enough to be worth a task.
 GemmTiles GemmTiles::of(int64_t m, int64_t n) {
-  const int64_t rows = m >= 1024 ? 256 : m >= 256 ? 128 : m >= 128 ? 64 : m;
-  const int64_t row_tiles = (m + rows - 1) / std::max<int64_t>(rows, 1);
-  if (row_tiles >= 8 || n < 128) return {rows, n};
-  return {rows, std::clamp<int64_t>(n / 8 / 64 * 64, 64, 2048)};
+  constexpr int64_t kRows = 384, kCols = 512, kMultiple = 16, kFew = 4, kMany = 8;
+  int64_t row_tiles = std::max<int64_t>(1, (m + kRows / 2) / kRows), col_tiles = std::max<int64_t>(1, (n + kCols / 2) / kCols);
+  while (row_tiles * col_tiles < kMany) {
+    const int64_t least = row_tiles * col_tiles < kFew ? 64 : 128, rows = m / row_tiles, cols = n / col_tiles;
+    if (std::max(rows, cols) < 2 * least) break;
+    ++(rows >= cols ? row_tiles : col_tiles);
+  }
+  const auto length = [](int64_t size, int64_t tiles) {
+    return ((size + tiles - 1) / tiles + kMultiple - 1) / kMultiple * kMultiple;
+  };
+  return {length(m, row_tiles), length(n, col_tiles)};
 }
 
 }  // namespace gf::cpu
