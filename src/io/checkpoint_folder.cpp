@@ -76,7 +76,9 @@ std::optional<StepFolder> newest_checkpoint(const fs::path& folder) {
 
 fs::path find_checkpoint(const fs::path& path) {
   std::error_code error;
-  if (!fs::exists(path, error)) refuse(cat("there is no checkpoint at ", path.string(), ": no such file or folder"));
+  constexpr const char* kWhatItMayBe = "a run folder, its checkpoints folder, a step folder, or a checkpoint.h5";
+  if (!fs::exists(path, error))
+    refuse(cat("there is no checkpoint at ", path.string(), ": no such file or folder"), kWhatItMayBe);
   const auto complete_index = [](const fs::path& folder, const fs::path& index) {
     if (!fs::exists(folder / kDoneFile))
       refuse(cat(folder.string(), " has no ", kDoneFile, ": writing this checkpoint was never finished"),
@@ -84,13 +86,13 @@ fs::path find_checkpoint(const fs::path& path) {
     return index;
   };
   if (!fs::is_directory(path) && path.extension() != ".h5")
-    refuse(path.string() + " is no checkpoint: its name does not end in .h5");
+    refuse(path.string() + " is no checkpoint: its name does not end in .h5", kWhatItMayBe);
   if (!fs::is_directory(path)) return complete_index(path.parent_path(), path);
   if (fs::exists(path / kIndexFile)) return complete_index(path, path / kIndexFile);
   for (const fs::path& folder : {path / "checkpoints", path})
     if (const auto newest = newest_checkpoint(folder)) return newest->path / kIndexFile;
   refuse(cat("there is no complete checkpoint in ", path.string(), ": neither ", kIndexFile, " nor step-*/", kDoneFile),
-         "a run folder, its checkpoints folder, a step folder, or a checkpoint.h5");
+         kWhatItMayBe);
 }
 
 void remove_remnants(const fs::path& folder) {

@@ -15,6 +15,9 @@
 #include "io/files.h"
 
 namespace gf {
+
+namespace fs = std::filesystem;
+
 namespace {
 
 constexpr size_t kChunk = 1 << 20;  // read and added to the checksum while it is in the cache
@@ -76,7 +79,11 @@ const IndexedTensor& CheckpointReader::tensor(const std::string& name) const {
 }
 
 File CheckpointReader::open_part(int64_t part) const {
-  File file = File::open(path_.parent_path() / part_file_name(part, num_parts()), {}, File::Links::refuse);
+  const fs::path path = path_.parent_path() / part_file_name(part, num_parts());
+  if (!fs::exists(path))
+    refuse(cat("there is no ", path.string(), ", which ", path_.string(), " refers to"),
+           "a whole copy of the folder, or another step folder beside it");
+  File file = File::open(path, {}, File::Links::refuse);
   const int64_t bytes = index_.parts[static_cast<size_t>(part)].bytes;
   if (file.size() != bytes)
     refuse(cat(file.path().string(), " is damaged: it has ", file.size(), " bytes and was written with ", bytes),

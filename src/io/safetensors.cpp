@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kBroken = "the file is cut off or no .safetensors file; fetch it again";
 constexpr int64_t kChunk = int64_t{1} << 20;  // elements converted at a time
 
 struct Format {
@@ -109,12 +110,12 @@ void write_values(File& file, int64_t offset, const TensorSource& source, const 
 SafetensorsReader::SafetensorsReader(const fs::path& path) : file_(File::open(path)) {
   const int64_t size = file_.size();
   uint64_t length = 0;
-  if (size < 8) refuse(cat(path.string(), " is no .safetensors file: it has ", size, " bytes"));
+  if (size < 8) refuse(cat(path.string(), " is no .safetensors file: it has ", size, " bytes"), kBroken);
   file_.read_at(std::as_writable_bytes(std::span(&length, 1)), 0);
   if (length > static_cast<uint64_t>(std::min(kLongestSafetensorsHeader, size - 8)))
     refuse(cat(path.string(), " says that its header has ", length, " bytes, of the ", size, " of the file (at most ",
                kLongestSafetensorsHeader, " are read)"),
-           "the file is cut off or no .safetensors file");
+           kBroken);
   std::string json(length, '\0');
   file_.read_at(std::as_writable_bytes(std::span(json)), 8);
   data_ = 8 + static_cast<int64_t>(length);

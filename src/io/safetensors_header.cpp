@@ -10,6 +10,7 @@
 namespace gf {
 namespace {
 
+constexpr const char* kBroken = "the file is damaged, cut off or no .safetensors file; fetch it again";
 constexpr size_t kMostDimensions = 64;
 
 // Bytes of an element, 0 for a type that this program has not heard of.
@@ -103,12 +104,12 @@ class HeaderEvents final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool binary(binary_t&) override { wrong("binary data"); }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) override {
-    refuse(cat(file_, ": its header is no JSON, at byte ", 8 + position, ": ", e.what()));
+    refuse(cat(file_, ": its header is no JSON, at byte ", 8 + position, ": ", e.what()), kBroken);
   }
 
  private:
   [[noreturn]] void wrong(const std::string& what) const {
-    refuse(cat(file_, ": its header is wrong: ", what, name_.empty() ? "" : cat(" (at \"", name_, "\")")));
+    refuse(cat(file_, ": its header is wrong: ", what, name_.empty() ? "" : cat(" (at \"", name_, "\")")), kBroken);
   }
   std::string file_, name_, field_;
   std::set<std::string> names_, fields_;
@@ -132,14 +133,14 @@ void check_entry(const std::string& file, const SafetensorsEntry& e, int64_t at,
     std::string shape;
     for (const int64_t d : e.shape) shape += cat(shape.empty() ? "" : "x", d);
     refuse(cat(file, ": ", e.name, " is ", shape.empty() ? "scalar" : shape, " of ", e.dtype, " and has ",
-               e.end - e.begin, " bytes"));
+               e.end - e.begin, " bytes"), kBroken);
   }
 }
 
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(const std::string& file, std::string_view json, int64_t data_bytes) {
-  if (!json.starts_with('{')) refuse(cat(file, " is no .safetensors file: its header does not begin with {"));
+  if (!json.starts_with('{')) refuse(cat(file, " is no .safetensors file: its header does not begin with {"), kBroken);
   HeaderEvents events(file);
   nlohmann::json::sax_parse(json, &events);
   SafetensorsHeader header = std::move(events.header);
@@ -151,7 +152,7 @@ SafetensorsHeader parse_safetensors_header(const std::string& file, std::string_
     check_entry(file, e, at, data_bytes);
     at = e.end;
   }
-  if (at != data_bytes) refuse(cat(file, ": its tensors end at byte ", at, " of ", data_bytes, " bytes of values"));
+  if (at != data_bytes) refuse(cat(file, ": its tensors end at byte ", at, " of ", data_bytes, " bytes of values"), kBroken);
   return header;
 }
 

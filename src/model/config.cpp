@@ -37,7 +37,7 @@ void check_width(const char* key, int64_t value) {
 }
 
 void check_positive(const std::string& key, double value) {
-  if (!(value > 0) || !std::isfinite(value)) refuse(cat(key, " is ", value, " and must be above 0"));
+  if (!(value > 0) || !std::isfinite(value)) refuse(cat(key, " is ", value, " and must be above 0"), cat("--", key, " 1"));
 }
 
 void check_mixer(const char* key, const std::string& name, std::span<const std::string_view> known) {
@@ -65,7 +65,7 @@ void check_sizes(const ModelConfig& c) {
   }
   check_range("head_size_divisor", c.head_size_divisor, 1, 1 << 16);
   if (!(c.dropout >= 0 && c.dropout < 1)) {
-    refuse(cat("model.dropout is ", c.dropout, " and must be at least 0 and below 1"));
+    refuse(cat("model.dropout is ", c.dropout, " and must be at least 0 and below 1"), "--model.dropout 0.1");
   }
 }
 
@@ -123,7 +123,7 @@ void check_positions(const ModelConfig& c) {
     }
   }
   if ((c.rope || c.brope) && c.head_size % 2) {
-    refuse(cat("model.", first, " turns pairs of channels and needs an even model.head_size, not ", c.head_size));
+    refuse(cat("model.", first, " turns pairs of channels and needs an even model.head_size, not ", c.head_size), "--model.head_size 64");
   }
   if (c.rope) {
     check_positive("model.rope.base", c.rope->base);

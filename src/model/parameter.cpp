@@ -5,13 +5,15 @@ namespace gf {
 
 const Parameter& ParameterStore::add(std::string name, ParameterSpec spec) {
   if (const Parameter* known = find(name)) {
-    GF_CHECK(known->shape() == spec.shape, name, " is ", known->shape(), " in one layer and ", spec.shape, " in another");
+    GF_CHECK(known->shape() == spec.shape, name, " is ", known->shape(), " in one layer and ", spec.shape,
+             " in another");
     return *known;
   }
   GF_CHECK(!allocated(), name, " was added after the parameters were allocated");
   const int64_t begin = size_;
   size_ += (spec.shape.numel() + kAlign - 1) / kAlign * kAlign;
   all_.push_back(std::unique_ptr<Parameter>(new Parameter(std::move(name), std::move(spec), begin)));
+  by_name_.emplace(all_.back()->name(), all_.back().get());
   return *all_.back();
 }
 
@@ -26,9 +28,8 @@ void ParameterStore::allocate(Device device, DType dtype, Gradients gradients) {
 }
 
 const Parameter* ParameterStore::find(std::string_view name) const {
-  for (const auto& p : all_)
-    if (p->name() == name) return p.get();
-  return nullptr;
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : found->second;
 }
 
 int64_t ParameterStore::count() const {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "autodiff/tape.h"
@@ -84,6 +85,7 @@ class ParameterStore {
 
  private:
   std::vector<std::unique_ptr<Parameter>> all_;
+  std::unordered_map<std::string_view, const Parameter*> by_name_;
   int64_t size_ = 0;
   Tensor values_, grads_;
 };

@@ -58,48 +58,58 @@ Plan::Plan(Config c) : config(std::move(c)), paths(run_folder(config)) {
   schedule = schedule_of(t, tokens_per_step);
   first_step = first_step_of(t);
   last_step = schedule.steps();
+  if (t.train_stage != 1 && t.epoch_begin > 0 && first_step >= last_step)
+    refuse(cat("train.epoch_begin ", t.epoch_begin, " is step ", first_step, ", and the ", t.my_exit_tokens,
+               " tokens of train.my_exit_tokens end at step ", last_step),
+           "an earlier --train.epoch_begin, or more --train.my_exit_tokens");
   if (t.max_steps > 0) last_step = std::min(last_step, first_step + t.max_steps);
 }
 
 Run::Run(Plan& p) : plan(p), mesh(make_mesh(make_self_communicator(), 1, 1)), layers(p.config.model) {
   const TrainConfig& t = plan.config.train;
+  auto newest = newest_checkpoint(plan.paths.checkpoints());
   std::unique_ptr<TensorSource> load;
   if (!t.load_model.empty()) {
     load = open_tensors(t.load_model);
     check_parameters(*load, layers.parameters(), t.load_partial);
   }
-  folder = std::make_unique<RunFolder>(plan.paths);
-  const auto newest = newest_checkpoint(plan.paths.checkpoints());
-  const auto gradients = t.train_stage == 1 ? ParameterStore::Gradients::none : ParameterStore::Gradients::zeroed;
   if (newest) check_parameters(CheckpointReader(newest->path), layers.parameters(), false);
+  const auto gradients = t.train_stage == 1 ? ParameterStore::Gradients::none : ParameterStore::Gradients::zeroed;
   layers.parameters().allocate(kCpu, DType::f32, gradients);
   optimizer = std::make_unique<ShardedOptimizer>(layers.parameters(), *mesh.data,
                                                  AdamWConfig{t.beta1, t.beta2, t.adam_eps, t.gradient_clip_val},
                                                  GroupRules{t.layerwise_lr, t.train_stage});
-  place = {plan.first_step, plan.first_step * t.global_batch()};
-  if (newest) {
-    go_on_from(*newest);
-  } else {
-    start = cat("fresh parameters from seed ", t.seed_everything);
-    if (!load || t.load_partial) initialise(layers.parameters(), static_cast<uint64_t>(t.seed_everything));
-    if (load) {
-      load->read(views_in(*load, parameter_views(layers.parameters()), t.load_partial));
-      start = cat("parameters from ", t.load_model, t.load_partial ? ", fresh ones for those it lacks" : "");
-    }
-  }
+  // Before the folder is made, so that a file that turns out to be damaged leaves nothing behind.
+  if (!newest) start_from(load.get());
+  folder = std::make_unique<RunFolder>(plan.paths);
+  newest = newest_checkpoint(plan.paths.checkpoints());  // again: only now no other process can add one
+  if (newest) go_on_from(*newest);
   begin();
+}
+
+void Run::start_from(const TensorSource* load) {
+  const TrainConfig& t = plan.config.train;
+  place = {plan.first_step, plan.first_step * t.global_batch()};
+  start = cat("fresh parameters from seed ", t.seed_everything);
+  if (!load || t.load_partial) initialise(layers.parameters(), static_cast<uint64_t>(t.seed_everything));
+  if (!load) return;
+  load->read(views_in(*load, parameter_views(layers.parameters()), t.load_partial));
+  start = cat("parameters from ", t.load_model, t.load_partial ? ", fresh ones for those it lacks" : "");
 }
 
 void Run::go_on_from(const StepFolder& newest) {
   const CheckpointReader reader(newest.path);
   const Attributes& a = reader.attributes();
   const Config then = config_from_text(a.config, reader.path().string());
-  const TrainConfig& t = plan.config.train;
+  TrainConfig& t = plan.config.train;
   check_same_steps(plan.config, then, plan.paths.root());
   if (t.load_model != then.train.load_model && !t.load_model.empty())
     refuse(cat("train.load_model is ", t.load_model, ", and the run in ", plan.paths.root().string(), " is at step ", a.step,
                " after beginning from ", then.train.load_model.empty() ? "fresh parameters" : then.train.load_model),
            "another --train.proj_suffix to begin anew, or no --train.load_model to go on");
+  // What a run began from is part of it, and decides its warm-up.
+  t.load_model = then.train.load_model;
+  plan.schedule = schedule_of(t, plan.tokens_per_step);
   reader.read(optimizer->parameters());
   const auto moments = optimizer->moments();
   if (reader.has(moments[0].name)) {
@@ -121,8 +131,8 @@ void Run::begin() {
   if (c.train.train_stage == 1) return;
   tokens = std::make_unique<TokenStream>(
       plan.data, *plan.sampler, TokenStream::Options{c.model.vocab_size, c.train.micro_bsz, 0, 1, place.samples});
-  write_file_atomically(plan.paths.config(), to_yaml(c));
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);
+  write_file_atomically(plan.paths.config(), to_yaml(c));
 }
 
 }  // namespace gf

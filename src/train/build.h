@@ -8,6 +8,7 @@
 #include "io/checkpoint_writer.h"
 #include "io/metrics.h"
 #include "io/run_folder.h"
+#include "io/tensor_source.h"
 #include "io/token_stream.h"
 #include "optim/learning_rate.h"
 #include "optim/sharded_optimizer.h"
@@ -60,6 +61,7 @@ struct Run {
   std::unique_ptr<MetricsWriter> metrics;
 
  private:
+  void start_from(const TensorSource* load);
   void begin();
   void go_on_from(const StepFolder&);
 };

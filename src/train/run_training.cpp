@@ -96,6 +96,10 @@ Exit run_training(Config config) {
   fmt::print("start    {}{}\n", run.start, run.folder->is_exclusive() ? "" : "; this file system has no locks: nothing keeps a second run out of the folder");
   std::fflush(stdout);
   if (plan.config.train.train_stage == 1) {
+    if (newest_checkpoint(plan.paths.checkpoints())) {
+      fmt::print("nothing to do: the run has parameters already\n");
+      return Exit::done;
+    }
     Trainer(run).save();
     fmt::print("saved the fresh parameters in {}\n", (plan.paths.checkpoints() / step_folder_name(run.place.step)).string());
     return Exit::done;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/clock.h"
@@ -85,27 +86,36 @@ bool Trainer::save_due() const {
 
 // Nothing was updated, so the same pass can be looked at again, layer by layer.
 void Trainer::explain_bad_step(double loss, double norm, std::span<const Batch> microbatches) {
-  std::string where = "every layer's output is finite";
+  std::string where;
   for (const Batch& batch : microbatches) {
-    Arena arena(run_.layers.parameters().values().device());
-    Tape tape(arena, Tape::Mode::evaluate);
-    bool found = false;
-    run_.layers.forward(tape, {batch}, {}, false, [&](const std::string& layer, const Flow& flow) {
-      if (found || all_finite(flow.x_BTC.value())) return;
-      found = true;
-      where = cat(layer, " is the first layer whose output is not finite");
-    });
-    if (found) break;
+    if (!where.empty()) break;
+    where = first_bad_layer(batch);
   }
-  for (const auto& p : run_.layers.parameters().all())
-    if (!all_finite(p->grad())) {
-      where += cat("; the gradient of ", p->name(), " is not finite");
-      break;
-    }
+  // The backward pass went from the last parameter to the first.
+  const auto& parameters = run_.layers.parameters().all();
+  const auto bad = std::find_if(parameters.rbegin(), parameters.rend(), [](const auto& p) { return !all_finite(p->grad()); });
+  if (where.empty() && bad != parameters.rend()) where = cat("; the gradient of ", (*bad)->name(), " is the first that is not finite");
   const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
-  fail(cat("step ", run_.place.step, ": the loss is ", loss, ", the gradient's norm ", norm, "; ", where),
+  // NaN has a sign that means nothing.
+  const std::string values = std::isfinite(loss) ? cat("the loss is ", loss, ", the gradient's norm ", std::fabs(norm))
+                                                 : cat("the loss is ", std::isnan(loss) ? "nan" : "infinite");
+  fail(cat("step ", run_.place.step, ": ", values, where),
        cat("a smaller --train.lr_init, more --train.warmup_steps, or a smaller --train.gradient_clip_val; ",
            newest ? "the newest checkpoint is " + newest->path.string() : "no checkpoint was saved yet"));
+}
+
+// For a message; empty where all is finite.
+std::string Trainer::first_bad_layer(const Batch& batch) const {
+  Arena arena(run_.layers.parameters().values().device());
+  Tape tape(arena, Tape::Mode::evaluate);
+  std::string first;
+  const auto look = [&](const std::string& layer, const Tensor& output) {
+    if (first.empty() && !all_finite(output)) first = cat("; ", layer, " is the first layer whose output is not finite");
+  };
+  const Pass pass{batch};
+  const Flow flow = run_.layers.forward(tape, pass, {}, false, [&](const std::string& layer, const Flow& f) { look(layer, f.x_BTC.value()); });
+  if (first.empty()) look("head", run_.layers.head()->loss(pass, flow.x_BTC).losses_BT);
+  return first;
 }
 
 }  // namespace gf

@@ -21,6 +21,7 @@ class Trainer {
   bool save_due() const;
   bool epoch_ended(int64_t epochs) const;
   [[noreturn]] void explain_bad_step(double loss, double norm, std::span<const Batch> microbatches);
+  std::string first_bad_layer(const Batch&) const;
 
   Run& run_;
   int64_t saved_step_ = -1;

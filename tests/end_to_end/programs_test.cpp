@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// The programs as scripts and other programs meet them: help, version, what a run writes and how it fails.
+#include <nlohmann/json.hpp>
+
+#include <regex>
+
+#include "base/error.h"
+#include "end_to_end/tiny_training.h"
+#include "io/checkpoint_folder.h"
+#include "io/checkpoint_reader.h"
+#include "support/files.h"
+
+namespace gf {
+namespace {
+
+namespace fs = std::filesystem;
+
+TEST(ProgramOptions, HelpAndVersion) {
+  for (const char* program : {"gf", "gf-dist-train"}) {
+    for (const char* option : {"--help", "-h", "--version"}) {
+      const ProgramResult result = run_program(program, {option});
+      EXPECT_EQ(result.status, 0) << program << option << result.err;
+      EXPECT_EQ(result.err, "");
+      const char* const begin = std::string_view(option) == "--version" ? program : "usage: ";
+      EXPECT_TRUE(result.out.starts_with(begin)) << result.out;
+    }
+  }
+}
+
+class Programs : public TinyTraining {
+ protected:
+  std::string config_of(const std::string& suffix) const { return read_file(run(suffix) / "config.yaml"); }
+};
+
+TEST_F(Programs, MetricsHaveTheFieldsOfTheContract) {
+  options_["train.validation_data_file"] = data_set("validation", random_tokens(400, 65, 2));
+  trained({{"train.val_check_interval", "2"}, {"train.max_steps", "3"}});
+  const std::string real = R"((0|[1-9]\d*)(\.\d+)?(e[-+]\d+)?)",
+                    plain = cat(R"("loss": )", real, R"(, "grad_norm": )", real, R"(, "lr": )", real, R"(, "step_s": )",
+                                real, R"(, "tokens_per_s": )", real);
+  const std::string validated = cat(plain, R"(, "val_loss": )", real, R"(, "val_acc": )", real);
+  EXPECT_TRUE(std::regex_match(metrics_text("0"), std::regex(cat(R"(\{"step": 0, "tokens": 32, )", plain, "\\}\n",
+                                                                 R"(\{"step": 1, "tokens": 64, )", validated, "\\}\n",
+                                                                 R"(\{"step": 2, "tokens": 96, )", plain, "\\}\n"))))
+      << metrics_text("0");
+}
+
+TEST_F(Programs, TheResolvedConfigReadsBackToItself) {
+  trained({{"model.rope", "on"}, {"train.max_steps", "2"}});
+  const std::string config = config_of("0");
+  EXPECT_NE(config.find("magic_prime: 179\n"), std::string::npos) << config;
+  const ProgramResult again = run_program("gf-dist-train", {"-c", run("0") / "config.yaml", "--train.max_steps", "2"});
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_EQ(config_of("0"), config);
+}
+
+TEST_F(Programs, ReportOfARun) {
+  trained({{"train.max_steps", "3"}});
+  const ProgramResult report = run_program("gf", {"report", run("0")});
+  EXPECT_EQ(report.status, 0) << report.err;
+  EXPECT_EQ(report.out, (run("0") / "report.html").string() + "\n");
+  const std::string page = read_file(run("0") / "report.html");
+  EXPECT_TRUE(page.starts_with("<!doctype html>") || page.starts_with("<!DOCTYPE html>")) << page.substr(0, 100);
+  EXPECT_NE(page.find("tiny-0"), std::string::npos);
+}
+
+TEST_F(Programs, StageOneWritesFreshParametersAndStops) {
+  const ProgramResult first = train({{"train.train_stage", "1"}, {"train.data_file", ""}});
+  ASSERT_EQ(first.status, 0) << first.err;
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 0);
+  EXPECT_EQ(metrics_text("0"), "");
+  const Outcome fresh = outcome("0");
+  // The same, however they will be trained.
+  train({{"train.train_stage", "1"}, {"train.proj_suffix", "other"}, {"train.micro_bsz", "7"}, {"train.lr_init", "1"}},
+        {{"OMP_NUM_THREADS", "2"}});
+  EXPECT_TRUE(outcome("other").state == fresh.state);
+  train({{"train.train_stage", "1"}, {"train.proj_suffix", "seed"}, {"train.seed_everything", "2"}});
+  EXPECT_FALSE(outcome("seed").state == fresh.state);
+  // Another time there is nothing to do, and then the run is trained from there.
+  const ProgramResult again = train({{"train.train_stage", "1"}});
+  EXPECT_EQ(again.status, 0);
+  EXPECT_NE(again.out.find("nothing to do"), std::string::npos) << again.out;
+  expect_same(trained(), trained({{"train.proj_suffix", "direct"}}));
+}
+
+TEST_F(Programs, LoadModelFromEveryKindOfFile) {
+  trained({{"train.proj_suffix", "from"}, {"train.max_steps", "3"}});
+  const fs::path step = newest_checkpoint(checkpoints("from"))->path;
+  const std::string file = folder_ / "from.safetensors", imported = folder_ / "imported";
+  ASSERT_EQ(run_program("gf", {"ckpt", "export", run("from"), file}).status, 0);
+  ASSERT_EQ(run_program("gf", {"ckpt", "import", file, imported}).status, 0);
+  const Outcome whole = trained({{"train.load_model", step}, {"train.proj_suffix", "step"}});
+  EXPECT_EQ(whole.metrics.size(), 12u) << "a run that loads a model begins with step 0";
+  int count = 0;
+  for (const std::string& from : {run("from").string(), (step / kIndexFile).string(), file, imported}) {
+    SCOPED_TRACE(from);
+    const std::string suffix = std::to_string(++count);
+    expect_same(trained({{"train.load_model", from}, {"train.proj_suffix", suffix}}), whole);
+  }
+  EXPECT_FALSE(trained({{"train.proj_suffix", "fresh"}}).state == whole.state);
+}
+
+TEST_F(Programs, LoadPartOfAModel) {
+  configs_ = {"finch"};
+  trained({{"train.proj_suffix", "finch"}, {"train.max_steps", "3"}});
+  configs_ = {"goldfinch_upgrade"};
+  const ProgramResult result = train({{"train.load_model", run("finch")}});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("fresh ones for those it lacks"), std::string::npos) << result.out;
+}
+
+// What a run began from goes with it: its warm-up, and the right to go on without naming it again.
+TEST_F(Programs, GoOnAfterLoadModel) {
+  trained({{"train.proj_suffix", "from"}, {"train.max_steps", "3"}});
+  const Options load = {{"train.load_model", run("from")}};
+  options_["train.max_steps"] = "12";
+  Options whole = load, first = load;
+  whole["train.proj_suffix"] = "whole";
+  first["train.max_steps"] = "4";
+  const Outcome expected = trained(whole);
+  trained(first);
+  trained({{"train.max_steps", "8"}});
+  expect_same(trained(load), expected);
+  EXPECT_DOUBLE_EQ(nlohmann::json::parse(expected.metrics[0])["lr"], 0.2 * 6e-4) << "the first of ten steps of warm-up";
+
+  trained({{"train.proj_suffix", "elsewhere"}, {"train.max_steps", "1"}});
+  const ProgramResult other = train({{"train.load_model", run("elsewhere")}});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.err.find(run("elsewhere")), std::string::npos) << other.err;
+  EXPECT_NE(other.err.find(run("from")), std::string::npos) << other.err;
+}
+
+TEST_F(Programs, ALossThatIsNotFiniteEndsTheRun) {
+  const ProgramResult result = train({{"train.lr_init", "1e30"}, {"train.save_every_steps", "1"}});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(std::regex_search(
+      result.err, std::regex("step 1: the loss is (nan|infinite); (blocks\\.\\d|head) is the first layer")))
+      << result.err;
+  EXPECT_NE(result.err.find("\n  try: a smaller --train.lr_init"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("the newest checkpoint is " + (checkpoints("0") / "step-00000001").string()),
+            std::string::npos);
+  EXPECT_EQ(count_lines(metrics_text("0")), 1);
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 1);
+  CheckpointReader(checkpoints("0")).verify();
+}
+
+// A limit on the size of files stands for a full disk: a write fails in the middle of a save.
+TEST_F(Programs, ASaveThatFailsLeavesTheCheckpointBefore) {
+  const Outcome whole = trained({{"train.proj_suffix", "whole"}});
+  trained({{"train.max_steps", "4"}});
+  std::vector<std::string> words = {"-c", "ulimit -f 64 && exec \"$@\"", "bash", cat(GF_BIN_DIR, "/gf-dist-train")};
+  for (const std::string& word : arguments({{"train.max_steps", "8"}})) words.push_back(word);
+  const ProgramResult full = run_program("/bin/bash", words, {{"OMP_NUM_THREADS", "1"}});
+  EXPECT_EQ(full.status, 1) << full.err;
+  EXPECT_TRUE(full.err.starts_with("gf-dist-train: the checkpoint of step 8 was not written: ")) << full.err;
+  EXPECT_NE(full.err.find("the checkpoints before it are whole"), std::string::npos) << full.err;
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 4);
+  CheckpointReader(checkpoints("0")).verify();
+  EXPECT_FALSE(fs::exists(checkpoints("0") / "step-00000008.partial"));
+  expect_same(trained(), whole);
+}
+
+#ifdef GF_PYTHON_WITH_H5PY
+TEST_F(Programs, H5pySeesWhatARunSaved) {
+  trained({{"train.max_steps", "3"}});
+  const std::string file = folder_ / "exported.safetensors";
+  ASSERT_EQ(run_program("gf", {"ckpt", "export", run("0"), file}).status, 0);
+  const fs::path index = newest_checkpoint(checkpoints("0"))->path / kIndexFile;
+  const ProgramResult result =
+      run_program(GF_PYTHON_WITH_H5PY, {cat(GF_SOURCE_DIR, "/tests/end_to_end/checkpoint_h5py.py"), index, file});
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+}
+#endif
+
+}  // namespace
+}  // namespace gf
