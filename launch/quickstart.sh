@@ -67,17 +67,23 @@ else
 fi
 data=data/$name validation=data/${name}_validation run=out/quickstart-$suffix
 
+texts() { find "$input" -type f -not -path "$input/.*" -not -path "$input/*/.*" "$@"; }
+
 # A document is held out as a whole. A single text, or a few, are cut up first, so that there is something to hold out.
-few_texts() {
-  [[ -n $input && $(find "$input" -type f | head -100 | wc -l) -lt 100 && -z $(find "$input" -name '*.jsonl') ]]
-}
+few_texts() { [[ -n $input && $(texts | head -100 | wc -l) -lt 100 && -z $(texts -name '*.jsonl') ]]; }
 
 cut_up() {  # FOLDER: for the pieces
-  local number=0 file
+  local number=0 bytes piece file
+  bytes=$(texts -printf '%s\n' | awk '{ sum += $1 } END { printf "%d", sum }')
+  if [[ $bytes -lt 20000 ]]; then
+    echo "quickstart: $input has $bytes bytes of text; 20000 are the least to train on and hold something out" >&2
+    exit 2
+  fi
+  piece=$((bytes / 200 < 2000 ? 2000 : bytes / 200 > 64000 ? 64000 : bytes / 200))
   while IFS= read -r -d '' file; do
     number=$((number + 1))
-    split --line-bytes=64K --numeric-suffixes --suffix-length=6 "$file" "$1/$(printf %03d $number)-"
-  done < <(find "$input" -type f -not -path "$input/*/.*" -not -path "$input/.*" -print0 | LC_ALL=C sort -z)
+    split --line-bytes="$piece" --numeric-suffixes --suffix-length=6 "$file" "$1/$(printf %03d "$number")-"
+  done < <(texts -print0 | LC_ALL=C sort -z)
 }
 
 tokenize() {
@@ -111,6 +117,7 @@ train() {
 }
 
 again=$(printf '%q ' launch/quickstart.sh ${input:+"$input"} ${options[@]:+-- "${options[@]}"})
+again=${again% }
 
 title "build"
 build
@@ -120,19 +127,23 @@ title "train: $run"
 train
 title "report"
 "$bin/gf" report "$run"
-title "evaluate: on text that was held out"
+title "evaluate: held-out text, loss in nats per byte"
 "$bin/gf" eval --checkpoint "$run" --data "$validation" --max-samples 1024
 title "sample: the model goes on from a prompt"
 prompt='#include <'
-[[ -z $input ]] || prompt=$'\n'
+[[ -z $input ]] || prompt='The '
+printf %s "$prompt"
 "$bin/gf" generate --checkpoint "$run" --vocab byte --prompt "$prompt" --tokens 400 --temperature 0.8 --top-p 0.95 --seed 1
 echo
 title "done"
 cat <<END
-run folder     $run (config.yaml, metrics.jsonl, log.txt)
-checkpoints    $run/checkpoints
-report         $run/report.html (open it in a browser)
-go on          $again  (does only what is left to do)
-train longer   $bin/gf-dist-train -c $run/config.yaml --train.max_steps 5000 --train.my_exit_tokens 10240000
-another sample $bin/gf generate --checkpoint $run --vocab byte --prompt 'class ' --tokens 400
+run folder    $run: config.yaml, metrics.jsonl
+checkpoints   $run/checkpoints
+report        $run/report.html, for any browser
+data          $data and $validation
+
+go on         $again
+train longer  $bin/gf-dist-train -c $run/config.yaml --train.max_steps 5000 --train.my_exit_tokens 10240000
+more text     $bin/gf generate --checkpoint $run --vocab byte --prompt '$prompt' --tokens 400
+what else     docs/running.md
 END
