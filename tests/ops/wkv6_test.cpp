@@ -33,13 +33,14 @@ constexpr Variant kFinch{true, false, false}, kFinchC2{false, true, true}, kPlai
     kScaledBonus{true, false, true};
 
 // The chunk-anchored sums of the decay's gradient carry up to 32 roundings of its largest term,
-// multiplied by -log decay (up to 16).
+// multiplied by -log decay (up to 16). Where products are not fused with sums (the sanitizers keep them apart) a few
+// steps are enough to see it.
 OpCase looser(OpCase c, double tolerance) {
   c.float_tolerance = tolerance;
   return c;
 }
 
-TEST(Wkv6, GradientsFinch) { check_gradients(wkv_case(2, 5, 2, 3, kFinch)); }
+TEST(Wkv6, GradientsFinch) { check_gradients(looser(wkv_case(2, 5, 2, 3, kFinch), 5e-6)); }
 TEST(Wkv6, GradientsFinchC2) { check_gradients(wkv_case(2, 5, 2, 3, kFinchC2)); }
 TEST(Wkv6, GradientsPlain) { check_gradients(wkv_case(1, 6, 1, 4, kPlain)); }
 TEST(Wkv6, GradientsScaledKeysWithBonus) { check_gradients(wkv_case(1, 6, 1, 4, kScaledBonus)); }
