@@ -55,7 +55,8 @@ File File::open(const fs::path& path, const std::string& hint, Links links) {
   const int flags = O_RDONLY | O_NONBLOCK | (links == Links::refuse ? O_NOFOLLOW : 0);
   File file(path, open_descriptor(path, flags));
   if (file.descriptor_ < 0) refuse(cat(path.string(), " cannot be read: ", std::strerror(errno)), hint);
-  if (!file.regular()) refuse(cat(path.string(), " is not a regular file"), hint);
+  if (!file.regular())
+    refuse(cat(path.string(), S_ISDIR(file.status().st_mode) ? " is a folder, not a file" : " is not a regular file"), hint);
   return file;
 }
 

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "support/binidx_files.h"
-#include "support/refusal.h"
+#include "support/expect_error.h"
 #include "support/temp_folder.h"
 
 namespace gf {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "support/files.h"
-#include "support/refusal.h"
+#include "support/expect_error.h"
 #include "support/temp_folder.h"
 
 namespace gf {

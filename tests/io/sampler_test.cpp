@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "support/refusal.h"
+#include "support/expect_error.h"
 
 namespace gf {
 namespace {

@@ -8,7 +8,7 @@
 #include <set>
 
 #include "support/binidx_files.h"
-#include "support/refusal.h"
+#include "support/expect_error.h"
 #include "support/temp_folder.h"
 
 namespace gf {

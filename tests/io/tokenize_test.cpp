@@ -9,7 +9,7 @@
 
 #include "io/binidx.h"
 #include "support/files.h"
-#include "support/refusal.h"
+#include "support/expect_error.h"
 #include "support/temp_folder.h"
 #include "support/world_file.h"
 

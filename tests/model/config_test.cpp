@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "support/refused.h"
+#include "support/expect_error.h"
 
 namespace gf {
 namespace {
@@ -19,15 +19,13 @@ ModelConfig goldfinch() {
 
 // Changes a good config, resolves and checks it.
 template <class Change>
-void refused(Change&& change, std::initializer_list<const char*> pieces) {
+void refused(Change&& change, const std::vector<std::string>& pieces) {
   ModelConfig c = goldfinch();
   change(c);
-  expect_refused(
-      [&] {
+  expect_refused(pieces, [&] {
         c.resolve();
         c.check();
-      },
-      pieces);
+      });
 }
 
 template <class Change>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// What a piece of code throws, for tests of bad input: its status, and what its message and hint say.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -10,7 +11,7 @@
 
 namespace gf {
 
-// Runs body, which must throw an Error of this status whose message and hint have all of these pieces in them.
+// Runs `body`, which must throw an Error of this status whose message and hint contain all `pieces`.
 inline void expect_error(Exit status, const std::vector<std::string>& pieces, const std::function<void()>& body) {
   try {
     body();
@@ -22,6 +23,11 @@ inline void expect_error(Exit status, const std::vector<std::string>& pieces, co
     return;
   }
   ADD_FAILURE() << "no error; expected one with \"" << (pieces.empty() ? "" : pieces[0]) << "\"";
+}
+
+// The same for wrong input.
+inline void expect_refused(const std::vector<std::string>& pieces, const std::function<void()>& body) {
+  expect_error(Exit::bad_input, pieces, body);
 }
 
 }  // namespace gf

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "base/random.h"
-#include "support/refusal.h"
+#include "support/expect_error.h"
 
 namespace gf {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "support/refusal.h"
+#include "support/expect_error.h"
 
 namespace gf {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "support/refusal.h"
+#include "support/expect_error.h"
 
 namespace gf {
 namespace {
