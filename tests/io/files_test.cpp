@@ -66,7 +66,7 @@ TEST(Files, FoldersAreMadeAndRemoved) {
   EXPECT_FALSE(std::filesystem::exists(folder / "a"));
   remove_all_durably(folder / "a");
   write_file_atomically(folder / "file", "");
-  expect_error(Exit::failed, {(folder / "file").string(), "File exists"},
+  expect_error(Exit::failed, {(folder / "file").string(), "Not a directory"},
                [&] { create_folder_durably(folder / "file" / "b"); });
   EXPECT_GT(free_bytes(folder.path()), 0);
 }

@@ -66,7 +66,7 @@ TEST(RunFolder, KilledRunLeavesNoLock) {
 TEST(RunFolder, FolderThatCannotBeWrittenIsRefused) {
   const TempFolder folder;
   std::ofstream(folder / "file") << "in the way";
-  expect_error(Exit::bad_input, {"file/run-0", "cannot be written", "File exists"},
+  expect_error(Exit::bad_input, {"file/run-0", "cannot be written", "Not a directory"},
                [&] { RunFolder(RunPaths(folder / "file", "run", "0")); });
   expect_error(Exit::bad_input, {"/proc/run-0", "cannot be written"},
                [&] { RunFolder(RunPaths("/proc", "run", "0")); });
