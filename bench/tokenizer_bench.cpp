@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "io/vocabulary.h"
+#include "io/text/vocabulary.h"
 
 int main(int argc, char** argv) try {
   if (argc < 3) return std::fprintf(stderr, "usage: tokenizer_bench byte|VOCABULARY FILE [seconds]\n"), 2;

@@ -47,4 +47,8 @@ std::string human_duration(double seconds) {
   return two_units(std::round(seconds / 3600), 24, "d", "h");
 }
 
+std::string counted(int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : noun.ends_with("ch") ? "es" : "s");
+}
+
 }  // namespace gf

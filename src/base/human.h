@@ -2,7 +2,9 @@
 // Numbers as people read them, three digits at most: 12.3M tokens, 5.12k tok/s, 1h02m. For eyes only: what a
 // program reads back is written with all its digits.
 #pragma once
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace gf {
 
@@ -14,5 +16,7 @@ std::string human_bytes(double bytes);
 
 // A length of time: 0.25s, 42s, 3m05s, 1h02m, 2d03h. "-" where it is not finite or negative.
 std::string human_duration(double seconds);
+
+std::string counted(int64_t count, std::string_view noun);  // "1 thread", "2 threads"
 
 }  // namespace gf

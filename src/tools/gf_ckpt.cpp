@@ -9,10 +9,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/human.h"
-#include "io/checkpoint_folder.h"
-#include "io/checkpoint_reader.h"
-#include "io/checkpoint_writer.h"
-#include "io/safetensors.h"
+#include "io/checkpoint/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_reader.h"
+#include "io/checkpoint/checkpoint_writer.h"
+#include "io/checkpoint/safetensors.h"
 #include "tools/command_line.h"
 
 namespace gf {

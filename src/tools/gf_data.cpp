@@ -9,9 +9,9 @@
 #include "base/error.h"
 #include "base/human.h"
 #include "base/progress.h"
-#include "io/binidx.h"
-#include "io/sampler.h"
-#include "io/tokenize.h"
+#include "io/data/binidx.h"
+#include "io/data/sampler.h"
+#include "io/text/tokenize.h"
 #include "tools/command_line.h"
 
 namespace gf {

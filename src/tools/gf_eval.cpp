@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/progress.h"
-#include "io/binidx.h"
+#include "io/data/binidx.h"
 #include "tools/command_line.h"
 #include "train/evaluate.h"
 #include "train/memory.h"

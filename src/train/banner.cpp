@@ -39,18 +39,18 @@ std::string banner(const Plan& plan, const MemoryForecast& forecast) {
   const TrainConfig& t = plan.config.train;
   std::string text = "configuration\n" + indented(to_yaml(plan.config)) + parameters(plan.config.model) + memory(forecast);
   if (plan.data)
-    text += fmt::format("data     {} tokens in {} documents, {} samples of {} before one comes again\n",
-                        human_count(static_cast<double>(plan.data->tokens())), plan.data->documents(), plan.sampler->magic_prime(),
+    text += fmt::format("data     {} tokens in {}, {} samples of {} before one comes again\n",
+                        human_count(static_cast<double>(plan.data->tokens())), counted(plan.data->documents(), "document"), plan.sampler->magic_prime(),
                         plan.config.model.ctx_len);
   if (plan.validation)
     text += fmt::format("valid    {} of {} windows of {} tokens each time\n", plan.validation_windows, plan.validation->windows(),
                         plan.config.model.ctx_len);
-  text += fmt::format("step     {} sequences of {} tokens: {} microbatches of {}\n", t.global_batch(), plan.config.model.ctx_len,
-                      plan.microbatches, t.micro_bsz);
+  text += fmt::format("step     {} sequences of {} tokens: {} of {}\n", t.global_batch(), plan.config.model.ctx_len,
+                      counted(plan.microbatches, "microbatch"), t.micro_bsz);
   text += fmt::format("run      steps {} to {}, {} tokens; the schedule is {} steps, {} tokens long\n", plan.first_step,
                       plan.last_step, human_count(static_cast<double>(plan.last_step * plan.tokens_per_step)),
                       plan.schedule.steps(), human_count(static_cast<double>(t.my_exit_tokens)));
-  text += fmt::format("machine  1 rank on the CPU, float32, {} threads\n", omp_get_max_threads());
+  text += fmt::format("machine  1 rank on the CPU, float32, {}\n", counted(omp_get_max_threads(), "thread"));
   text += fmt::format("folder   {}\n", plan.paths.root().string());
   if (!t.wandb.empty())
     text += fmt::format("wandb    nothing is sent from here; python/log_to.py wandb {} sends the metrics to project {}\n",

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "io/checkpoint_folder.h"
-#include "io/checkpoint_reader.h"
+#include "io/checkpoint/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_reader.h"
 #include "io/files.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"

@@ -4,12 +4,12 @@
 #include <memory>
 #include <string>
 
-#include "io/checkpoint_folder.h"
-#include "io/checkpoint_writer.h"
+#include "io/checkpoint/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_writer.h"
 #include "io/metrics.h"
 #include "io/run_folder.h"
-#include "io/tensor_source.h"
-#include "io/token_stream.h"
+#include "io/checkpoint/tensor_source.h"
+#include "io/data/token_stream.h"
 #include "optim/learning_rate.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/mesh.h"

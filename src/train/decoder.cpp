@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "io/vocabulary.h"
+#include "io/text/vocabulary.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {

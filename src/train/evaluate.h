@@ -3,7 +3,7 @@
 #pragma once
 #include <functional>
 
-#include "io/token_stream.h"
+#include "io/data/token_stream.h"
 #include "model/layer_stack.h"
 
 namespace gf {

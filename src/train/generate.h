@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/vocabulary.h"
+#include "io/text/vocabulary.h"
 #include "train/decoder.h"
 #include "train/sampling.h"
 #include "train/text_stream.h"

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
-#include "io/sampler.h"
+#include "io/data/sampler.h"
 #include "optim/learning_rate.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/pipeline.h"

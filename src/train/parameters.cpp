@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/parameters.h"
 
-#include "io/checkpoint_reader.h"
+#include "io/checkpoint/checkpoint_reader.h"
 
 namespace gf {
 namespace {

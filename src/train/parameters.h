@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "io/tensor_source.h"
+#include "io/checkpoint/tensor_source.h"
 #include "model/layer_stack.h"
 #include "train/config.h"
 

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/human.h"
 #include "base/signals.h"
-#include "io/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_folder.h"
 #include "train/banner.h"
 #include "train/progress_line.h"
 #include "train/trainer.h"

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "base/clock.h"
-#include "io/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_folder.h"
 #include "tensor/arithmetic.h"
 #include "train/evaluate.h"
 

@@ -63,5 +63,11 @@ TEST(Human, Bytes) {
   EXPECT_EQ(human_bytes(20e9), "20.0 GB");
 }
 
+TEST(Human, Counted) {
+  EXPECT_EQ(counted(0, "thread"), "0 threads");
+  EXPECT_EQ(counted(1, "thread"), "1 thread");
+  EXPECT_EQ(counted(2, "microbatch"), "2 microbatches");
+}
+
 }  // namespace
 }  // namespace gf

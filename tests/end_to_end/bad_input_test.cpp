@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "end_to_end/tiny_training.h"
-#include "io/checkpoint_folder.h"
-#include "io/checkpoint_index.h"
-#include "io/sampler.h"
+#include "io/checkpoint/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_index.h"
+#include "io/data/sampler.h"
 #include "support/binidx_files.h"
 
 namespace gf {

@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "end_to_end/tiny_training.h"
-#include "io/checkpoint_folder.h"
-#include "io/checkpoint_reader.h"
+#include "io/checkpoint/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_reader.h"
 #include "support/files.h"
 
 namespace gf {

@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "end_to_end/tiny_training.h"
-#include "io/checkpoint_folder.h"
-#include "io/checkpoint_reader.h"
+#include "io/checkpoint/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_reader.h"
 
 namespace gf {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "io/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_folder.h"
 #include "support/binidx_files.h"
 #include "support/files.h"
 

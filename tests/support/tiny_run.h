@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "io/binidx_writer.h"
+#include "io/data/binidx_writer.h"
 #include "support/run_program.h"
 #include "support/temp_folder.h"
 

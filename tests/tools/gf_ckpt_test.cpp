@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <fstream>
 
-#include "io/checkpoint_reader.h"
-#include "io/checkpoint_writer.h"
-#include "io/safetensors.h"
+#include "io/checkpoint/checkpoint_reader.h"
+#include "io/checkpoint/checkpoint_writer.h"
+#include "io/checkpoint/safetensors.h"
 #include "support/temp_folder.h"
 
 namespace gf {

@@ -2,7 +2,7 @@
 // gf data as a user or script meets it: status, what it prints, what it leaves.
 #include <gtest/gtest.h>
 
-#include "io/binidx.h"
+#include "io/data/binidx.h"
 #include "support/files.h"
 #include "support/run_program.h"
 #include "support/temp_folder.h"

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
-#include "io/token_stream.h"
+#include "io/data/token_stream.h"
 #include "support/tiny_run.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// checkpoint.h5: an HDF5 file without values of its own. To other programs it shows whole tensors (virtual datasets
+// over the part files); to us it is the index that says where each block of each tensor lies and what its checksum is.
+// Its first 512 bytes (a user block, which HDF5 skips) hold its size and checksum, so that a damaged index is found out
+// before a line of it is believed. Files are named by part numbers only: no path in it is ever followed.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint/checkpoint_part.h"
+#include "tensor/types.h"
+
+namespace gf {
+
+inline constexpr const char* kCheckpointFormat = "gf-checkpoint-1";
+
+struct Attributes {
+  std::string format = kCheckpointFormat;
+  std::string program;  // what wrote it
+  std::string config;   // YAML
+  int64_t step = 0;     // optimizer steps done
+  int64_t samples = 0;  // sequences seen
+  int64_t tokens = 0;
+};
+
+struct Block {
+  int64_t begin, end;  // elements of the whole tensor
+  int64_t part;
+  int64_t offset;  // in bytes from the start of the part file
+  uint64_t xxh3;
+};
+
+struct IndexedTensor {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  std::vector<Block> blocks;  // in order, without gap or overlap from 0 to the last element
+};
+
+struct CheckpointIndex {
+  struct Part {
+    int64_t bytes;
+    uint64_t rest_xxh3;
+  };
+  Attributes attributes;
+  std::vector<Part> parts;
+  std::vector<IndexedTensor> tensors;
+};
+
+// Joins the parts, which together must hold every element of every tensor exactly once, and syncs the file.
+void write_index(const std::filesystem::path&, const Attributes&, const std::vector<PartFile>&);
+
+// Whatever is wrong with the file is refused.
+CheckpointIndex read_index(const std::filesystem::path&);
+
+}  // namespace gf

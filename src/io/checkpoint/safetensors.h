@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The .safetensors format: 8 bytes of length, a JSON header, the values. Tensors of F32, BF16 and F16 are read as
+// float; one of another type is refused by its name where it is asked for. The header is checked in full before
+// anything else: a file is either whole and consistent or refused. The tensor T of a file is called model/T here, as in
+// a checkpoint.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "io/files.h"
+#include "io/checkpoint/tensor_source.h"
+
+namespace gf {
+
+enum class FloatFormat : uint8_t { f32, bf16, f16 };
+
+struct SafetensorsEntry {
+  std::string name;   // as in the file
+  std::string dtype;  // F32, BF16, I64, ...
+  std::vector<int64_t> shape;
+  int64_t begin, end;  // bytes, from the end of the header
+};
+
+class SafetensorsReader final : public TensorSource {
+ public:
+  explicit SafetensorsReader(const std::filesystem::path&);
+  const std::vector<SafetensorsEntry>& all() const { return all_; }  // also those of other types; sorted by place
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+ private:
+  void fill(std::span<const ShardView>) const override;
+  std::string label() const override { return file_.path().string(); }
+  std::string why_not(const std::string& name) const override;
+
+  File file_;
+  int64_t data_ = 0;  // where the values begin
+  std::vector<SafetensorsEntry> all_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// Writes all model/ tensors of a source, piece by piece, beside `path` and then renames. A value that the format cannot
+// hold (F16 ends at 65504) is refused.
+void write_safetensors(const std::filesystem::path&, const TensorSource&, FloatFormat,
+                       std::map<std::string, std::string> metadata = {});
+
+}  // namespace gf

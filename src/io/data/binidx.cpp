@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/data/binidx.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <limits>
+#include <vector>
+
+#include "base/error.h"
+#include "io/data/binidx_format.h"
+
+namespace gf {
+namespace {
+
+constexpr int64_t kHeader = sizeof(IdxHeader);
+constexpr int64_t kInt32Limit = int64_t{1} << 31;  // no int32 is as large
+
+File open_part(const std::string& prefix, const char* part) {
+  const bool too_long = prefix.ends_with(".bin") || prefix.ends_with(".idx");
+  return File::open(prefix + part, too_long
+                                       ? "the name without its ending: " + prefix.substr(0, prefix.size() - 4)
+                                       : "data is given as PREFIX of PREFIX.idx and PREFIX.bin; gf data tokenize makes them");
+}
+
+// The sizes were checked when the file was opened, so a file that ends earlier now was cut short since.
+void read_all(const File& file, int64_t offset, std::span<std::byte> out) {
+  const size_t got = file.read_some_at(out, offset);
+  if (got == out.size()) return;
+  fail(cat(file.path().string(), " has become shorter while in use: ", file.size(), " bytes, and byte ",
+           offset + static_cast<int64_t>(got), " was to be read"),
+       "restore the file and run again; nothing else may write to it meanwhile");
+}
+
+template <class T>
+std::span<std::byte> bytes_of(T& value) {
+  return std::as_writable_bytes(std::span(&value, 1));
+}
+
+template <class T>
+T value_at(const File& file, int64_t offset) {
+  T value{};
+  read_all(file, offset, bytes_of(value));
+  return value;
+}
+
+// Calls body(first, values) for all of the `count` numbers at `offset`, some at a time.
+template <class T, class Body>
+void for_pieces(const File& file, int64_t offset, int64_t count, Body&& body) {
+  std::vector<T> piece(std::min<int64_t>(count, 1 << 16));
+  for (int64_t first = 0; first < count; first += static_cast<int64_t>(piece.size())) {
+    const std::span values(piece.data(), std::min<int64_t>(count - first, static_cast<int64_t>(piece.size())));
+    read_all(file, offset + first * static_cast<int64_t>(sizeof(T)), std::as_writable_bytes(values));
+    body(first, std::span<const T>(values));
+  }
+}
+
+// The position of the first value outside [0, limit), or the number of values.
+template <class T>
+size_t widen(std::span<const T> values, uint64_t limit, int32_t* out) {
+  bool bad = false;
+  for (size_t i = 0; i < values.size(); ++i) {
+    bad |= static_cast<uint64_t>(static_cast<int64_t>(values[i])) >= limit;  // a negative one becomes huge
+    out[i] = static_cast<int32_t>(values[i]);
+  }
+  if (!bad) return values.size();
+  const auto outside = [&](T v) { return static_cast<uint64_t>(static_cast<int64_t>(v)) >= limit; };
+  return static_cast<size_t>(std::ranges::find_if(values, outside) - values.begin());
+}
+
+template <class T>
+void read_tokens(const File& bin, int64_t begin, std::span<int32_t> out, int64_t limit) {
+  std::array<T, 8192> buffer;
+  for (size_t done = 0; done < out.size(); done += buffer.size()) {
+    const std::span piece(buffer.data(), std::min(out.size() - done, buffer.size()));
+    const int64_t at = begin + static_cast<int64_t>(done);
+    read_all(bin, at * static_cast<int64_t>(sizeof(T)), std::as_writable_bytes(piece));
+    const size_t bad = widen(std::span<const T>(piece), static_cast<uint64_t>(limit), out.data() + done);
+    if (bad < piece.size()) {
+      refuse(cat(bin.path().string(), ": token ", static_cast<int64_t>(piece[bad]), " at position ",
+                 at + static_cast<int64_t>(bad), " is not one of a vocabulary of ", limit),
+             "data tokenized with the model's vocabulary, or a model.vocab_size that covers it");
+    }
+  }
+}
+
+}  // namespace
+
+BinIdx::BinIdx(const std::string& prefix)
+    : prefix_(prefix), idx_(open_part(prefix, ".idx")), bin_(open_part(prefix, ".bin")) {
+  read_header();
+  check_ends();
+}
+
+void BinIdx::refuse_index(const std::string& what) const {
+  refuse(idx_.path().string() + ": " + what,
+         "the file is damaged, cut short or of another kind; make it again or fetch it again");
+}
+
+void BinIdx::read_header() {
+  const int64_t size = idx_.size();
+  if (size < kHeader) refuse_index(cat(size, " bytes, and the header alone takes ", kHeader));
+  const auto header = value_at<IdxHeader>(idx_, 0);
+  if (header.magic != kIdxMagic) refuse_index("does not begin with MMIDIDX");
+  if (header.version != kIdxVersion) refuse_index(cat("version ", header.version, ", and this program reads 1"));
+
+  const auto* type = std::ranges::find(kTokenTypes, header.type, &TokenType::code);
+  if (type == std::end(kTokenTypes)) {
+    refuse_index(cat("dtype ", int{header.type}, ", and tokens have one of the integer dtypes 1, 2, 3, 4, 5, 8"));
+  }
+  type_ = *type;
+
+  // Each count is held against the file before it is multiplied, so that nothing can overflow.
+  const uint64_t sequences = header.sequences, marks = header.document_marks;
+  const auto rest = static_cast<uint64_t>(size - kHeader);
+  if (sequences > rest / 12 || marks > rest / 8 || 12 * sequences + 8 * marks != rest) {
+    refuse_index(cat(size, " bytes do not fit its ", sequences, " sequences and ", marks, " document marks"));
+  }
+  sequences_ = static_cast<int64_t>(sequences);
+  documents_ = std::max<int64_t>(0, static_cast<int64_t>(marks) - 1);
+
+  const int64_t bytes = bin_.size();
+  if (bytes % type_.size != 0) {
+    refuse(
+        cat(bin_.path().string(), ": ", bytes, " bytes is no whole number of ", type_.name, " tokens of ", type_.size, " bytes"),
+        "the file is cut short or belongs to another .idx");
+  }
+  tokens_ = bytes / type_.size;
+}
+
+// That the first and the last sequence lie where the .bin begins and ends.
+void BinIdx::check_ends() const {
+  const int64_t bytes = bin_.size();
+  int64_t end = 0;
+  if (sequences_ > 0) {
+    const int64_t offsets = kHeader + 4 * sequences_;
+    const auto length = value_at<int32_t>(idx_, offsets - 4);
+    const auto first = value_at<int64_t>(idx_, offsets);
+    const auto last = value_at<int64_t>(idx_, offsets + 8 * (sequences_ - 1));
+    if (first != 0) refuse_index(cat("the first sequence begins at byte ", first, ", not 0"));
+    if (length < 0 || last < 0) refuse_index(cat("the last sequence has ", length, " tokens from byte ", last));
+    if (last > std::numeric_limits<int64_t>::max() - length * type_.size) {
+      refuse_index(cat("the last sequence begins at byte ", last));
+    }
+    end = last + length * type_.size;
+  }
+  if (end != bytes) {
+    refuse(cat(bin_.path().string(), " has ", bytes, " bytes, and ", idx_.path().string(), " describes ", end),
+           "the two files belong together and to nothing else; one is cut short or from another data set");
+  }
+}
+
+void BinIdx::read(int64_t begin, std::span<int32_t> out) const {
+  read(begin, out, kInt32Limit);
+}
+
+void BinIdx::read(int64_t begin, std::span<int32_t> out, int64_t vocab_size) const {
+  const auto count = static_cast<int64_t>(out.size());
+  GF_CHECK(begin >= 0 && begin <= tokens_ && count <= tokens_ - begin, prefix_, ": ", count, " tokens from ", begin,
+           ", and there are ", tokens_);
+  const int64_t limit = std::min(vocab_size, kInt32Limit);
+  switch (type_.code) {
+    case 1:
+      return read_tokens<uint8_t>(bin_, begin, out, limit);
+    case 2:
+      return read_tokens<int8_t>(bin_, begin, out, limit);
+    case 3:
+      return read_tokens<int16_t>(bin_, begin, out, limit);
+    case 4:
+      return read_tokens<int32_t>(bin_, begin, out, limit);
+    case 5:
+      return read_tokens<int64_t>(bin_, begin, out, limit);
+    case 8:
+      return read_tokens<uint16_t>(bin_, begin, out, limit);
+  }
+  GF_CHECK(false, "token type ", int{type_.code});
+}
+
+void BinIdx::verify() const {
+  verify_sequences();
+  verify_documents();
+}
+
+void BinIdx::verify_sequences() const {
+  constexpr int64_t kPiece = 1 << 16;
+  std::vector<int32_t> lengths(kPiece);
+  int64_t expected = 0;
+  for_pieces<int64_t>(idx_, kHeader + 4 * sequences_, sequences_, [&](int64_t first, std::span<const int64_t> offsets) {
+    read_all(idx_, kHeader + 4 * first, std::as_writable_bytes(std::span(lengths.data(), offsets.size())));
+    for (size_t i = 0; i < offsets.size(); ++i) {
+      const int64_t sequence = first + static_cast<int64_t>(i);
+      if (lengths[i] < 0) refuse_index(cat("sequence ", sequence, " has ", lengths[i], " tokens"));
+      if (offsets[i] != expected) {
+        refuse_index(
+            cat("sequence ", sequence, " begins at byte ", offsets[i], ", and the one before ends at ", expected));
+      }
+      expected += lengths[i] * type_.size;  // below sequences * 2^34, and the file bounds the sequences
+    }
+  });
+}
+
+void BinIdx::verify_documents() const {
+  int64_t last = 0;
+  const int64_t marks = documents_ + (idx_.size() > kHeader + 12 * sequences_ ? 1 : 0);
+  for_pieces<int64_t>(idx_, kHeader + 12 * sequences_, marks, [&](int64_t first, std::span<const int64_t> values) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      const int64_t mark = first + static_cast<int64_t>(i);
+      if (mark == 0 ? values[i] != 0 : values[i] < last || values[i] > sequences_) {
+        refuse_index(cat("document ", mark, " begins at sequence ", values[i], ", the one before at ", last, ", of ",
+                         sequences_));
+      }
+      last = values[i];
+    }
+  });
+}
+
+}  // namespace gf

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/data/binidx_writer.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "io/data/binidx_format.h"
+
+namespace gf {
+namespace {
+
+// Makes the folder that the data set is to lie in.
+std::string with_folder(const std::string& prefix) {
+  const std::filesystem::path folder = std::filesystem::path(prefix).parent_path();
+  std::error_code error;
+  if (!folder.empty()) std::filesystem::create_directories(folder, error);
+  if (error) refuse("the folder " + folder.string() + " cannot be made: " + error.message());
+  return prefix;
+}
+
+}  // namespace
+
+BinIdxWriter::BinIdxWriter(const std::string& prefix, int64_t vocab_size, int64_t longest_sequence)
+    : vocab_size_(vocab_size),
+      longest_(longest_sequence),
+      type_(vocab_size <= (1 << 16) ? kUint16 : kInt32),
+      bin_(with_folder(prefix) + ".bin"),
+      idx_(prefix + ".idx"),
+      to_bin_(bin_.file()),
+      to_idx_(idx_.file()) {
+  GF_CHECK(longest_ > 0 && longest_ < (int64_t{1} << 31), longest_, " tokens in a sequence");
+  to_idx_.append(IdxHeader{});  // holds the place; the counts come last
+}
+
+void BinIdxWriter::append(std::span<const int32_t> tokens) {
+  while (!tokens.empty()) {
+    if (length_ == longest_) {
+      continued_.push_back(sequences_);
+      end_sequence();
+    }
+    const auto piece = tokens.first(std::min<size_t>(tokens.size(), static_cast<size_t>(longest_ - length_)));
+    bool outside = false;
+    for (const int32_t token : piece) outside |= static_cast<uint32_t>(token) >= vocab_size_;
+    GF_CHECK(!outside, "a token outside a vocabulary of ", vocab_size_);
+    if (type_.code == kUint16.code) {
+      narrow_.assign(piece.begin(), piece.end());
+      to_bin_.append(std::as_bytes(std::span(narrow_)));
+    } else {
+      to_bin_.append(std::as_bytes(piece));
+    }
+    length_ += static_cast<int64_t>(piece.size());
+    tokens_ += static_cast<int64_t>(piece.size());
+    tokens = tokens.subspan(piece.size());
+  }
+}
+
+void BinIdxWriter::end_sequence() {
+  to_idx_.append(static_cast<int32_t>(length_));
+  length_ = 0;
+  ++sequences_;
+}
+
+void BinIdxWriter::end_document() {
+  if (length_ == 0) return;
+  end_sequence();
+  ++documents_;
+}
+
+// The lengths are in the file already; the offsets follow from them, read back some at a time.
+void BinIdxWriter::write_index() {
+  to_idx_.flush();
+  std::vector<int32_t> lengths;
+  for (int64_t done = 0, offset = 0; done < sequences_; done += static_cast<int64_t>(lengths.size())) {
+    lengths.resize(static_cast<size_t>(std::min<int64_t>(sequences_ - done, 1 << 16)));
+    idx_.file().read_at(std::as_writable_bytes(std::span(lengths)), static_cast<int64_t>(sizeof(IdxHeader)) + 4 * done);
+    for (const int32_t length : lengths) {
+      to_idx_.append(offset);
+      offset += length * type_.size;
+    }
+  }
+  to_idx_.append(int64_t{0});
+  auto continued = continued_.begin();
+  for (int64_t sequence = 0; sequence < sequences_; ++sequence) {
+    if (continued != continued_.end() && *continued == sequence) {
+      ++continued;
+    } else {
+      to_idx_.append(sequence + 1);
+    }
+  }
+  to_idx_.flush();
+  const IdxHeader header{.type = type_.code,
+                         .sequences = static_cast<uint64_t>(sequences_),
+                         .document_marks = static_cast<uint64_t>(documents_ + 1)};
+  idx_.file().write_at(std::as_bytes(std::span(&header, 1)), 0);
+}
+
+void BinIdxWriter::finish() {
+  GF_CHECK(!finished_, bin_.path().string(), " finished twice");
+  end_document();
+  to_bin_.flush();
+  write_index();
+  bin_.file().sync();
+  idx_.file().sync();
+  // Two files cannot change places at once. Until the last of them has, there is no .idx, so that nobody can take
+  // an old one for the new .bin's.
+  std::remove(idx_.path().c_str());
+  bin_.publish();
+  idx_.publish();
+  finished_ = true;
+}
+
+}  // namespace gf

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/data/token_stream.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace gf {
+namespace {
+
+constexpr size_t kAhead = 4;  // batches: enough to hide one slow read, too few to matter in memory
+
+Batch empty_batch(int64_t rows, int64_t ctx_len) {
+  return {.inputs_BT = Tensor::empty(Shape{rows, ctx_len}, DType::i32, kCpu),
+          .targets_BT = Tensor::empty(Shape{rows, ctx_len}, DType::i32, kCpu),
+          .samples_B = std::vector<int64_t>(static_cast<size_t>(rows))};
+}
+
+// Row `row`: ctx_len + 1 tokens from token `begin`, the targets one token after the inputs.
+void read_row(const BinIdx& data, int64_t begin, int64_t vocab_size, Batch& batch, int64_t row) {
+  const int64_t ctx_len = batch.inputs_BT.size(1);
+  std::vector<int32_t> tokens(static_cast<size_t>(ctx_len) + 1);
+  data.read(begin, tokens, vocab_size);
+  std::copy(tokens.begin(), tokens.end() - 1, batch.inputs_BT.data<int32_t>() + row * ctx_len);
+  std::copy(tokens.begin() + 1, tokens.end(), batch.targets_BT.data<int32_t>() + row * ctx_len);
+}
+
+}  // namespace
+
+TokenStream::TokenStream(std::shared_ptr<const BinIdx> data, const Sampler& sampler, const Options& options)
+    : data_(std::move(data)), sampler_(sampler), options_(options), samples_seen_(options.samples_seen) {
+  GF_CHECK(options_.micro_batch > 0 && options_.data_size > 0 && options_.data_rank >= 0 &&
+               options_.data_rank < options_.data_size && samples_seen_ >= 0,
+           "micro batch ", options_.micro_batch, ", rank ", options_.data_rank, " of ", options_.data_size,
+           ", samples ", samples_seen_);
+  GF_CHECK(sampler_.tokens_per_pass() < data_->tokens(), "a sampler for other data");
+  reader_ = std::jthread([this](const std::stop_token& stop) { read_ahead(stop); });
+}
+
+TokenStream::~TokenStream() = default;
+
+Batch TokenStream::read(int64_t first_sample) const {
+  Batch batch = empty_batch(options_.micro_batch, sampler_.ctx_len());
+  for (int64_t row = 0; row < options_.micro_batch; ++row) {
+    const int64_t sample = first_sample + row;
+    batch.samples_B[static_cast<size_t>(row)] = sample;
+    read_row(*data_, sampler_.offset(sample), options_.vocab_size, batch, row);
+  }
+  return batch;
+}
+
+void TokenStream::read_ahead(std::stop_token stop) {
+  int64_t sample = options_.samples_seen + options_.data_rank * options_.micro_batch;
+  try {
+    while (!stop.stop_requested()) {
+      Batch batch = read(sample);
+      sample += samples_per_round();
+      std::unique_lock lock(mutex_);
+      if (!changed_.wait(lock, stop, [&] { return ready_.size() < kAhead; })) return;
+      ready_.push_back(std::move(batch));
+      changed_.notify_all();
+    }
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    error_ = std::current_exception();
+    changed_.notify_all();
+  }
+}
+
+Batch TokenStream::next() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !ready_.empty() || error_; });
+  if (ready_.empty()) std::rethrow_exception(error_);  // after the batches that were read before it
+  Batch batch = std::move(ready_.front());
+  ready_.pop_front();
+  samples_seen_ += samples_per_round();
+  changed_.notify_all();
+  return batch;
+}
+
+WindowReader::WindowReader(std::shared_ptr<const BinIdx> data, int64_t ctx_len, int64_t vocab_size)
+    : data_(std::move(data)), ctx_len_(ctx_len), vocab_size_(vocab_size), windows_(data_->tokens() / (ctx_len + 1)) {
+  if (windows_ == 0) {
+    refuse(cat(data_->prefix(), " has ", data_->tokens(), " tokens, and a window of ctx_len ", ctx_len, " needs ",
+               ctx_len + 1),
+           "more data, or a smaller ctx_len");
+  }
+}
+
+Batch WindowReader::batch(int64_t first, int64_t count) const {
+  GF_CHECK(first >= 0 && count > 0 && first <= windows_ && count <= windows_ - first, "windows ", first, " + ", count,
+           " of ", windows_);
+  Batch result = empty_batch(count, ctx_len_);
+  for (int64_t row = 0; row < count; ++row) {
+    result.samples_B[static_cast<size_t>(row)] = first + row;
+    read_row(*data_, (first + row) * (ctx_len_ + 1), vocab_size_, result, row);
+  }
+  return result;
+}
+
+}  // namespace gf

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/text/tokenize.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "io/data/binidx_writer.h"
+#include "io/text/jsonl.h"
+#include "io/files.h"
+
+namespace gf {
+namespace {
+
+constexpr size_t kChunk = size_t{4} << 20;    // bytes read at a time
+constexpr size_t kPiece = size_t{256} << 10;  // bytes encoded at a time: text and tokens stay in the cache
+constexpr size_t kTextProbe = 8192;           // where a zero byte means: no text (git and grep look there too)
+
+// Takes documents in pieces and writes their tokens.
+class DocumentSink {
+ public:
+  DocumentSink(const Vocabulary& vocabulary, const TokenizeOptions& options)
+      : vocabulary_(vocabulary), share_(options.validation), train_(options.out, vocabulary.size()) {
+    if (share_ > 0) validation_ = std::make_unique<BinIdxWriter>(options.validation_out, vocabulary.size());
+  }
+
+  void add(std::string_view text) {
+    if (text.empty()) return;
+    if (!current_) begin();
+    while (!text.empty()) {
+      const std::string_view piece = text.substr(0, kPiece);
+      text.remove_prefix(piece.size());
+      pending_ += piece;
+      pending_.erase(0, vocabulary_.encode_part(pending_, false, tokens_));
+      flush();
+    }
+  }
+
+  // Returns whether there was any text.
+  bool end() {
+    if (!current_) return false;
+    vocabulary_.encode_part(pending_, true, tokens_);
+    pending_.clear();
+    tokens_.push_back(kEndOfDocument);
+    flush();
+    current_->end_document();
+    current_ = nullptr;
+    return true;
+  }
+
+  // Checks that each part has a document, then gives the files their names.
+  void finish() {
+    if (train_.documents() == 0 && documents_ == 0) refuse("nothing to tokenize: no document has any text");
+    const bool empty = train_.documents() == 0 || (validation_ && validation_->documents() == 0);
+    if (empty) {
+      refuse(cat("of ", documents_, " documents, ", documents_ - train_.documents(),
+                 " fall to the validation part and ", train_.documents(), " to the training part; both need one"),
+             "more documents, or another --validation");
+    }
+    train_.finish();
+    if (validation_) validation_->finish();
+  }
+
+  TokenizedPart train() const { return {train_.tokens(), train_.documents()}; }
+  TokenizedPart validation() const {
+    return validation_ ? TokenizedPart{validation_->tokens(), validation_->documents()} : TokenizedPart{};
+  }
+
+ private:
+  void begin() {
+    const double place = Random(0, "validation").unit(static_cast<uint64_t>(documents_++));
+    current_ = place < share_ ? validation_.get() : &train_;
+  }
+  void flush() {
+    current_->append(tokens_);
+    tokens_.clear();
+  }
+
+  const Vocabulary& vocabulary_;
+  double share_;
+  BinIdxWriter train_;
+  std::unique_ptr<BinIdxWriter> validation_;
+  BinIdxWriter* current_ = nullptr;  // of the document at hand
+  int64_t documents_ = 0;
+  std::string pending_;  // text whose tokens depend on what follows
+  std::vector<int32_t> tokens_;
+};
+
+class Run {
+ public:
+  Run(const Vocabulary& vocabulary, const TokenizeOptions& options, const std::function<void(int64_t)>& advance)
+      : options_(options), sink_(vocabulary, options), advance_([this, advance](int64_t bytes) {
+          report_.bytes += bytes;
+          if (advance) advance(bytes);
+        }) {}
+
+  TokenizeReport over(const std::vector<InputFile>& files) {
+    for (const InputFile& input : files) {
+      File file = File::open_stream(input.path);
+      if (input.path.ends_with(".jsonl")) {
+        ++report_.files;
+        const auto add = [&](std::string_view text) { sink_.add(text), end_document(); };
+        read_jsonl(file, options_.key, add, advance_);
+      } else {
+        read_text(file, input.named);
+      }
+    }
+    sink_.finish();
+    report_.train = sink_.train();
+    report_.validation = sink_.validation();
+    return report_;
+  }
+
+ private:
+  void end_document() {
+    if (!sink_.end()) ++report_.empty_documents;
+  }
+
+  void read_text(File& file, bool named) {
+    chunk_.resize(kChunk);
+    const std::span buffer = std::as_writable_bytes(std::span(chunk_));
+    size_t n = file.read(buffer);
+    const size_t zero = std::string_view(chunk_.data(), std::min(n, kTextProbe)).find('\0');
+    if (zero != std::string_view::npos && !options_.binary) {
+      if (named) {
+        refuse(cat(file.path().string(), " is no text: byte ", zero, " is 0"),
+               "unpack it first if it is packed; --binary takes it as it is");
+      }
+      ++report_.binary_files;
+      return;
+    }
+    ++report_.files;
+    for (; n > 0; n = n == kChunk ? file.read(buffer) : 0) {
+      sink_.add({chunk_.data(), n});
+      advance_(static_cast<int64_t>(n));
+    }
+    end_document();
+  }
+
+  const TokenizeOptions& options_;
+  DocumentSink sink_;
+  TokenizeReport report_;
+  std::function<void(int64_t)> advance_;
+  std::vector<char> chunk_;
+};
+
+void check(const TokenizeOptions& options) {
+  if (options.out.empty()) refuse("no name for the data set", "--out PREFIX");
+  if (!(options.validation >= 0 && options.validation < 1)) {
+    refuse(cat("--validation ", options.validation, " is no share of the documents"),
+           "a number from 0 up to, not including, 1");
+  }
+  if ((options.validation > 0) != !options.validation_out.empty()) {
+    refuse("--validation and --validation-out go together", "--validation 0.01 --validation-out PREFIX");
+  }
+  const auto same = [](const std::string& a, const std::string& b) {
+    return std::filesystem::weakly_canonical(a) == std::filesystem::weakly_canonical(b);
+  };
+  if (options.validation > 0 && same(options.out, options.validation_out)) {
+    refuse("--out and --validation-out are both " + options.out, "two different names");
+  }
+}
+
+}  // namespace
+
+std::vector<InputFile> tokenize_inputs(const TokenizeOptions& options) {
+  check(options);
+  std::vector<std::string> outputs;
+  for (const std::string& prefix : {options.out, options.validation_out}) {
+    if (prefix.empty()) continue;
+    for (const char* part : {".bin", ".idx", ".bin.partial", ".idx.partial"}) outputs.push_back(prefix + part);
+  }
+  std::vector<InputFile> files = find_input_files(options.paths, outputs);
+  if (files.empty()) refuse("nothing to tokenize: no files in the paths given", "files, or folders that hold some");
+  return files;
+}
+
+TokenizeReport tokenize(const Vocabulary& vocabulary, const TokenizeOptions& options,
+                        const std::vector<InputFile>& files, const std::function<void(int64_t)>& advance) {
+  check(options);
+  return Run(vocabulary, options, advance).over(files);
+}
+
+}  // namespace gf

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/checkpoint/checkpoint_reader.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "io/checkpoint/checkpoint_samples.h"
+#include "support/expect_error.h"
+#include "support/temp_folder.h"
+
+namespace gf {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string content_of(const fs::path& path) {
+  return read_small_file(path, 1 << 30);
+}
+void overwrite(const fs::path& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+TEST(CheckpointReader, ReadsWhatAnyNumberOfRanksWrote) {
+  const TempFolder folder;
+  const auto state = sample_state();
+  for (const int ranks : {1, 2, 3, 4, 7, 13}) {  // 13 of 5 elements: some ranks have none
+    const CheckpointReader reader(write_as_ranks(folder.path(), state, ranks, ranks));
+    EXPECT_EQ(reader.num_parts(), ranks);
+    expect_holds(reader, state);
+    reader.verify();
+  }
+}
+
+TEST(CheckpointReader, FillsAnyRangeOfAnyTensor) {
+  const TempFolder folder;
+  const auto state = sample_state();
+  const CheckpointReader reader(write_as_ranks(folder.path(), state, 3));
+  const Named& emb = state[0];
+  for (int64_t begin = 0; begin <= 35; ++begin)
+    for (int64_t end = begin; end <= 35; end += 3) {
+      const auto blank = blank_like(state);
+      const std::vector<ShardView> views{blank[0].view(begin, end)};
+      reader.read(views);
+      for (int64_t i = 0; i < 35; ++i)
+        ASSERT_EQ(blank[0].tensor.data<float>()[i], begin <= i && i < end ? emb.tensor.data<float>()[i] : -1.f);
+    }
+}
+
+TEST(CheckpointReader, SeveralViewsShareABlock) {
+  const TempFolder folder;
+  const auto state = sample_state(), one = blank_like(state), two = blank_like(state);
+  const CheckpointReader reader(write_as_ranks(folder.path(), state, 1));
+  reader.read(std::vector{one[0].view(3, 20), one[0].view(20, 21), two[0].view(0, 35)});
+  EXPECT_EQ(values_of(two[0].tensor), values_of(state[0].tensor));
+  EXPECT_EQ(one[0].tensor.data<float>()[20], state[0].tensor.data<float>()[20]);
+  EXPECT_EQ(one[0].tensor.data<float>()[21], -1.f);
+}
+
+TEST(CheckpointReader, TensorOfSeveralBlocks) {
+  const TempFolder folder;
+  const Tensor large = Tensor::empty({3, kBlockElements / 2}, DType::f32, kCpu);
+  for (int64_t i = 0; i < large.numel(); ++i) large.data<float>()[i] = static_cast<float>(i % 8191);
+  const std::vector<Named> state{{"model/head.weight", large}};
+  const CheckpointReader reader(write_as_ranks(folder.path(), state, 1));
+  std::vector<float> some(1000);
+  const int64_t begin = kBlockElements - 500;  // across the border of two blocks
+  reader.read(std::vector<ShardView>{{"model/head.weight", DType::f32, large.shape(), begin, begin + 1000,
+                                      reinterpret_cast<std::byte*>(some.data())}});
+  EXPECT_EQ(some, std::vector<float>(large.data<float>() + begin, large.data<float>() + begin + 1000));
+  expect_holds(reader, state);
+}
+
+TEST(CheckpointReader, ManyPiecesOfOneTensor) {  // more than fit an HDF5 attribute that lies with its object
+  const TempFolder folder;
+  const auto state = sample_state(0, {{"model/a", {9000}}});
+  std::vector<ShardView> views;
+  for (int64_t i = 0; i < 9000; ++i) views.push_back(state[0].view(i, i + 1));
+  const fs::path made = folder / step_folder_name(1);
+  fs::create_directories(made);
+  write_part(made / part_file_name(0, 1), views);
+  write_index(made / kIndexFile, sample_attributes(1), {read_part(made / part_file_name(0, 1))});
+  File::create(made / kDoneFile).close();
+  expect_holds(CheckpointReader(made), state);
+}
+
+TEST(CheckpointReader, GivesAttributes) {
+  const TempFolder folder;
+  const CheckpointReader reader(write_as_ranks(folder.path(), sample_state(), 2, 42));
+  const Attributes& a = reader.attributes();
+  EXPECT_EQ(a.format, "gf-checkpoint-1");
+  EXPECT_EQ(a.program, "gf-test 1");
+  EXPECT_EQ(a.config, sample_attributes(42).config);
+  EXPECT_EQ(a.step, 42);
+  EXPECT_EQ(a.samples, 16 * 42);
+  EXPECT_EQ(a.tokens, 16 * 64 * 42);
+  EXPECT_TRUE(reader.has("model/emb.weight"));
+  EXPECT_FALSE(reader.has("model/emb"));
+}
+
+TEST(CheckpointReader, FolderCanBeMoved) {
+  const TempFolder folder;
+  const auto state = sample_state();
+  const fs::path made = write_as_ranks(folder.path(), state, 2);
+  fs::rename(made, folder / "elsewhere");
+  expect_holds(CheckpointReader(folder / "elsewhere"), state);
+}
+
+TEST(FindCheckpoint, UnderstandsEveryWayToNameOne) {
+  const TempFolder folder;
+  const fs::path run = folder / "run-0", checkpoints = run / "checkpoints";
+  write_as_ranks(checkpoints, sample_state(), 1, 9);
+  const fs::path newest = write_as_ranks(checkpoints, sample_state(), 1, 100000000);  // nine digits
+  fs::create_directories(checkpoints / "step-200000000");                             // never finished
+  for (const fs::path& path : {run, checkpoints, newest, newest / kIndexFile})
+    EXPECT_EQ(find_checkpoint(path), newest / kIndexFile) << path;
+}
+
+TEST(FindCheckpoint, RefusesWhatIsNotThereOrNotComplete) {
+  const TempFolder folder;
+  expect_error(Exit::bad_input, {"no-such", "no such file"}, [&] { find_checkpoint(folder / "no-such"); });
+  expect_error(Exit::bad_input, {folder.path().string(), "no complete checkpoint"},
+               [&] { find_checkpoint(folder.path()); });
+  const fs::path made = write_as_ranks(folder.path(), sample_state(), 1);
+  fs::remove(made / kDoneFile);
+  for (const fs::path& path : {made, made / kIndexFile})
+    expect_error(Exit::bad_input, {made.string(), "DONE"}, [&] { CheckpointReader{path}; });
+  EXPECT_FALSE(newest_checkpoint(folder.path()));
+}
+
+class DamagedCheckpoint : public testing::Test {
+ protected:
+  TempFolder folder_;
+  std::vector<Named> state_ = sample_state();
+  fs::path made_ = write_as_ranks(folder_.path(), state_, 2);
+  void load() const {
+    const auto blank = blank_like(state_);
+    CheckpointReader(made_).read(views_of(blank));
+  }
+};
+
+TEST_F(DamagedCheckpoint, OtherShapeNamesBoth) {
+  const auto other = sample_state(0, {{"model/emb.weight", {5, 7}}});
+  expect_error(Exit::bad_input, {"emb.weight is 5x7 in the model and 7x5 in the checkpoint"},
+               [&] { CheckpointReader(made_).read(views_of(other)); });
+}
+
+TEST_F(DamagedCheckpoint, OtherType) {
+  const std::vector<Named> other{{"model/emb.weight", Tensor::zeros({7, 5}, DType::f64, kCpu)}};
+  expect_error(Exit::bad_input, {"emb.weight is f64 in the model and f32 in the checkpoint"},
+               [&] { CheckpointReader(made_).read(views_of(other)); });
+}
+
+TEST_F(DamagedCheckpoint, TensorMissing) {
+  const auto other = sample_state(0, {{"model/head.weight", {5, 7}}});
+  expect_error(Exit::bad_input, {"head.weight is not in the checkpoint", made_.string()},
+               [&] { CheckpointReader(made_).read(views_of(other)); });
+}
+
+TEST_F(DamagedCheckpoint, PartMissing) {
+  fs::remove(made_ / part_file_name(1, 2));
+  expect_error(Exit::bad_input, {"part-00001-of-00002.h5", "there is no "}, [&] { load(); });
+}
+
+TEST_F(DamagedCheckpoint, PartTruncated) {
+  const fs::path part = made_ / part_file_name(0, 2);
+  const auto size = fs::file_size(part);
+  fs::resize_file(part, size - 4);
+  expect_error(Exit::bad_input, {part.string(), std::to_string(size), std::to_string(size - 4)}, [&] { load(); });
+}
+
+TEST_F(DamagedCheckpoint, PartIsALinkElsewhere) {
+  const fs::path part = made_ / part_file_name(0, 2);
+  fs::rename(part, folder_ / "target.h5");
+  fs::create_symlink(folder_ / "target.h5", part);
+  expect_error(Exit::bad_input, {part.string()}, [&] { load(); });
+}
+
+// Every bit of every file matters: verify finds each, and loading finds those it reads and never more than refuses.
+TEST_F(DamagedCheckpoint, AnyFlippedBitIsFound) {
+  for (const std::string& name : {std::string(kIndexFile), part_file_name(0, 2), part_file_name(1, 2)}) {
+    const std::string whole = content_of(made_ / name);
+    for (size_t at = 0; at < whole.size(); at += at < 100 ? 1 : 89) {
+      std::string damaged = whole;
+      damaged[at] = static_cast<char>(damaged[at] ^ (1 << at % 8));
+      overwrite(made_ / name, damaged);
+      expect_error(Exit::bad_input, {name}, [&] { CheckpointReader(made_).verify(); });
+    }
+    overwrite(made_ / name, whole);
+  }
+  CheckpointReader(made_).verify();
+}
+
+TEST_F(DamagedCheckpoint, FlippedBitInValuesNamesTensorAndFile) {
+  const fs::path part = made_ / part_file_name(0, 2);
+  std::string bytes = content_of(part);
+  bytes[static_cast<size_t>(read_part(part).pieces.front().offset)] ^= 1;
+  const std::string name = read_part(part).pieces.front().name;
+  overwrite(part, bytes);
+  expect_error(Exit::bad_input, {part.string(), "damaged", name}, [&] { load(); });
+}
+
+TEST_F(DamagedCheckpoint, IndexTruncatedAnywhere) {
+  const std::string whole = content_of(made_ / kIndexFile);
+  for (size_t size = 0; size < whole.size(); size += size < 600 ? 7 : 501) {
+    overwrite(made_ / kIndexFile, whole.substr(0, size));
+    expect_error(Exit::bad_input, {kIndexFile}, [&] { load(); });
+  }
+}
+
+TEST_F(DamagedCheckpoint, IndexIsSomethingElse) {
+  overwrite(made_ / kIndexFile, "\x89HDF\r\n\x1a\n and so on");
+  expect_error(Exit::bad_input, {kIndexFile, "gf-checkpoint-1"}, [&] { load(); });
+}
+
+TEST_F(DamagedCheckpoint, PartsThatDoNotFitTheIndex) {
+  const fs::path other = write_as_ranks(folder_.path(), sample_state(1), 2, 200);
+  fs::copy_file(other / part_file_name(0, 2), made_ / part_file_name(0, 2), fs::copy_options::overwrite_existing);
+  expect_error(Exit::bad_input, {"part-00000-of-00002.h5", "checksum"}, [&] { load(); });
+}
+
+TEST(CheckpointJoin, PiecesMustCoverEachTensorOnce) {
+  const TempFolder folder;
+  const auto state = sample_state(0, {{"model/a", {4, 3}}});
+  const auto join = [&](std::vector<std::pair<int64_t, int64_t>> ranges) {
+    std::vector<PartFile> parts;
+    for (const auto& [begin, end] : ranges) {
+      write_part(folder / "part.h5", std::vector{state[0].view(begin, end)});
+      parts.push_back(read_part(folder / "part.h5"));
+    }
+    write_index(folder / kIndexFile, sample_attributes(1), parts);
+  };
+  expect_error(Exit::failed, {"model/a", "element 7", "up to 5"}, [&] { join({{0, 5}, {7, 12}}); });
+  expect_error(Exit::failed, {"model/a", "element 4", "up to 5"}, [&] { join({{0, 5}, {4, 12}}); });
+  expect_error(Exit::failed, {"model/a", "11 elements"}, [&] { join({{0, 5}, {5, 11}}); });
+}
+
+}  // namespace
+}  // namespace gf

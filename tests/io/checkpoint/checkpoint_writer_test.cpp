@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/checkpoint/checkpoint_writer.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "io/checkpoint/checkpoint_samples.h"
+#include "support/expect_error.h"
+#include "support/faulty_disk.h"
+#include "support/temp_folder.h"
+
+namespace gf {
+namespace {
+
+namespace fs = std::filesystem;
+
+class CheckpointWriterTest : public testing::Test {
+ protected:
+  TempFolder folder_;
+  std::unique_ptr<Communicator> self_ = make_self_communicator();
+  fs::path checkpoints_ = folder_ / "checkpoints";
+
+  void save(int64_t step, int keep = 0) {
+    const auto state = sample_state(static_cast<int>(step));
+    CheckpointWriter(checkpoints_, *self_, keep).write(sample_attributes(step), views_of(state));
+  }
+  // The newest checkpoint is that of `step`, and whole.
+  void expect_newest(int64_t step) const {
+    const auto newest = newest_checkpoint(checkpoints_);
+    ASSERT_TRUE(newest);
+    ASSERT_EQ(newest->step, step);
+    const CheckpointReader reader(checkpoints_);
+    reader.verify();
+    expect_holds(reader, sample_state(static_cast<int>(step)));
+  }
+  std::vector<std::string> names() const {
+    std::vector<std::string> found;
+    for (const auto& entry : fs::directory_iterator(checkpoints_)) found.push_back(entry.path().filename());
+    std::ranges::sort(found);
+    return found;
+  }
+};
+
+TEST_F(CheckpointWriterTest, WritesAndReplaces) {
+  save(100);
+  expect_newest(100);
+  save(200);
+  expect_newest(200);
+  save(200);  // a run repeated from an older state
+  expect_newest(200);
+  EXPECT_EQ(names(), (std::vector<std::string>{"step-00000100", "step-00000200"}));
+}
+
+TEST_F(CheckpointWriterTest, KeepsTheNewest) {
+  for (const int64_t step : {1, 2, 3, 4}) save(step, 2);
+  EXPECT_EQ(names(), (std::vector<std::string>{"step-00000003", "step-00000004"}));
+  save(5, 0);
+  EXPECT_EQ(names().size(), 3u);
+  save(2, 1);  // an older state again: those after it stay, and so does it
+  EXPECT_EQ(names().size(), 4u);
+}
+
+TEST_F(CheckpointWriterTest, RemovesRemnants) {
+  save(1);
+  fs::create_directories(checkpoints_ / "step-00000002");
+  File::create(checkpoints_ / "step-00000002" / kIndexFile).close();
+  fs::create_directories(checkpoints_ / "step-00000003.partial");
+  File::create(checkpoints_ / "notes.txt").close();
+  fs::create_directories(checkpoints_ / "step-00000009" / "my own");
+  fs::create_directories(checkpoints_ / "step-5");
+  save(4);
+  EXPECT_EQ(names(),
+            (std::vector<std::string>{"notes.txt", "step-00000001", "step-00000004", "step-00000009", "step-5"}));
+}
+
+TEST_F(CheckpointWriterTest, SameStateGivesTheSameBytes) {
+  save(1);
+  const fs::path made = checkpoints_ / step_folder_name(1);
+  const auto bytes = [&](const std::string& name) { return read_small_file(made / name, 1 << 20); };
+  const std::string index = bytes(kIndexFile), part = bytes(part_file_name(0, 1));
+  save(1);
+  EXPECT_EQ(bytes(kIndexFile), index);
+  EXPECT_EQ(bytes(part_file_name(0, 1)), part);
+}
+
+TEST_F(CheckpointWriterTest, RefusesNamesThatAreNoPath) {
+  for (const std::string name : {"", "/a", "a/", "a//b", "a/./b"}) {
+    const auto state = sample_state(0, {{name, {2}}});
+    expect_error(Exit::failed, {"a tensor named"},
+                 [&] { CheckpointWriter(checkpoints_, *self_, 0).write(sample_attributes(1), views_of(state)); });
+  }
+}
+
+// The disk refuses the n-th call that changes it, for every n there is.
+class FailingDisk : public CheckpointWriterTest, public testing::WithParamInterface<Fault> {};
+
+TEST_P(FailingDisk, LeavesAWholeCheckpointNewest) {
+  const std::string reason = GetParam() == Fault::no_space ? "No space left" : "Input/output error";
+  bool reached = true;
+  int calls = 0, after_done = 0;
+  for (; reached; ++calls) {
+    fs::remove_all(checkpoints_);
+    save(100);
+    bool saved = true;
+    {
+      const FaultyDisk disk(checkpoints_.string(), GetParam(), calls);
+      try {
+        save(200);
+      } catch (const Error& e) {
+        saved = false;
+        EXPECT_EQ(static_cast<int>(e.status()), 1);
+        const std::string what = e.what();
+        for (const std::string& piece : {std::string("step 200 was not written"), checkpoints_.string(), reason,
+                                         std::string("bytes, and the disk had")})
+          EXPECT_NE(what.find(piece), std::string::npos) << piece << " is not in: " << what;
+      }
+      reached = disk.reached();
+    }
+    ASSERT_EQ(saved, !reached) << "call " << calls;
+    // Where only the last syncs fail, and the removal too, the new one stays: it is whole.
+    const bool is_done = fs::exists(checkpoints_ / step_folder_name(200) / kDoneFile);
+    after_done += is_done && !saved;
+    ASSERT_NO_FATAL_FAILURE(expect_newest(is_done ? 200 : 100)) << "call " << calls;
+    ASSERT_TRUE(is_done || !saved);
+  }
+  EXPECT_GT(calls, 20);
+  EXPECT_LE(after_done, 2);
+  save(300);
+  EXPECT_EQ(names(), (std::vector<std::string>{"step-00000100", "step-00000200", "step-00000300"}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Errors, FailingDisk, testing::Values(Fault::no_space, Fault::io_error));
+
+// `ulimit -f`, and an end of the process that runs what libraries do at their end.
+TEST_F(CheckpointWriterTest, FileSizeLimitIsAnErrorLikeAnyOther) {
+  save(100);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{4096, 4096};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(1);
+    try {
+      save(200);
+    } catch (const Error& e) {
+      std::exit(e.status() == Exit::failed && std::string(e.what()).find("4096") != std::string::npos ? 7 : 8);
+    }
+    _exit(2);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status)) << status;
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  expect_newest(100);
+  EXPECT_EQ(names(), (std::vector<std::string>{"step-00000100"}));
+}
+
+TEST_F(CheckpointWriterTest, ShortWritesAreContinued) {
+  bool reached = true;
+  for (int call = 0; reached; ++call) {
+    const FaultyDisk disk(checkpoints_.string(), Fault::short_write, call);
+    save(7);
+    reached = disk.reached();
+    expect_newest(7);
+  }
+}
+
+// The process dies before the n-th call that changes the disk, for every n; the next one finds a whole checkpoint and
+// goes on. Keeping one, so that removal is interrupted too.
+TEST_F(CheckpointWriterTest, DeathAtAnyMomentLosesNothing) {
+  save(100, 1);
+  int status = -1;
+  for (int call = 0; status != 0; ++call) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      const FaultyDisk disk(checkpoints_.string(), Fault::death, call);
+      save(200, 1);
+      _exit(0);
+    }
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    const auto newest = newest_checkpoint(checkpoints_);
+    ASSERT_TRUE(newest) << "call " << call;
+    ASSERT_NO_FATAL_FAILURE(expect_newest(newest->step)) << "call " << call;
+    if (newest->step == 200) {  // as it was before, for the next call
+      fs::remove_all(checkpoints_);
+      save(100, 1);
+    }
+  }
+  save(200, 1);
+  EXPECT_EQ(names(), (std::vector<std::string>{"step-00000200"}));
+}
+
+}  // namespace
+}  // namespace gf
