@@ -62,8 +62,10 @@ Batch random_batch(const Config& c, int64_t seed) {
   batch.samples_B.resize(c.train.micro_bsz);
   const Random random(static_cast<uint64_t>(seed), "tokens");
   for (int64_t i = 0; i < shape.numel(); ++i) {
-    batch.inputs_BT.data<int32_t>()[i] = static_cast<int32_t>(random.unit(2 * i) * static_cast<double>(c.model.vocab_size));
-    batch.targets_BT.data<int32_t>()[i] = static_cast<int32_t>(random.unit(2 * i + 1) * static_cast<double>(c.model.vocab_size));
+    batch.inputs_BT.data<int32_t>()[i] =
+        static_cast<int32_t>(random.unit(2 * i) * static_cast<double>(c.model.vocab_size));
+    batch.targets_BT.data<int32_t>()[i] =
+        static_cast<int32_t>(random.unit(2 * i + 1) * static_cast<double>(c.model.vocab_size));
   }
   return batch;
 }
@@ -87,11 +89,13 @@ void run(const Config& config, int steps) {
   }
   const double step = median(seconds), peak = sgemm_peak(2048, std::max<int64_t>(config.model.n_embd, 256));
   const double flops = product_flops_per_token(layers) * static_cast<double>(tokens);
-  fmt::print("{{\"tmix\": \"{}\", \"tmix2\": \"{}\", \"params\": {}, \"threads\": {}, \"step_s\": {:.4f}, \"tokens_per_s\": {:.1f}, "
-             "\"sgemm_gflops\": {:.0f}, \"share\": {:.3f}, \"peak_mb\": {:.0f}}}\n",
-             config.model.tmix, config.model.tmix2, layers.parameters().count(), omp_get_max_threads(), step,
-             static_cast<double>(tokens) / step, peak / 1e9, flops / step / peak,
-             static_cast<double>(peak_resident_bytes()) / 1e6);
+  fmt::print(
+      "{{\"tmix\": \"{}\", \"tmix2\": \"{}\", \"params\": {}, \"threads\": {}, \"step_s\": {:.4f}, \"tokens_per_s\": "
+      "{:.1f}, "
+      "\"sgemm_gflops\": {:.0f}, \"share\": {:.3f}, \"peak_mb\": {:.0f}}}\n",
+      config.model.tmix, config.model.tmix2, layers.parameters().count(), omp_get_max_threads(), step,
+      static_cast<double>(tokens) / step, peak / 1e9, flops / step / peak,
+      static_cast<double>(peak_resident_bytes()) / 1e6);
 }
 
 }  // namespace

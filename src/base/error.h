@@ -12,8 +12,8 @@ namespace gf {
 // Exit statuses, as promised to scripts.
 enum class Exit : int {
   done = 0,
-  failed = 1,        // anything not listed below
-  bad_input = 2,     // an option, config, data file or checkpoint is wrong; nothing was changed
+  failed = 1,         // anything not listed below
+  bad_input = 2,      // an option, config, data file or checkpoint is wrong; nothing was changed
   stopped_early = 75  // saved; run the same command to go on
 };
 
@@ -21,9 +21,7 @@ enum class Exit : int {
 struct Where {
   const char* file;
   int line;
-  static constexpr Where here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-    return {file, line};
-  }
+  static constexpr Where here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
 };
 
 class Error : public std::runtime_error {

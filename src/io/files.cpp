@@ -56,7 +56,8 @@ File File::open(const fs::path& path, const std::string& hint, Links links) {
   File file(path, open_descriptor(path, flags));
   if (file.descriptor_ < 0) refuse(cat(path.string(), " cannot be read: ", std::strerror(errno)), hint);
   if (!file.regular())
-    refuse(cat(path.string(), S_ISDIR(file.status().st_mode) ? " is a folder, not a file" : " is not a regular file"), hint);
+    refuse(cat(path.string(), S_ISDIR(file.status().st_mode) ? " is a folder, not a file" : " is not a regular file"),
+           hint);
   return file;
 }
 
@@ -70,7 +71,8 @@ File File::open_stream(const fs::path& path, const std::string& hint) {
 File File::create(const fs::path& path, Exit status) {
   File file(path, open_descriptor(path, O_RDWR | O_CREAT | O_TRUNC));
   if (file.descriptor_ < 0 && status == Exit::bad_input)
-    refuse(cat(path.string(), " cannot be created: ", std::strerror(errno)), "a folder that exists and may be written to");
+    refuse(cat(path.string(), " cannot be created: ", std::strerror(errno)),
+           "a folder that exists and may be written to");
   if (file.descriptor_ < 0) fail_at("create", path, errno);
   return file;
 }
@@ -87,9 +89,13 @@ struct stat File::status() const {
   return info;
 }
 
-int64_t File::size() const { return status().st_size; }
+int64_t File::size() const {
+  return status().st_size;
+}
 
-bool File::regular() const { return S_ISREG(status().st_mode); }
+bool File::regular() const {
+  return S_ISREG(status().st_mode);
+}
 
 size_t File::read(std::span<std::byte> bytes) {
   size_t done = 0;
@@ -127,8 +133,8 @@ size_t File::read_some_at(std::span<std::byte> bytes, int64_t offset) const {
 
 void File::read_at(std::span<std::byte> bytes, int64_t offset) const {
   if (read_some_at(bytes, offset) == bytes.size()) return;
-  refuse(cat(path_.string(), " ends at byte ", size(), ", but goes on to byte ", offset + static_cast<int64_t>(bytes.size()),
-             " by what it says of itself"),
+  refuse(cat(path_.string(), " ends at byte ", size(), ", but goes on to byte ",
+             offset + static_cast<int64_t>(bytes.size()), " by what it says of itself"),
          "the file was cut off; take a whole copy");
 }
 

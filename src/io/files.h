@@ -33,8 +33,8 @@ class File {
   ~File();
 
   const std::filesystem::path& path() const { return path_; }
-  int64_t size() const;   // now
-  bool regular() const;   // has a size, and can be read at any offset
+  int64_t size() const;  // now
+  bool regular() const;  // has a size, and can be read at any offset
 
   // At the current position. read(): fewer bytes than asked for only at the end.
   size_t read(std::span<std::byte>);

@@ -12,7 +12,10 @@ class Appender {
  public:
   explicit Appender(File& file) : file_(file) { buffer_.reserve(kCapacity); }
   void append(std::span<const std::byte>);
-  template <class T> void append(const T& value) { append(std::as_bytes(std::span(&value, 1))); }
+  template <class T>
+  void append(const T& value) {
+    append(std::as_bytes(std::span(&value, 1)));
+  }
   void flush();
 
  private:

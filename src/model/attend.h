@@ -7,7 +7,8 @@
 namespace gf {
 
 // Causal attention with the position encoding that the config asks for: rotary (a table), alibi, or none.
-inline Var attend(const Var& q, const Var& k, const Var& v, const ModelConfig& config, const RotaryTable* rotary_table) {
+inline Var attend(const Var& q, const Var& k, const Var& v, const ModelConfig& config,
+                  const RotaryTable* rotary_table) {
   const int64_t H = config.num_heads();
   const AttentionBias bias = config.alibi ? AttentionBias::alibi : AttentionBias::none;
   if (!rotary_table) return attention(q, k, v, H, bias);

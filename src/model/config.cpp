@@ -10,7 +10,6 @@
 namespace gf {
 namespace {
 
-
 // Far beyond any model, and small enough that no product of sizes here reaches 2^62.
 constexpr int64_t kMaxLayers = 1 << 16, kMaxWidth = 1 << 20, kMaxVocab = (int64_t{1} << 31) - 1;
 
@@ -37,7 +36,8 @@ void check_width(const char* key, int64_t value) {
 }
 
 void check_positive(const std::string& key, double value) {
-  if (!(value > 0) || !std::isfinite(value)) refuse(cat(key, " is ", value, " and must be above 0"), cat("--", key, " 1"));
+  if (!(value > 0) || !std::isfinite(value))
+    refuse(cat(key, " is ", value, " and must be above 0"), cat("--", key, " 1"));
 }
 
 void check_mixer(const char* key, const std::string& name, std::span<const std::string_view> known) {
@@ -123,7 +123,8 @@ void check_positions(const ModelConfig& c) {
     }
   }
   if ((c.rope || c.brope) && c.head_size % 2) {
-    refuse(cat("model.", first, " turns pairs of channels and needs an even model.head_size, not ", c.head_size), "--model.head_size 64");
+    refuse(cat("model.", first, " turns pairs of channels and needs an even model.head_size, not ", c.head_size),
+           "--model.head_size 64");
   }
   if (c.rope) {
     check_positive("model.rope.base", c.rope->base);

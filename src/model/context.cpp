@@ -29,18 +29,22 @@ double LayerContext::r0() const {
   return config.n_layer > 1 ? static_cast<double>(layer) / static_cast<double>(config.n_layer - 1) : 0;
 }
 
-double LayerContext::r1() const { return 1 - static_cast<double>(layer) / static_cast<double>(config.n_layer); }
+double LayerContext::r1() const {
+  return 1 - static_cast<double>(layer) / static_cast<double>(config.n_layer);
+}
 
 const Parameter& LayerContext::mix(std::string_view name, double power, double lift) const {
   const auto C = static_cast<double>(config.n_embd);
-  return add(name, {1, 1, config.n_embd}, Role::mix, Init::values([C, power = power * r1(), lift = lift * r0()](int64_t i) {
+  return add(name, {1, 1, config.n_embd}, Role::mix,
+             Init::values([C, power = power * r1(), lift = lift * r0()](int64_t i) {
                return 1 - (std::pow(static_cast<double>(i) / C, power) + lift);
              }));
 }
 
 const Parameter& LayerContext::eagle_mix(std::string_view name, double power, double lift) const {
   const auto C = static_cast<double>(config.n_embd);
-  return add(name, {1, 1, config.n_embd}, Role::mix, Init::values([C, power = power * r1(), lift = lift * r0()](int64_t i) {
+  return add(name, {1, 1, config.n_embd}, Role::mix,
+             Init::values([C, power = power * r1(), lift = lift * r0()](int64_t i) {
                return std::pow(static_cast<double>(i) / C, power) + lift;
              }));
 }

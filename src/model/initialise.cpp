@@ -34,11 +34,16 @@ void fill(const Parameter& p, uint64_t seed, float* out) {
   const Init& init = p.spec().init;
   const int64_t n = p.shape().numel();
   switch (init.kind) {
-    case Init::Kind::constant: std::fill_n(out, n, static_cast<float>(init.scale)); break;
-    case Init::Kind::uniform:
-      for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(init.scale * random.uniform(static_cast<uint64_t>(i)));
+    case Init::Kind::constant:
+      std::fill_n(out, n, static_cast<float>(init.scale));
       break;
-    case Init::Kind::orthogonal: orthogonal(random, p.shape(), init.scale, out); break;
+    case Init::Kind::uniform:
+      for (int64_t i = 0; i < n; ++i)
+        out[i] = static_cast<float>(init.scale * random.uniform(static_cast<uint64_t>(i)));
+      break;
+    case Init::Kind::orthogonal:
+      orthogonal(random, p.shape(), init.scale, out);
+      break;
     case Init::Kind::values:
       for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(init.at(i));
       break;

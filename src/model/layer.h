@@ -28,17 +28,18 @@ struct Flow {
 // One microbatch's pass, as layers see it.
 struct Pass {
   const Batch& batch;
-  bool training = false;      // dropout, and a loss with its gradient; else nothing is dropped
-  double loss_scale = 1;      // the loss is this times the sum of the cross-entropies
-  double pull = 0;            // on each position's largest logit (ops/head_loss)
-  uint64_t seed = 0;          // of the dropout masks
+  bool training = false;  // dropout, and a loss with its gradient; else nothing is dropped
+  double loss_scale = 1;  // the loss is this times the sum of the cross-entropies
+  double pull = 0;        // on each position's largest logit (ops/head_loss)
+  uint64_t seed = 0;      // of the dropout masks
 };
 
 // All a layer may know when it is made. Its methods declare parameters under the layer's prefix, with the published
 // initial values.
 class LayerContext {
  public:
-  LayerContext(ParameterStore& store, std::string prefix, int64_t layer, const ModelConfig& config, const RotaryTable* rotary)
+  LayerContext(ParameterStore& store, std::string prefix, int64_t layer, const ModelConfig& config,
+               const RotaryTable* rotary)
       : config(config), layer(layer), rotary(rotary), store_(store), prefix_(std::move(prefix)) {}
 
   LayerContext inside(std::string_view name) const;  // prefix "blocks.3." -> "blocks.3.att."
@@ -46,8 +47,8 @@ class LayerContext {
 
   const Parameter& add(std::string_view name, Shape, Role, Init) const;
   const Parameter& linear(std::string_view name, int64_t out, int64_t in, double gain) const;  // gain 0: zeros
-  const Parameter& lora_in(std::string_view name, Shape) const;   // zeros
-  const Parameter& lora_out(std::string_view name, Shape) const;  // U(-0.01, 0.01)
+  const Parameter& lora_in(std::string_view name, Shape) const;                                // zeros
+  const Parameter& lora_out(std::string_view name, Shape) const;                               // U(-0.01, 0.01)
   // 1 - ((i / C)^(power r1) + lift r0), with r0 from 0 to 1 and r1 from 1 to nearly 0 over the layers.
   const Parameter& mix(std::string_view name, double power, double lift = 0) const;
   // Eagle's: (i / C)^(power r1) + lift r0

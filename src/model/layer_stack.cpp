@@ -35,7 +35,8 @@ LayerStack::LayerStack(const ModelConfig& config, const std::vector<LayerSpec>& 
   }
 }
 
-Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute_blocks, const Observer& observer) const {
+Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute_blocks,
+                         const Observer& observer) const {
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (!layers_[i]) continue;
     if (recompute_blocks && tape.recording() && specs_[i].kind == LayerSpec::Kind::block)

@@ -20,11 +20,16 @@ Fields wanted_at(const std::vector<LayerSpec>& layers, size_t cut) {
 
 std::string LayerSpec::name() const {
   switch (kind) {
-    case Kind::embed: return "embed";
-    case Kind::block: return cat("blocks.", block);
-    case Kind::key_compress: return "key_compress";
-    case Kind::key_expand: return "key_expand";
-    case Kind::head: return "head";
+    case Kind::embed:
+      return "embed";
+    case Kind::block:
+      return cat("blocks.", block);
+    case Kind::key_compress:
+      return "key_compress";
+    case Kind::key_expand:
+      return "key_expand";
+    case Kind::head:
+      return "head";
   }
   return {};
 }
@@ -55,7 +60,8 @@ Fields live_at(const std::vector<LayerSpec>& layers, size_t cut) {
 
 std::vector<LayerSpec> stage_layers(const std::vector<LayerSpec>& layers, size_t begin, size_t end) {
   GF_CHECK(begin < end && end <= layers.size(), "a stage of layers ", begin, " to ", end, " of ", layers.size());
-  std::vector<LayerSpec> stage(layers.begin() + static_cast<int64_t>(begin), layers.begin() + static_cast<int64_t>(end));
+  std::vector<LayerSpec> stage(layers.begin() + static_cast<int64_t>(begin),
+                               layers.begin() + static_cast<int64_t>(end));
   if (wanted_at(stage, 0) & kExpanded) stage.insert(stage.begin(), {LayerSpec::Kind::key_expand, -1, kExpandFields});
   return stage;
 }

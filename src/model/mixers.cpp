@@ -15,7 +15,8 @@ namespace gf {
 
 namespace {
 
-template <class Mix> struct Entry {
+template <class Mix>
+struct Entry {
   std::string_view name;
   std::unique_ptr<Mix> (*make)(const LayerContext&);
 };
@@ -32,7 +33,8 @@ constexpr Entry<ChannelMix> kChannelMixes[] = {
 #undef CHANNEL_MIX
 };
 
-template <class Mix, size_t n> constexpr std::array<std::string_view, n> names_of(const Entry<Mix> (&entries)[n]) {
+template <class Mix, size_t n>
+constexpr std::array<std::string_view, n> names_of(const Entry<Mix> (&entries)[n]) {
   std::array<std::string_view, n> names;
   for (size_t i = 0; i < n; ++i) names[i] = entries[i].name;
   return names;

@@ -10,9 +10,9 @@ struct Schedule {
   enum class Decay : uint8_t { cos, linear, exp, one_minus_sqrt } decay = Decay::cos;
   double lr_init = 0, lr_final = 0;
   int64_t warmup_steps = 0;
-  double wait = 0;             // share of exit_tokens before the decay begins
+  double wait = 0;  // share of exit_tokens before the decay begins
   int64_t tokens_per_step = 0;
-  int64_t exit_tokens = 0;     // length of the whole run
+  int64_t exit_tokens = 0;  // length of the whole run
   double weight_decay = 0, weight_decay_final = -1;
 
   static Decay decay_named(const std::string& name);  // cos, linear, exp, oneminussqrt; refuses others

@@ -58,7 +58,9 @@ std::vector<ShardView> ShardedOptimizer::views(const std::string& prefix, const 
   return views;
 }
 
-std::vector<ShardView> ShardedOptimizer::parameters() { return views("model/", store_.values()); }
+std::vector<ShardView> ShardedOptimizer::parameters() {
+  return views("model/", store_.values());
+}
 
 std::vector<ShardView> ShardedOptimizer::moments() {
   std::vector<ShardView> all = views("optim/exp_avg/", exp_avg_);

@@ -24,7 +24,7 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  virtual std::unique_ptr<Work> all_reduce(Tensor, Reduce) = 0;                         // in place
+  virtual std::unique_ptr<Work> all_reduce(Tensor, Reduce) = 0;                          // in place
   virtual std::unique_ptr<Work> reduce_scatter(Tensor whole, Tensor shard, Reduce) = 0;  // shard: this rank's part
   virtual std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) = 0;
   virtual std::unique_ptr<Work> broadcast(Tensor, int root) = 0;

@@ -17,7 +17,7 @@ class Arena {
 
   Device device() const;
   size_t bytes_in_use() const;
-  size_t peak_bytes() const;    // the most that was in use at one time
+  size_t peak_bytes() const;      // the most that was in use at one time
   size_t reserved_bytes() const;  // got from the device
   void reset_peak();
 

@@ -12,23 +12,29 @@ namespace cpu {
 
 constexpr int64_t kRun = 1 << 15;  // elements a task: small enough to share out, large enough to be worth it
 
-template <class T> void fill(T* x, T value, int64_t n) { std::fill_n(x, n, value); }
+template <class T>
+void fill(T* x, T value, int64_t n) {
+  std::fill_n(x, n, value);
+}
 
-template <class T> void add(const T* a, const T* b, T* out, int64_t n) {
+template <class T>
+void add(const T* a, const T* b, T* out, int64_t n) {
   parallel_ranges(n, kRun, [&](int64_t begin, int64_t end) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) out[i] = a[i] + b[i];
   });
 }
 
-template <class T> void scale(T* x, T factor, int64_t n) {
+template <class T>
+void scale(T* x, T factor, int64_t n) {
   parallel_ranges(n, kRun, [&](int64_t begin, int64_t end) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) x[i] *= factor;
   });
 }
 
-template <class T> double sum_of_squares(const T* x, int64_t n) {
+template <class T>
+double sum_of_squares(const T* x, int64_t n) {
   const Blocks blocks = Blocks::of_length(n, kRun);
   std::vector<double> partial(blocks.size());
   parallel_for(blocks.size(), [&](int64_t b) {
@@ -46,8 +52,8 @@ template <class T> double sum_of_squares(const T* x, int64_t n) {
 
 namespace {
 void check_alike(const char* op, const Tensor& a, const Tensor& b) {
-  GF_CHECK(a.shape() == b.shape() && a.dtype() == b.dtype() && a.device() == b.device(), op, ": ", a.shape(), " ", a.dtype(),
-           " on ", a.device(), " and ", b.shape(), " ", b.dtype(), " on ", b.device());
+  GF_CHECK(a.shape() == b.shape() && a.dtype() == b.dtype() && a.device() == b.device(), op, ": ", a.shape(), " ",
+           a.dtype(), " on ", a.device(), " and ", b.shape(), " ", b.dtype(), " on ", b.device());
 }
 }  // namespace
 
@@ -72,7 +78,9 @@ void copy(const Tensor& from, const Tensor& to) {
       [&](auto stream) { cuda::copy(from.raw(), to.raw(), to.bytes(), stream); });
 }
 
-void add_to(const Tensor& sum, const Tensor& term) { add(sum, term, sum); }
+void add_to(const Tensor& sum, const Tensor& term) {
+  add(sum, term, sum);
+}
 
 void add(const Tensor& a, const Tensor& b, const Tensor& out) {
   check_alike("add", a, b);

@@ -7,10 +7,10 @@ namespace gf {
 
 void fill_zero(const Tensor&);
 void fill(const Tensor&, double value);
-void copy(const Tensor& from, const Tensor& to);                             // also between devices
-void add_to(const Tensor& sum, const Tensor& term);                          // sum += term
-void add(const Tensor& a, const Tensor& b, const Tensor& out);               // out = a + b
-void scale(const Tensor& t, double factor);                                  // t *= factor
-double sum_of_squares(const Tensor&);                                        // in double, in a fixed order
+void copy(const Tensor& from, const Tensor& to);                // also between devices
+void add_to(const Tensor& sum, const Tensor& term);             // sum += term
+void add(const Tensor& a, const Tensor& b, const Tensor& out);  // out = a + b
+void scale(const Tensor& t, double factor);                     // t *= factor
+double sum_of_squares(const Tensor&);                           // in double, in a fixed order
 
 }  // namespace gf

@@ -32,11 +32,13 @@ void on_device(Device device, Cpu&& cpu, [[maybe_unused]] Cuda&& cuda) {
   if constexpr (kWithCuda) {
     return cuda(CudaStream{});
   } else {
-    fail("a tensor lives on a CUDA device, but this program was built without CUDA", "rebuild with: cmake --preset cuda");
+    fail("a tensor lives on a CUDA device, but this program was built without CUDA",
+         "rebuild with: cmake --preset cuda");
   }
 }
 
-template <class T> struct Type {
+template <class T>
+struct Type {
   using type = T;
 };
 
@@ -44,9 +46,12 @@ template <class T> struct Type {
 template <class F>
 void with_real(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::f32: return f(Type<float>{});
-    case DType::f64: return f(Type<double>{});
-    default: fail(cat("an op on real numbers got a tensor of ", dtype));
+    case DType::f32:
+      return f(Type<float>{});
+    case DType::f64:
+      return f(Type<double>{});
+    default:
+      fail(cat("an op on real numbers got a tensor of ", dtype));
   }
 }
 

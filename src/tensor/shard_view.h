@@ -10,7 +10,7 @@ namespace gf {
 // A contiguous piece of a named global tensor, held by this rank. Checkpoints speak only of these, so that a
 // run may resume on another number of ranks.
 struct ShardView {
-  std::string name;    // path in the checkpoint: "model/blocks.3.att.key.weight", "optim/exp_avg/emb.weight"
+  std::string name;  // path in the checkpoint: "model/blocks.3.att.key.weight", "optim/exp_avg/emb.weight"
   DType dtype;
   Shape shape;         // of the whole tensor
   int64_t begin, end;  // this piece, in elements of the whole, row-major

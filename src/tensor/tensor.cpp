@@ -8,18 +8,21 @@
 
 namespace gf {
 
-Tensor Tensor::empty(Shape shape, DType dtype, Device device) { return Arena(device).empty(shape, dtype); }
+Tensor Tensor::empty(Shape shape, DType dtype, Device device) {
+  return Arena(device).empty(shape, dtype);
+}
 
 Tensor Tensor::zeros(Shape shape, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
   on_device(
-      device, [&] { std::memset(t.raw(), 0, t.bytes()); }, [&](auto stream) { cuda::fill_zero(t.raw(), t.bytes(), stream); });
+      device, [&] { std::memset(t.raw(), 0, t.bytes()); },
+      [&](auto stream) { cuda::fill_zero(t.raw(), t.bytes(), stream); });
   return t;
 }
 
 Tensor Tensor::at_offset(int64_t elements, Shape shape) const {
-  return {std::shared_ptr<std::byte>(data_, data_.get() + elements * static_cast<int64_t>(size_of(dtype_))), shape, dtype_,
-          device_};
+  return {std::shared_ptr<std::byte>(data_, data_.get() + elements * static_cast<int64_t>(size_of(dtype_))), shape,
+          dtype_, device_};
 }
 
 Tensor Tensor::view(Shape shape) const {
@@ -28,7 +31,8 @@ Tensor Tensor::view(Shape shape) const {
 }
 
 Tensor Tensor::slice(int64_t begin, int64_t end) const {
-  GF_CHECK(shape_.rank() > 0 && 0 <= begin && begin <= end && end <= shape_[0], "slice ", begin, " to ", end, " of ", shape_);
+  GF_CHECK(shape_.rank() > 0 && 0 <= begin && begin <= end && end <= shape_[0], "slice ", begin, " to ", end, " of ",
+           shape_);
   std::array<int64_t, Shape::kMaxRank> dims{};
   int64_t stride = 1;
   for (int i = 0; i < shape_.rank(); ++i) dims[i] = shape_[i];

@@ -19,7 +19,8 @@ class Tensor {
   // Memory of its own, for what lives long; what a pass makes comes from its Arena.
   static Tensor empty(Shape, DType, Device);
   static Tensor zeros(Shape, DType, Device);
-  template <class T> static Tensor of(Shape shape, const std::vector<T>& values);  // on the CPU
+  template <class T>
+  static Tensor of(Shape shape, const std::vector<T>& values);  // on the CPU
 
   explicit operator bool() const { return data_ != nullptr; }
   const Shape& shape() const { return shape_; }
@@ -29,15 +30,16 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 
-  template <class T> T* data() const {  // throws where T is not the dtype
+  template <class T>
+  T* data() const {  // throws where T is not the dtype
     GF_CHECK(dtype_of<T> == dtype_, "a tensor of ", dtype_, " read as ", dtype_of<T>);
     return reinterpret_cast<T*>(data_.get());
   }
   std::byte* raw() const { return data_.get(); }
 
-  Tensor view(Shape) const;                               // same memory, same number of elements
-  Tensor slice(int64_t begin, int64_t end) const;         // [begin, end) of dimension 0
-  Tensor range(int64_t begin, int64_t end) const;         // elements [begin, end), as one dimension
+  Tensor view(Shape) const;                                   // same memory, same number of elements
+  Tensor slice(int64_t begin, int64_t end) const;             // [begin, end) of dimension 0
+  Tensor range(int64_t begin, int64_t end) const;             // elements [begin, end), as one dimension
   bool sole_owner() const { return data_.use_count() == 1; }  // no other view: may be written over
 
  private:

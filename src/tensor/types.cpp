@@ -5,13 +5,18 @@
 
 namespace gf {
 
-size_t size_of(DType dtype) { return dtype == DType::f64 ? 8 : 4; }
+size_t size_of(DType dtype) {
+  return dtype == DType::f64 ? 8 : 4;
+}
 
 const char* name_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "f32";
-    case DType::f64: return "f64";
-    case DType::i32: return "i32";
+    case DType::f32:
+      return "f32";
+    case DType::f64:
+      return "f64";
+    case DType::i32:
+      return "i32";
   }
   return "?";
 }
@@ -35,13 +40,18 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape) {
   return shape.rank() ? out : out << "scalar";
 }
 
-std::ostream& operator<<(std::ostream& out, DType dtype) { return out << name_of(dtype); }
+std::ostream& operator<<(std::ostream& out, DType dtype) {
+  return out << name_of(dtype);
+}
 
 std::ostream& operator<<(std::ostream& out, Device device) {
   switch (device.kind) {
-    case Device::Kind::cpu: return out << "cpu";
-    case Device::Kind::cuda: return out << "cuda:" << device.index;
-    case Device::Kind::meta: return out << "meta";
+    case Device::Kind::cpu:
+      return out << "cpu";
+    case Device::Kind::cuda:
+      return out << "cuda:" << device.index;
+    case Device::Kind::meta:
+      return out << "meta";
   }
   return out;
 }

@@ -15,10 +15,14 @@ enum class DType : uint8_t { f32, f64, i32 };
 size_t size_of(DType);
 const char* name_of(DType);
 
-template <class T> inline constexpr DType dtype_of = [] { static_assert(sizeof(T) == 0, "no such element type"); }();
-template <> inline constexpr DType dtype_of<float> = DType::f32;
-template <> inline constexpr DType dtype_of<double> = DType::f64;
-template <> inline constexpr DType dtype_of<int32_t> = DType::i32;
+template <class T>
+inline constexpr DType dtype_of = [] { static_assert(sizeof(T) == 0, "no such element type"); }();
+template <>
+inline constexpr DType dtype_of<float> = DType::f32;
+template <>
+inline constexpr DType dtype_of<double> = DType::f64;
+template <>
+inline constexpr DType dtype_of<int32_t> = DType::i32;
 
 // meta: shapes and sizes but no memory and no work. A pass over meta tensors tells what a real one will need.
 struct Device {

@@ -79,8 +79,8 @@ int verify(const Arguments& arguments) {
   const Stopwatch watch;
   checkpoint.verify();
   std::cout << fmt::format("ok: {} tensors, {} in {} part{}, all checksums right ({:.1f} s)\n",
-                           checkpoint.entries().size(), human_bytes(static_cast<double>(checkpoint.num_bytes())), checkpoint.num_parts(),
-                           checkpoint.num_parts() == 1 ? "" : "s", watch.seconds());
+                           checkpoint.entries().size(), human_bytes(static_cast<double>(checkpoint.num_bytes())),
+                           checkpoint.num_parts(), checkpoint.num_parts() == 1 ? "" : "s", watch.seconds());
   return 0;
 }
 

@@ -12,7 +12,8 @@ namespace po = boost::program_options;
 
 int run_verify(const Arguments& arguments) {
   CommandLine line{"gf verify golden FILE.json... [--recompute]"};
-  line.options.add_options()("recompute", po::bool_switch(), "run each block again in the backward pass, as train.grad_cp 1");
+  line.options.add_options()("recompute", po::bool_switch(),
+                             "run each block again in the backward pass, as train.grad_cp 1");
   line.positional.add_options()("what", po::value<std::string>()->required())(
       "file", po::value<std::vector<std::string>>()->required());
   line.order.add("what", 1).add("file", -1);
@@ -25,8 +26,8 @@ int run_verify(const Arguments& arguments) {
     fmt::print("{}\n", file);
     for (const GoldenCheck& c : check_golden(file, {values["recompute"].as<bool>()})) {
       ok = ok && c.ok();
-      fmt::print("  {:4} {:20} largest relative error {:8.2e}, tolerance {:.0e}  {}\n", c.ok() ? "ok" : "FAIL", c.what, c.error,
-                 c.tolerance, c.worst);
+      fmt::print("  {:4} {:20} largest relative error {:8.2e}, tolerance {:.0e}  {}\n", c.ok() ? "ok" : "FAIL", c.what,
+                 c.error, c.tolerance, c.worst);
     }
   }
   fmt::print("{}\n", ok ? "all golden cases hold" : "some golden cases FAIL");

@@ -27,24 +27,25 @@ std::string parameters(const ModelConfig& config) {
 }
 
 std::string memory(const MemoryForecast& f) {
-  return fmt::format(
-      "memory   {} in all: {} program, {} parameters, {} gradients, {} optimizer, {} activations\n", human_bytes(f.total()),
-      human_bytes(f.program), human_bytes(f.parameters), human_bytes(f.gradients), human_bytes(f.optimizer),
-      human_bytes(f.activations));
+  return fmt::format("memory   {} in all: {} program, {} parameters, {} gradients, {} optimizer, {} activations\n",
+                     human_bytes(f.total()), human_bytes(f.program), human_bytes(f.parameters),
+                     human_bytes(f.gradients), human_bytes(f.optimizer), human_bytes(f.activations));
 }
 
 }  // namespace
 
 std::string banner(const Plan& plan, const MemoryForecast& forecast) {
   const TrainConfig& t = plan.config.train;
-  std::string text = "configuration\n" + indented(to_yaml(plan.config)) + parameters(plan.config.model) + memory(forecast);
+  std::string text =
+      "configuration\n" + indented(to_yaml(plan.config)) + parameters(plan.config.model) + memory(forecast);
   if (plan.data)
-    text += fmt::format("data     {} tokens in {}, {} samples of {} before one comes again\n",
-                        human_count(static_cast<double>(plan.data->tokens())), counted(plan.data->documents(), "document"), plan.sampler->magic_prime(),
-                        plan.config.model.ctx_len);
+    text +=
+        fmt::format("data     {} tokens in {}, {} samples of {} before one comes again\n",
+                    human_count(static_cast<double>(plan.data->tokens())), counted(plan.data->documents(), "document"),
+                    plan.sampler->magic_prime(), plan.config.model.ctx_len);
   if (plan.validation)
-    text += fmt::format("valid    {} of {} windows of {} tokens each time\n", plan.validation_windows, plan.validation->windows(),
-                        plan.config.model.ctx_len);
+    text += fmt::format("valid    {} of {} windows of {} tokens each time\n", plan.validation_windows,
+                        plan.validation->windows(), plan.config.model.ctx_len);
   text += fmt::format("step     {} sequences of {} tokens: {} of {}\n", t.global_batch(), plan.config.model.ctx_len,
                       counted(plan.microbatches, "microbatch"), t.micro_bsz);
   text += fmt::format("run      steps {} to {}, {} tokens; the schedule is {} steps, {} tokens long\n", plan.first_step,
@@ -53,8 +54,9 @@ std::string banner(const Plan& plan, const MemoryForecast& forecast) {
   text += fmt::format("machine  1 rank on the CPU, float32, {}\n", counted(omp_get_max_threads(), "thread"));
   text += fmt::format("folder   {}\n", plan.paths.root().string());
   if (!t.wandb.empty())
-    text += fmt::format("wandb    nothing is sent from here; python/log_to.py wandb {} sends the metrics to project {}\n",
-                        plan.paths.root().string(), t.wandb);
+    text +=
+        fmt::format("wandb    nothing is sent from here; python/log_to.py wandb {} sends the metrics to project {}\n",
+                    plan.paths.root().string(), t.wandb);
   return text;
 }
 

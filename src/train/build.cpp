@@ -15,8 +15,15 @@ namespace {
 namespace fs = std::filesystem;
 
 Schedule schedule_of(const TrainConfig& t, int64_t tokens_per_step) {
-  return {Schedule::decay_named(t.lr_decay_type), t.lr_init,         t.lr_final,     t.warmup(),          t.lr_wait,
-          tokens_per_step,                        t.my_exit_tokens,  t.weight_decay, t.weight_decay_final};
+  return {Schedule::decay_named(t.lr_decay_type),
+          t.lr_init,
+          t.lr_final,
+          t.warmup(),
+          t.lr_wait,
+          tokens_per_step,
+          t.my_exit_tokens,
+          t.weight_decay,
+          t.weight_decay_final};
 }
 
 int64_t first_step_of(const TrainConfig& t) {
@@ -30,11 +37,14 @@ int64_t first_step_of(const TrainConfig& t) {
 // A step means so many tokens; a run whose checkpoint counted other steps cannot go on in these.
 void check_same_steps(const Config& now, const Config& then, const fs::path& where) {
   const auto compare = [&](const char* what, int64_t mine, int64_t theirs, const char* hint) {
-    if (mine != theirs) refuse(cat(what, " is ", mine, ", and the run in ", where.string(), " was begun with ", theirs), hint);
+    if (mine != theirs)
+      refuse(cat(what, " is ", mine, ", and the run in ", where.string(), " was begun with ", theirs), hint);
   };
-  compare("model.ctx_len", now.model.ctx_len, then.model.ctx_len, "the run's own length, or another --train.proj_suffix");
-  compare("the sequences of a step (num_nodes * devices * micro_bsz * accumulate_grad_batches)", now.train.global_batch(),
-          then.train.global_batch(), "factors with the same product, or another --train.proj_suffix");
+  compare("model.ctx_len", now.model.ctx_len, then.model.ctx_len,
+          "the run's own length, or another --train.proj_suffix");
+  compare("the sequences of a step (num_nodes * devices * micro_bsz * accumulate_grad_batches)",
+          now.train.global_batch(), then.train.global_batch(),
+          "factors with the same product, or another --train.proj_suffix");
 }
 
 }  // namespace
@@ -51,7 +61,8 @@ Plan::Plan(Config c) : config(std::move(c)), paths(run_folder(config)) {
   if (!t.validation_data_file.empty() && t.train_stage != 1) {
     validation = std::make_unique<WindowReader>(std::make_shared<BinIdx>(t.validation_data_file), config.model.ctx_len,
                                                 config.model.vocab_size);
-    validation_windows = std::min(validation->windows(), std::max<int64_t>(1, kValidationTokens / config.model.ctx_len));
+    validation_windows =
+        std::min(validation->windows(), std::max<int64_t>(1, kValidationTokens / config.model.ctx_len));
   }
   microbatches = microbatches_per_rank(t, 1);
   tokens_per_step = t.global_batch() * config.model.ctx_len;
@@ -104,8 +115,9 @@ void Run::go_on_from(const StepFolder& newest) {
   TrainConfig& t = plan.config.train;
   check_same_steps(plan.config, then, plan.paths.root());
   if (t.load_model != then.train.load_model && !t.load_model.empty())
-    refuse(cat("train.load_model is ", t.load_model, ", and the run in ", plan.paths.root().string(), " is at step ", a.step,
-               " after beginning from ", then.train.load_model.empty() ? "fresh parameters" : then.train.load_model),
+    refuse(cat("train.load_model is ", t.load_model, ", and the run in ", plan.paths.root().string(), " is at step ",
+               a.step, " after beginning from ",
+               then.train.load_model.empty() ? "fresh parameters" : then.train.load_model),
            "another --train.proj_suffix to begin anew, or no --train.load_model to go on");
   // What a run began from is part of it, and decides its warm-up.
   t.load_model = then.train.load_model;

@@ -6,10 +6,10 @@
 
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_writer.h"
-#include "io/metrics.h"
-#include "io/run_folder.h"
 #include "io/checkpoint/tensor_source.h"
 #include "io/data/token_stream.h"
+#include "io/metrics.h"
+#include "io/run_folder.h"
 #include "optim/learning_rate.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/mesh.h"

@@ -39,7 +39,8 @@ void check_word(const std::string& key, const std::string& value, Words known) {
 
 // In [0, 1), as decays and shares are.
 void check_share(const std::string& key, double value) {
-  if (!(value >= 0 && value < 1)) refuse(cat(key, " is ", value, " and must be at least 0 and below 1"), option(key, "0.9"));
+  if (!(value >= 0 && value < 1))
+    refuse(cat(key, " is ", value, " and must be at least 0 and below 1"), option(key, "0.9"));
 }
 
 void check_not_negative(const std::string& key, double value) {

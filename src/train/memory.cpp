@@ -33,11 +33,15 @@ size_t number_in(const char* path, const std::string& key) {
 
 std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
   switch (spec.kind) {
-    case LayerSpec::Kind::embed: return "embedding";
-    case LayerSpec::Kind::block: return config.time_mix(spec.block) + " + " + config.channel_mix(spec.block);
+    case LayerSpec::Kind::embed:
+      return "embedding";
+    case LayerSpec::Kind::block:
+      return config.time_mix(spec.block) + " + " + config.channel_mix(spec.block);
     case LayerSpec::Kind::key_compress:
-    case LayerSpec::Kind::key_expand: return "key cache";
-    case LayerSpec::Kind::head: return "head";
+    case LayerSpec::Kind::key_expand:
+      return "key cache";
+    case LayerSpec::Kind::head:
+      return "head";
   }
   return {};
 }
@@ -56,7 +60,8 @@ MemoryForecast forecast_memory(const Config& config, int64_t microbatches) {
   Stage stage(layers, {kMeta, config.train.grad_cp, 1, 1e-4, 0});
   Pipeline pipeline(stage, *world, find_schedule(config.parallel.schedule));
   // No schedule has more in flight than a few; the passes of one repeat.
-  const std::vector<Batch> batches(std::min<int64_t>(microbatches, 8), meta_batch(config.train.micro_bsz, config.model.ctx_len));
+  const std::vector<Batch> batches(std::min<int64_t>(microbatches, 8),
+                                   meta_batch(config.train.micro_bsz, config.model.ctx_len));
   pipeline.run(batches, [](int64_t, int64_t) {});
   f.activations = stage.peak_activation_bytes();
   return f;
@@ -77,14 +82,19 @@ void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t l
            hint);
 }
 
-size_t resident_bytes() { return number_in("/proc/self/status", "VmRSS:"); }
+size_t resident_bytes() {
+  return number_in("/proc/self/status", "VmRSS:");
+}
 
-size_t peak_resident_bytes() { return number_in("/proc/self/status", "VmHWM:"); }
+size_t peak_resident_bytes() {
+  return number_in("/proc/self/status", "VmHWM:");
+}
 
 size_t available_bytes() {
   size_t available = number_in("/proc/meminfo", "MemAvailable:");
   if (available == 0) available = std::numeric_limits<size_t>::max();
-  const size_t limit = number_in("/sys/fs/cgroup/memory.max", ""), used = number_in("/sys/fs/cgroup/memory.current", "");
+  const size_t limit = number_in("/sys/fs/cgroup/memory.max", ""),
+               used = number_in("/sys/fs/cgroup/memory.current", "");
   if (limit > used) available = std::min(available, limit - used);
   return available;
 }

@@ -10,7 +10,7 @@
 namespace gf {
 
 struct MemoryForecast {
-  size_t program = 0;      // what the process holds already: code, libraries, read-ahead
+  size_t program = 0;  // what the process holds already: code, libraries, read-ahead
   size_t parameters = 0, gradients = 0, optimizer = 0;
   size_t activations = 0;  // of the microbatches in flight, with their gradients and scratch
   size_t total() const { return program + parameters + gradients + optimizer + activations; }

@@ -12,7 +12,8 @@ ShardView view_of(const Parameter& p) {
 }
 
 // The keys a user could change so that a model has as many channels, say; named where shapes differ.
-constexpr const char* kShapeHint = "the sizes of the section model must be those of the checkpoint; or begin another run: another --train.proj_suffix";
+constexpr const char* kShapeHint =
+    "the sizes of the section model must be those of the checkpoint; or begin another run: another --train.proj_suffix";
 
 }  // namespace
 

@@ -35,7 +35,8 @@ void check_memory(const MemoryForecast& f) {
 }
 
 std::string saved_line(const Plan& plan, int64_t step, double seconds) {
-  return fmt::format("saved {} in {}", (plan.paths.checkpoints() / step_folder_name(step)).string(), human_duration(seconds));
+  return fmt::format("saved {} in {}", (plan.paths.checkpoints() / step_folder_name(step)).string(),
+                     human_duration(seconds));
 }
 
 class Loop {
@@ -65,7 +66,8 @@ class Loop {
     const bool complete = trainer_.done();
     const int64_t saved_before = trainer_.saved_step();
     trainer_.save();
-    if (trainer_.saved_step() != saved_before) progress_.say(saved_line(run_.plan, trainer_.saved_step(), watch.seconds()));
+    if (trainer_.saved_step() != saved_before)
+      progress_.say(saved_line(run_.plan, trainer_.saved_step(), watch.seconds()));
     progress_.finish();
     const std::string memory = human_bytes(static_cast<double>(peak_resident_bytes()));
     if (complete) {
@@ -87,13 +89,17 @@ class Loop {
 
 Exit run_training(Config config) {
   refuse_many_ranks();
-  const StopSignal stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
+  const StopSignal
+      stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
   Plan plan(std::move(config));
   const MemoryForecast forecast = forecast_memory(plan.config, plan.microbatches);
   fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(plan, forecast));
   check_memory(forecast);
   Run run(plan);
-  fmt::print("start    {}{}\n", run.start, run.folder->is_exclusive() ? "" : "; this file system has no locks: nothing keeps a second run out of the folder");
+  fmt::print("start    {}{}\n", run.start,
+             run.folder->is_exclusive()
+                 ? ""
+                 : "; this file system has no locks: nothing keeps a second run out of the folder");
   std::fflush(stdout);
   if (plan.config.train.train_stage == 1) {
     if (newest_checkpoint(plan.paths.checkpoints())) {
@@ -101,7 +107,8 @@ Exit run_training(Config config) {
       return Exit::done;
     }
     Trainer(run).save();
-    fmt::print("saved the fresh parameters in {}\n", (plan.paths.checkpoints() / step_folder_name(run.place.step)).string());
+    fmt::print("saved the fresh parameters in {}\n",
+               (plan.paths.checkpoints() / step_folder_name(run.place.step)).string());
     return Exit::done;
   }
   if (run.place.step >= plan.last_step) {

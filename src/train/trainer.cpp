@@ -12,18 +12,20 @@
 namespace gf {
 namespace {
 
-bool all_finite(const Tensor& t) { return std::isfinite(sum_of_squares(t)); }
+bool all_finite(const Tensor& t) {
+  return std::isfinite(sum_of_squares(t));
+}
 
 }  // namespace
 
 StepMetrics Trainer::step() {
   const Stopwatch watch;
   Place& place = run_.place;
-  std::vector<Batch> microbatches;                                                    // token shard
+  std::vector<Batch> microbatches;  // token shard
   for (int64_t m = 0; m < run_.plan.microbatches; ++m) microbatches.push_back(run_.tokens->next());
 
   const double loss = run_.pipeline->run(microbatches, [&](int64_t begin, int64_t end) {  // stages, loss, gradients
-    run_.optimizer->reduce(begin, end);                                                // ... reduced as they finish
+    run_.optimizer->reduce(begin, end);                                                   // ... reduced as they finish
   });
   const Schedule& schedule = run_.plan.schedule;
   const double lr = schedule.learning_rate(place.step);
@@ -33,7 +35,8 @@ StepMetrics Trainer::step() {
 
   ++place.step;
   place.samples = run_.tokens->samples_seen();
-  StepMetrics metrics{place.step - 1, place.step * run_.plan.tokens_per_step, loss, update.grad_norm, lr, watch.seconds(), 0, {}, {}};
+  StepMetrics metrics{
+      place.step - 1, place.step * run_.plan.tokens_per_step, loss, update.grad_norm, lr, watch.seconds(), 0, {}, {}};
   metrics.tokens_per_s = static_cast<double>(run_.plan.tokens_per_step) / metrics.step_s;
   if (validation_due()) {
     const Evaluation e =
@@ -42,7 +45,7 @@ StepMetrics Trainer::step() {
     metrics.val_acc = e.accuracy;
   }
   run_.metrics->append(metrics);
-  if (save_due()) save();                                                              // checkpoint
+  if (save_due()) save();  // checkpoint
   return metrics;
 }
 
@@ -93,8 +96,10 @@ void Trainer::explain_bad_step(double loss, double norm, std::span<const Batch> 
   }
   // The backward pass went from the last parameter to the first.
   const auto& parameters = run_.layers.parameters().all();
-  const auto bad = std::find_if(parameters.rbegin(), parameters.rend(), [](const auto& p) { return !all_finite(p->grad()); });
-  if (where.empty() && bad != parameters.rend()) where = cat("; the gradient of ", (*bad)->name(), " is the first that is not finite");
+  const auto bad =
+      std::find_if(parameters.rbegin(), parameters.rend(), [](const auto& p) { return !all_finite(p->grad()); });
+  if (where.empty() && bad != parameters.rend())
+    where = cat("; the gradient of ", (*bad)->name(), " is the first that is not finite");
   const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
   // NaN has a sign that means nothing.
   const std::string values = std::isfinite(loss) ? cat("the loss is ", loss, ", the gradient's norm ", std::fabs(norm))
@@ -110,10 +115,12 @@ std::string Trainer::first_bad_layer(const Batch& batch) const {
   Tape tape(arena, Tape::Mode::evaluate);
   std::string first;
   const auto look = [&](const std::string& layer, const Tensor& output) {
-    if (first.empty() && !all_finite(output)) first = cat("; ", layer, " is the first layer whose output is not finite");
+    if (first.empty() && !all_finite(output))
+      first = cat("; ", layer, " is the first layer whose output is not finite");
   };
   const Pass pass{batch};
-  const Flow flow = run_.layers.forward(tape, pass, {}, false, [&](const std::string& layer, const Flow& f) { look(layer, f.x_BTC.value()); });
+  const Flow flow = run_.layers.forward(tape, pass, {}, false,
+                                        [&](const std::string& layer, const Flow& f) { look(layer, f.x_BTC.value()); });
   if (first.empty()) look("head", run_.layers.head()->loss(pass, flow.x_BTC).losses_BT);
   return first;
 }

@@ -91,7 +91,8 @@ TEST(Fields, WholeNumbersMayBeWrittenAsReals) {
 
 TEST(Fields, RealsAreFinite) {
   for (const char* bad : {"inf", ".inf", "nan", "1e999", "1,5", "6e", "fast"}) {
-    expect_refused({"inner.rate", bad, "a real number", "--inner.rate 6e-04"}, [&] { applied({text("inner.rate", bad)}); });
+    expect_refused({"inner.rate", bad, "a real number", "--inner.rate 6e-04"},
+                   [&] { applied({text("inner.rate", bad)}); });
   }
 }
 

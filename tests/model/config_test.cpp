@@ -23,9 +23,9 @@ void refused(Change&& change, const std::vector<std::string>& pieces) {
   ModelConfig c = goldfinch();
   change(c);
   expect_refused(pieces, [&] {
-        c.resolve();
-        c.check();
-      });
+    c.resolve();
+    c.check();
+  });
 }
 
 template <class Change>

@@ -24,13 +24,19 @@ OpCase ddlerp_case(int64_t B, int64_t T, int64_t C, int64_t R, const std::vector
   return c;
 }
 
-TEST(Ddlerp, Gradients) { check_gradients(ddlerp_case(2, 3, 4, 2, {0, 0, 0})); }
-TEST(Ddlerp, GradientsOneTarget) { check_gradients(ddlerp_case(1, 4, 3, 2, {0})); }
+TEST(Ddlerp, Gradients) {
+  check_gradients(ddlerp_case(2, 3, 4, 2, {0, 0, 0}));
+}
+TEST(Ddlerp, GradientsOneTarget) {
+  check_gradients(ddlerp_case(1, 4, 3, 2, {0}));
+}
 TEST(Ddlerp, GradientsOtherSources) {
   check_gradients(ddlerp_case(2, 3, 4, 2, {1, 0}));
   check_gradients(ddlerp_case(1, 3, 3, 1, {1, 2}));
 }
-TEST(Ddlerp, GradientsAcrossBlocks) { check_gradients(ddlerp_case(1, 130, 2, 1, {0, 1})); }
+TEST(Ddlerp, GradientsAcrossBlocks) {
+  check_gradients(ddlerp_case(1, 130, 2, 1, {0, 1}));
+}
 TEST(Ddlerp, LargeAndOdd) {
   check_float_and_bits(ddlerp_case(1, 1, 3, 1, {0}));
   check_float_and_bits(ddlerp_case(3, 211, 96, 32, {0, 0, 0, 0, 0}));

@@ -20,7 +20,9 @@ OpCase residual_case(Shape x, int64_t C, bool use_sum) {
           }};
 }
 
-TEST(LayerNorm, Gradients) { check_gradients(norm_case({2, 3, 5}, 5)); }
+TEST(LayerNorm, Gradients) {
+  check_gradients(norm_case({2, 3, 5}, 5));
+}
 TEST(LayerNorm, LargeAndOdd) {
   check_float_and_bits(norm_case({1, 3}, 3));
   check_float_and_bits(norm_case({3, 333, 77}, 77));
@@ -29,7 +31,9 @@ TEST(AddLayerNorm, Gradients) {
   check_gradients(residual_case({2, 3, 5}, 5, true));
   check_gradients(residual_case({2, 3, 5}, 5, false));
 }
-TEST(AddLayerNorm, LargeAndOdd) { check_float_and_bits(residual_case({3, 333, 77}, 77, true)); }
+TEST(AddLayerNorm, LargeAndOdd) {
+  check_float_and_bits(residual_case({3, 333, 77}, 77, true));
+}
 
 }  // namespace
 }  // namespace gf

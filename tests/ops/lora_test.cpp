@@ -14,8 +14,12 @@ OpCase lora_case(Shape x, int64_t R, int64_t N, Shape base) {
           }};
 }
 
-TEST(Lora, GradientsWithVector) { check_gradients(lora_case({2, 3, 5}, 2, 4, {1, 1, 4})); }
-TEST(Lora, GradientsWithRows) { check_gradients(lora_case({2, 3, 5}, 2, 4, {2, 3, 4})); }
+TEST(Lora, GradientsWithVector) {
+  check_gradients(lora_case({2, 3, 5}, 2, 4, {1, 1, 4}));
+}
+TEST(Lora, GradientsWithRows) {
+  check_gradients(lora_case({2, 3, 5}, 2, 4, {2, 3, 4}));
+}
 TEST(Lora, GradientsWhereBaseIsTheInput) {
   check_gradients({"loradapt", {{{2, 3, 4}}, {{4, 2}}, {{2, 4}}}, [](Tape&, const std::vector<Var>& in) {
                      return std::vector{lora(in[0], in[1], in[2], in[0])};

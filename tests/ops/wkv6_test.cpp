@@ -40,11 +40,21 @@ OpCase looser(OpCase c, double tolerance) {
   return c;
 }
 
-TEST(Wkv6, GradientsFinch) { check_gradients(looser(wkv_case(2, 5, 2, 3, kFinch), 5e-6)); }
-TEST(Wkv6, GradientsFinchC2) { check_gradients(wkv_case(2, 5, 2, 3, kFinchC2)); }
-TEST(Wkv6, GradientsPlain) { check_gradients(wkv_case(1, 6, 1, 4, kPlain)); }
-TEST(Wkv6, GradientsScaledKeysWithBonus) { check_gradients(wkv_case(1, 6, 1, 4, kScaledBonus)); }
-TEST(Wkv6, GradientsAcrossChunks) { check_gradients(looser(wkv_case(1, 131, 1, 2, kFinch), 5e-6)); }
+TEST(Wkv6, GradientsFinch) {
+  check_gradients(looser(wkv_case(2, 5, 2, 3, kFinch), 5e-6));
+}
+TEST(Wkv6, GradientsFinchC2) {
+  check_gradients(wkv_case(2, 5, 2, 3, kFinchC2));
+}
+TEST(Wkv6, GradientsPlain) {
+  check_gradients(wkv_case(1, 6, 1, 4, kPlain));
+}
+TEST(Wkv6, GradientsScaledKeysWithBonus) {
+  check_gradients(wkv_case(1, 6, 1, 4, kScaledBonus));
+}
+TEST(Wkv6, GradientsAcrossChunks) {
+  check_gradients(looser(wkv_case(1, 131, 1, 2, kFinch), 5e-6));
+}
 
 TEST(Wkv6, LargeAndOdd) {
   check_float_and_bits(wkv_case(1, 1, 1, 64, kFinch));

@@ -58,7 +58,8 @@ TEST_F(OptimizerTest, EachParameterStepsByItsGroup) {
       const double old = before.data<float>()[p->begin() + i];
       const double g = Random(9, p->name()).uniform(static_cast<uint64_t>(i));
       // The first step of AdamW: the learning rate against the gradient, whatever its size, and the decay.
-      const double want = old - 1e-3 * group.lr_scale * g / (std::fabs(g) + 1e-8) - 1e-3 * (group.decays ? 0.1 : 0) * old;
+      const double want =
+          old - 1e-3 * group.lr_scale * g / (std::fabs(g) + 1e-8) - 1e-3 * (group.decays ? 0.1 : 0) * old;
       // Three roundings of the parameter, and some of its step.
       ASSERT_NEAR(p->value().data<float>()[i], want, 3 * 6e-8 * std::fabs(old) + 2e-9) << p->name() << " " << i;
     }

@@ -13,6 +13,8 @@ TempFolder::TempFolder() {
   path_ = name;
 }
 
-TempFolder::~TempFolder() { std::filesystem::remove_all(path_); }
+TempFolder::~TempFolder() {
+  std::filesystem::remove_all(path_);
+}
 
 }  // namespace gf

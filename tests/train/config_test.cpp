@@ -55,9 +55,9 @@ void refused(Change&& change, const std::vector<std::string>& pieces) {
   Config c = good();
   change(c);
   expect_refused(pieces, [&] {
-        resolve(c);
-        check(c);
-      });
+    resolve(c);
+    check(c);
+  });
 }
 
 template <class Change>

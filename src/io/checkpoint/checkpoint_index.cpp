@@ -8,9 +8,9 @@
 #include <optional>
 
 #include "base/error.h"
-#include "io/files.h"
 #include "io/checkpoint/hdf5_handle.h"
 #include "io/checkpoint/index_seal.h"
+#include "io/files.h"
 
 namespace gf {
 

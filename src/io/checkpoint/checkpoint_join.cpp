@@ -7,9 +7,9 @@
 #include "base/error.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_index.h"
-#include "io/files.h"
 #include "io/checkpoint/hdf5_handle.h"
 #include "io/checkpoint/index_seal.h"
+#include "io/files.h"
 
 namespace gf {
 namespace {

@@ -7,8 +7,8 @@
 #include <memory>
 
 #include "base/error.h"
-#include "io/files.h"
 #include "io/checkpoint/hdf5_handle.h"
+#include "io/files.h"
 
 namespace gf {
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "io/files.h"
 #include "io/checkpoint/tensor_source.h"
+#include "io/files.h"
 
 namespace gf {
 

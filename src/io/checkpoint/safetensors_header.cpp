@@ -133,7 +133,8 @@ void check_entry(const std::string& file, const SafetensorsEntry& e, int64_t at,
     std::string shape;
     for (const int64_t d : e.shape) shape += cat(shape.empty() ? "" : "x", d);
     refuse(cat(file, ": ", e.name, " is ", shape.empty() ? "scalar" : shape, " of ", e.dtype, " and has ",
-               e.end - e.begin, " bytes"), kBroken);
+               e.end - e.begin, " bytes"),
+           kBroken);
   }
 }
 
@@ -152,7 +153,8 @@ SafetensorsHeader parse_safetensors_header(const std::string& file, std::string_
     check_entry(file, e, at, data_bytes);
     at = e.end;
   }
-  if (at != data_bytes) refuse(cat(file, ": its tensors end at byte ", at, " of ", data_bytes, " bytes of values"), kBroken);
+  if (at != data_bytes)
+    refuse(cat(file, ": its tensors end at byte ", at, " of ", data_bytes, " bytes of values"), kBroken);
   return header;
 }
 

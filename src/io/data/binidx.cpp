@@ -18,9 +18,9 @@ constexpr int64_t kInt32Limit = int64_t{1} << 31;  // no int32 is as large
 
 File open_part(const std::string& prefix, const char* part) {
   const bool too_long = prefix.ends_with(".bin") || prefix.ends_with(".idx");
-  return File::open(prefix + part, too_long
-                                       ? "the name without its ending: " + prefix.substr(0, prefix.size() - 4)
-                                       : "data is given as PREFIX of PREFIX.idx and PREFIX.bin; gf data tokenize makes them");
+  return File::open(prefix + part,
+                    too_long ? "the name without its ending: " + prefix.substr(0, prefix.size() - 4)
+                             : "data is given as PREFIX of PREFIX.idx and PREFIX.bin; gf data tokenize makes them");
 }
 
 // The sizes were checked when the file was opened, so a file that ends earlier now was cut short since.
@@ -121,9 +121,9 @@ void BinIdx::read_header() {
 
   const int64_t bytes = bin_.size();
   if (bytes % type_.size != 0) {
-    refuse(
-        cat(bin_.path().string(), ": ", bytes, " bytes is no whole number of ", type_.name, " tokens of ", type_.size, " bytes"),
-        "the file is cut short or belongs to another .idx");
+    refuse(cat(bin_.path().string(), ": ", bytes, " bytes is no whole number of ", type_.name, " tokens of ",
+               type_.size, " bytes"),
+           "the file is cut short or belongs to another .idx");
   }
   tokens_ = bytes / type_.size;
 }

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "io/data/binidx_writer.h"
-#include "io/text/jsonl.h"
 #include "io/files.h"
+#include "io/text/jsonl.h"
 
 namespace gf {
 namespace {

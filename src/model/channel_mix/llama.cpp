@@ -25,6 +25,8 @@ class Llama final : public ChannelMix {
 
 }  // namespace
 
-std::unique_ptr<ChannelMix> make_channel_mix_llama(const LayerContext& c) { return std::make_unique<Llama>(c); }
+std::unique_ptr<ChannelMix> make_channel_mix_llama(const LayerContext& c) {
+  return std::make_unique<Llama>(c);
+}
 
 }  // namespace gf

@@ -29,13 +29,14 @@ class Eagle final : public TimeMix {
 
   Var forward(const Var& x, const Flow&) const override {
     Tape& t = x.tape();
-    const auto mixed = token_shift(x, std::vector{mix_k_.on(t), mix_v_.on(t), mix_r_.on(t), mix_g_.on(t)},
-                                   ShiftMix::toward_current);
-    const Var k = linear(mixed[0], key_.on(t)), v = linear(mixed[1], value_.on(t)), r = linear(mixed[2], receptance_.on(t));
+    const auto mixed =
+        token_shift(x, std::vector{mix_k_.on(t), mix_v_.on(t), mix_r_.on(t), mix_g_.on(t)}, ShiftMix::toward_current);
+    const Var k = linear(mixed[0], key_.on(t)), v = linear(mixed[1], value_.on(t)),
+              r = linear(mixed[2], receptance_.on(t));
     const Var g = linear(mixed[3], gate_.on(t));
     const Var y = wkv6({r, k, v, broadcast_rows(decay_.on(t), k.shape()), bonus_.on(t), {}, config_.num_heads()});
-    const Var gated = group_norm_silu_gate(y, g, config_.num_heads(), norm_.weight.on(t), norm_.bias.on(t), kLayerNormEps,
-                                           1 / static_cast<double>(config_.head_size_divisor));
+    const Var gated = group_norm_silu_gate(y, g, config_.num_heads(), norm_.weight.on(t), norm_.bias.on(t),
+                                           kLayerNormEps, 1 / static_cast<double>(config_.head_size_divisor));
     return linear(gated, output_.on(t));
   }
 
@@ -51,6 +52,8 @@ class Eagle final : public TimeMix {
 
 }  // namespace
 
-std::unique_ptr<TimeMix> make_time_mix_eagle(const LayerContext& c) { return std::make_unique<Eagle>(c); }
+std::unique_ptr<TimeMix> make_time_mix_eagle(const LayerContext& c) {
+  return std::make_unique<Eagle>(c);
+}
 
 }  // namespace gf

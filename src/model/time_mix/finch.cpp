@@ -35,10 +35,15 @@ class Finch final : public TimeMix {
 
   Var forward(const Var& x, const Flow&) const override {
     Tape& t = x.tape();
-    const auto mixed = ddlerp({x, maa_x_.on(t), maa_w1_.on(t), maa_w2_.on(t),
-                               {maa_w_.on(t), maa_k_.on(t), maa_v_.on(t), maa_r_.on(t), maa_g_.on(t)}, {}});
+    const auto mixed = ddlerp({x,
+                               maa_x_.on(t),
+                               maa_w1_.on(t),
+                               maa_w2_.on(t),
+                               {maa_w_.on(t), maa_k_.on(t), maa_v_.on(t), maa_r_.on(t), maa_g_.on(t)},
+                               {}});
     const Var w = lora(mixed[0], decay_w1_.on(t), decay_w2_.on(t), decay_.on(t));
-    const Var k = linear(mixed[1], key_.on(t)), v = linear(mixed[2], value_.on(t)), r = linear(mixed[3], receptance_.on(t));
+    const Var k = linear(mixed[1], key_.on(t)), v = linear(mixed[2], value_.on(t)),
+              r = linear(mixed[3], receptance_.on(t));
     const Var g = linear(mixed[4], gate_.on(t));
     const Var y = wkv6({r, k, v, w, bonus_.on(t), {}, config_.num_heads()});
     const auto divisor = static_cast<double>(config_.head_size_divisor);
@@ -60,6 +65,8 @@ class Finch final : public TimeMix {
 
 }  // namespace
 
-std::unique_ptr<TimeMix> make_time_mix_finch(const LayerContext& c) { return std::make_unique<Finch>(c); }
+std::unique_ptr<TimeMix> make_time_mix_finch(const LayerContext& c) {
+  return std::make_unique<Finch>(c);
+}
 
 }  // namespace gf

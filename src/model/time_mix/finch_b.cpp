@@ -32,9 +32,10 @@ class FinchB final : public TimeMix {
 
   Var forward(const Var& x, const Flow&) const override {
     Tape& t = x.tape();
-    const auto mixed = ddlerp({x, maa_x_.on(t), maa_w1_.on(t), maa_w2_.on(t),
-                               {maa_r_.on(t), maa_k_.on(t), maa_v_.on(t), maa_w_.on(t)}, {}});
-    const Var r = linear(mixed[0], receptance_.on(t)), k = linear(mixed[1], key_.on(t)), v = linear(mixed[2], value_.on(t));
+    const auto mixed = ddlerp(
+        {x, maa_x_.on(t), maa_w1_.on(t), maa_w2_.on(t), {maa_r_.on(t), maa_k_.on(t), maa_v_.on(t), maa_w_.on(t)}, {}});
+    const Var r = linear(mixed[0], receptance_.on(t)), k = linear(mixed[1], key_.on(t)),
+              v = linear(mixed[2], value_.on(t));
     const Var w = lora(mixed[3], decay_w1_.on(t), decay_w2_.on(t), decay_.on(t));
     return linear(norm_(wkv6({r, k, v, w, bonus_.on(t), {}, config_.num_heads()})), output_.on(t));
   }
@@ -52,6 +53,8 @@ class FinchB final : public TimeMix {
 
 }  // namespace
 
-std::unique_ptr<TimeMix> make_time_mix_finch_b(const LayerContext& c) { return std::make_unique<FinchB>(c); }
+std::unique_ptr<TimeMix> make_time_mix_finch_b(const LayerContext& c) {
+  return std::make_unique<FinchB>(c);
+}
 
 }  // namespace gf

@@ -36,8 +36,12 @@ class FinchC2 final : public TimeMix {
 
   Var forward(const Var& x, const Flow&) const override {
     Tape& t = x.tape();
-    const auto mixed = ddlerp({x, maa_x_.on(t), maa_w1_.on(t), maa_w2_.on(t),
-                               {maa_r_.on(t), maa_k_.on(t), maa_v_.on(t), maa_w_.on(t), maa_v2_.on(t)}, {}});
+    const auto mixed = ddlerp({x,
+                               maa_x_.on(t),
+                               maa_w1_.on(t),
+                               maa_w2_.on(t),
+                               {maa_r_.on(t), maa_k_.on(t), maa_v_.on(t), maa_w_.on(t), maa_v2_.on(t)},
+                               {}});
     Wkv6 op{linear(mixed[0], receptance_.on(t)),
             linear(mixed[1], key_.on(t)),
             linear(mixed[2], value_.on(t)),
@@ -67,6 +71,8 @@ class FinchC2 final : public TimeMix {
 
 }  // namespace
 
-std::unique_ptr<TimeMix> make_time_mix_finch_c2(const LayerContext& c) { return std::make_unique<FinchC2>(c); }
+std::unique_ptr<TimeMix> make_time_mix_finch_c2(const LayerContext& c) {
+  return std::make_unique<FinchC2>(c);
+}
 
 }  // namespace gf

@@ -40,8 +40,12 @@ class Gold final : public TimeMix {
   Var forward(const Var& x, const Flow& flow) const override {
     Tape& t = x.tape();
     const Var xq = ddlerp({x, maa_x_.on(t), maa_q_w1_.on(t), maa_q_w2_.on(t), {maa_q_.on(t)}, {}})[0];
-    const auto kv = ddlerp({flow.values_BTC, maa_v_cache_.on(t), maa_kv_w1_.on(t), maa_kv_w2_.on(t),
-                            {maa_k_.on(t), maa_v_.on(t)}, {flow.keys_BTA, flow.values_BTC}});
+    const auto kv = ddlerp({flow.values_BTC,
+                            maa_v_cache_.on(t),
+                            maa_kv_w1_.on(t),
+                            maa_kv_w2_.on(t),
+                            {maa_k_.on(t), maa_v_.on(t)},
+                            {flow.keys_BTA, flow.values_BTC}});
     const Var q = norm_q_(linear(xq, query_.on(t)));
     const Var k = norm_k_(lora(kv[0], key_w1_.on(t), key_w2_.on(t), kv[0]));
     const Var v = norm_v_(lora(kv[1], value_w1_.on(t), value_w2_.on(t), kv[1]));
@@ -62,6 +66,8 @@ class Gold final : public TimeMix {
 
 }  // namespace
 
-std::unique_ptr<TimeMix> make_time_mix_gold(const LayerContext& c) { return std::make_unique<Gold>(c); }
+std::unique_ptr<TimeMix> make_time_mix_gold(const LayerContext& c) {
+  return std::make_unique<Gold>(c);
+}
 
 }  // namespace gf

@@ -52,6 +52,8 @@ class GptAlpha final : public TimeMix {
 
 }  // namespace
 
-std::unique_ptr<TimeMix> make_time_mix_gptalpha(const LayerContext& c) { return std::make_unique<GptAlpha>(c); }
+std::unique_ptr<TimeMix> make_time_mix_gptalpha(const LayerContext& c) {
+  return std::make_unique<GptAlpha>(c);
+}
 
 }  // namespace gf

@@ -31,6 +31,8 @@ class Llama final : public TimeMix {
 
 }  // namespace
 
-std::unique_ptr<TimeMix> make_time_mix_llama(const LayerContext& c) { return std::make_unique<Llama>(c); }
+std::unique_ptr<TimeMix> make_time_mix_llama(const LayerContext& c) {
+  return std::make_unique<Llama>(c);
+}
 
 }  // namespace gf

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/cpu/gemm.h"
 
-#include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 
 #define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Core>
@@ -31,12 +31,12 @@ class OneThread {
 }  // namespace
 
 template <>
-void gemm<float>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a, int64_t lda,
-                 const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
+void gemm<float>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+                 int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
   if (m == 0 || n == 0) return;
   const OneThread one_thread;
-  const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb,
-                                          beta, c, ldc);
+  const dnnl_status_t status =
+      dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   GF_CHECK(status == dnnl_success, "dnnl_sgemm ", m, "x", n, "x", k, ": status ", status);
 }
 
@@ -59,7 +59,8 @@ void gemm<double>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
 // a few for the threads to share, as long as they are large enough to be worth a task.
 GemmTiles GemmTiles::of(int64_t m, int64_t n) {
   constexpr int64_t kRows = 384, kCols = 512, kMultiple = 16, kFew = 4, kMany = 8;
-  int64_t row_tiles = std::max<int64_t>(1, (m + kRows / 2) / kRows), col_tiles = std::max<int64_t>(1, (n + kCols / 2) / kCols);
+  int64_t row_tiles = std::max<int64_t>(1, (m + kRows / 2) / kRows),
+          col_tiles = std::max<int64_t>(1, (n + kCols / 2) / kCols);
   while (row_tiles * col_tiles < kMany) {
     const int64_t least = row_tiles * col_tiles < kFew ? 64 : 128, rows = m / row_tiles, cols = n / col_tiles;
     if (std::max(rows, cols) < 2 * least) break;

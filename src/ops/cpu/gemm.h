@@ -11,8 +11,8 @@ namespace gf::cpu {
 
 // On the calling thread alone, also inside a parallel loop.
 template <class T>
-void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T alpha, const T* a, int64_t lda, const T* b,
-          int64_t ldb, T beta, T* c, int64_t ldc);
+void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T alpha, const T* a, int64_t lda,
+          const T* b, int64_t ldb, T beta, T* c, int64_t ldc);
 
 // How a product is cut into tasks: by its shape alone, never by the number of threads, so that the sums have
 // the same order and so the same bits on any machine size.
@@ -24,8 +24,8 @@ struct GemmTiles {
 // On all threads. `epilogue(row_begin, row_end, col_begin, col_end)` runs on each finished tile of C while it is
 // in the cache.
 template <class T, class Epilogue>
-void parallel_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b,
-                   int64_t ldb, T beta, T* c, int64_t ldc, Epilogue&& epilogue) {
+void parallel_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda,
+                   const T* b, int64_t ldb, T beta, T* c, int64_t ldc, Epilogue&& epilogue) {
   const GemmTiles tile = GemmTiles::of(m, n);
   const Blocks rows = Blocks::of_length(m, tile.rows), cols = Blocks::of_length(n, tile.cols);
   parallel_for(rows.size() * cols.size(), [&](int64_t task) {
@@ -38,9 +38,10 @@ void parallel_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int
 }
 
 template <class T>
-void parallel_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b,
-                   int64_t ldb, T beta, T* c, int64_t ldc) {
-  parallel_gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc, [](int64_t, int64_t, int64_t, int64_t) {});
+void parallel_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda,
+                   const T* b, int64_t ldb, T beta, T* c, int64_t ldc) {
+  parallel_gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc,
+                [](int64_t, int64_t, int64_t, int64_t) {});
 }
 
 }  // namespace gf::cpu

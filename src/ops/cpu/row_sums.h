@@ -7,7 +7,8 @@
 namespace gf::cpu {
 
 // sum[c] += partial[b * stride + c] over the blocks b, for c in [0, C).
-template <class T> void add_partial_rows(const T* partial, int64_t num_blocks, int64_t stride, int64_t C, T* sum) {
+template <class T>
+void add_partial_rows(const T* partial, int64_t num_blocks, int64_t stride, int64_t C, T* sum) {
   parallel_ranges(C, 256, [&](int64_t begin, int64_t end) {
     for (int64_t b = 0; b < num_blocks; ++b) {
       const T* const row = partial + b * stride;

@@ -46,11 +46,21 @@ inline float tanh(float x) {
   return std::copysign(-a / (a + 2.0f), x);
 }
 
-inline float sigmoid(float x) { return 1.0f / (1.0f + simd::exp(-x)); }
+inline float sigmoid(float x) {
+  return 1.0f / (1.0f + simd::exp(-x));
+}
 
-inline double exp(double x) { return std::exp(x); }
-inline double expm1(double x) { return std::expm1(x); }
-inline double tanh(double x) { return std::tanh(x); }
-inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+inline double exp(double x) {
+  return std::exp(x);
+}
+inline double expm1(double x) {
+  return std::expm1(x);
+}
+inline double tanh(double x) {
+  return std::tanh(x);
+}
+inline double sigmoid(double x) {
+  return 1.0 / (1.0 + std::exp(-x));
+}
 
 }  // namespace gf::simd

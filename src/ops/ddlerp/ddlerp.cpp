@@ -15,7 +15,8 @@ struct Saved {
   int64_t R;
 };
 
-template <class T> DdlerpArgs<T> args_of(const Saved& s) {
+template <class T>
+DdlerpArgs<T> args_of(const Saved& s) {
   const Tensor& x = s.sources[0];
   DdlerpArgs<T> args{};
   args.B = x.size(0), args.Tn = x.size(1), args.C = x.size(2), args.R = s.R;
@@ -62,12 +63,12 @@ void check(const Ddlerp& op) {
   const auto n = static_cast<int64_t>(op.mixes.size());
   GF_CHECK(op.x.shape().rank() == 3, "ddlerp: x is ", op.x.shape());
   GF_CHECK(n >= 1 && n <= kMaxDdlerpTargets, "ddlerp with ", n, " targets");
-  GF_CHECK(op.sources.empty() || op.sources.size() == op.mixes.size(), "ddlerp: ", op.sources.size(), " sources for ", n,
-           " targets");
+  GF_CHECK(op.sources.empty() || op.sources.size() == op.mixes.size(), "ddlerp: ", op.sources.size(), " sources for ",
+           n, " targets");
   const int64_t C = op.x.size(2), R = op.w2.size(-2);
   check_shape("ddlerp", "w1", op.w1.value(), {C, n * R});
-  GF_CHECK(op.w2.size(-1) == C && op.w2.value().numel() == n * R * C, "ddlerp: w1 is ", op.w1.shape(), ", w2 ", op.w2.shape(),
-           ", for ", n, " targets");
+  GF_CHECK(op.w2.size(-1) == C && op.w2.value().numel() == n * R * C, "ddlerp: w1 is ", op.w1.shape(), ", w2 ",
+           op.w2.shape(), ", for ", n, " targets");
   GF_CHECK(op.mix_x.value().numel() == C, "ddlerp: x is ", op.x.shape(), ", mix_x ", op.mix_x.shape());
   for (const Var& m : op.mixes) GF_CHECK(m.value().numel() == C, "ddlerp: x is ", op.x.shape(), ", a mix ", m.shape());
   for (const Var& s : op.sources) check_shape("ddlerp", "a source", s.value(), op.x.shape());
@@ -103,8 +104,9 @@ std::vector<Var> ddlerp(const Ddlerp& op) {
     on_device(
         s.z.device(), [&] { cpu::ddlerp(args); }, [&](auto stream) { cuda::ddlerp(args, stream); });
   });
-  return tape.record("ddlerp", inputs, std::move(out),
-                     [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) { backward(tape, s, grad, grads); });
+  return tape.record("ddlerp", inputs, std::move(out), [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) {
+    backward(tape, s, grad, grads);
+  });
 }
 
 }  // namespace gf

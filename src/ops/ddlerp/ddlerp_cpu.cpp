@@ -14,7 +14,8 @@ namespace {
 constexpr int64_t kRun = 64;
 
 // A thread's working memory: `count` pieces of kRun x C, and a row of zeros.
-template <class T> class Scratch {
+template <class T>
+class Scratch {
  public:
   static Scratch& of(int64_t C) {
     thread_local Scratch scratch;
@@ -32,17 +33,20 @@ template <class T> class Scratch {
   std::vector<T> rows_, zeros_;
 };
 
-template <class T> struct Row {
+template <class T>
+struct Row {
   const T *now, *before;
 };
 
-template <class T> Row<T> row_of(const T* x, int64_t row, const DdlerpArgs<T>& p, const T* zeros) {
+template <class T>
+Row<T> row_of(const T* x, int64_t row, const DdlerpArgs<T>& p, const T* zeros) {
   const T* const now = x + row * p.C;
   return {now, row % p.Tn ? now - p.C : zeros};
 }
 
 // shifted = x + (x_before - x) mix_x for the rows [begin, end)
-template <class T> void shift_rows(const DdlerpArgs<T>& p, int64_t begin, int64_t end, const T* zeros, T* shifted) {
+template <class T>
+void shift_rows(const DdlerpArgs<T>& p, int64_t begin, int64_t end, const T* zeros, T* shifted) {
   for (int64_t row = begin; row < end; ++row) {
     const Row<T> x = row_of(p.sources[0], row, p, zeros);
     T* const out = shifted + (row - begin) * p.C;
@@ -52,13 +56,15 @@ template <class T> void shift_rows(const DdlerpArgs<T>& p, int64_t begin, int64_
 }
 
 // factors = z_i w2_i for the rows [begin, end): `out` kRun x C
-template <class T> void factors(const DdlerpArgs<T>& p, int i, int64_t begin, int64_t end, T* out) {
+template <class T>
+void factors(const DdlerpArgs<T>& p, int i, int64_t begin, int64_t end, T* out) {
   const int64_t width = p.targets * p.R;
-  gemm<T>(false, false, end - begin, p.C, p.R, T(1), p.z + begin * width + i * p.R, width, p.w2 + i * p.R * p.C, p.C, T(0), out,
-          p.C);
+  gemm<T>(false, false, end - begin, p.C, p.R, T(1), p.z + begin * width + i * p.R, width, p.w2 + i * p.R * p.C, p.C,
+          T(0), out, p.C);
 }
 
-template <class T> void forward_run(const DdlerpArgs<T>& p, int64_t begin, int64_t end) {
+template <class T>
+void forward_run(const DdlerpArgs<T>& p, int64_t begin, int64_t end) {
   Scratch<T>& scratch = Scratch<T>::of(p.C);
   const int64_t width = p.targets * p.R;
   T* const z = p.z + begin * width;
@@ -79,7 +85,8 @@ template <class T> void forward_run(const DdlerpArgs<T>& p, int64_t begin, int64
 }
 
 // One block of rows in the backward pass.
-template <class T> class BackwardBlock {
+template <class T>
+class BackwardBlock {
  public:
   BackwardBlock(const DdlerpBackwardArgs<T>& p, int64_t begin, int64_t end, T* partial)
       : p_(p),
@@ -94,7 +101,8 @@ template <class T> class BackwardBlock {
 
   void run() {
     std::fill_n(partial_, at_.size, T(0));
-    for (int s = 0; s < f_.num_sources; ++s) std::fill(p_.dsources[s] + begin_ * f_.C, p_.dsources[s] + end_ * f_.C, T(0));
+    for (int s = 0; s < f_.num_sources; ++s)
+      std::fill(p_.dsources[s] + begin_ * f_.C, p_.dsources[s] + end_ * f_.C, T(0));
     for (int64_t begin = begin_; begin < end_; begin += kRun) {
       const int64_t end = std::min(begin + kRun, end_);
       std::fill(dz_.begin(), dz_.end(), T(0));
@@ -178,18 +186,19 @@ template <class T> class BackwardBlock {
 
 }  // namespace
 
-template <class T> void ddlerp(const DdlerpArgs<T>& p) {
+template <class T>
+void ddlerp(const DdlerpArgs<T>& p) {
   parallel_ranges(p.B * p.Tn, kRun, [&](int64_t begin, int64_t end) { forward_run(p, begin, end); });
 }
 
-template <class T> void ddlerp_backward(const DdlerpBackwardArgs<T>& p) {
+template <class T>
+void ddlerp_backward(const DdlerpBackwardArgs<T>& p) {
   const DdlerpArgs<T>& f = p.forward;
   const int64_t C = f.C, weight = f.targets * f.R * C;
   const Blocks blocks = ddlerp_blocks(f.B * f.Tn);
   const DdlerpPartial at(C, f.R, f.targets, f.num_sources);
-  parallel_for(blocks.size(), [&](int64_t b) {
-    BackwardBlock<T>(p, blocks.begin(b), blocks.end(b), p.partial + b * at.size).run();
-  });
+  parallel_for(blocks.size(),
+               [&](int64_t b) { BackwardBlock<T>(p, blocks.begin(b), blocks.end(b), p.partial + b * at.size).run(); });
   for (int64_t b = 1; b < blocks.size(); ++b)
     for (int s = 0; s < f.num_sources; ++s) {
       const T* const from = p.partial + b * at.size + at.before + s * C;

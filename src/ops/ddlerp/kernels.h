@@ -7,14 +7,15 @@ namespace gf {
 
 inline constexpr int kMaxDdlerpTargets = 5, kMaxDdlerpSources = 3;
 
-template <class T> struct DdlerpArgs {
+template <class T>
+struct DdlerpArgs {
   int64_t B, Tn, C, R;
   int targets, num_sources;
   const T* sources[kMaxDdlerpSources];  // the first is x
   int source_of[kMaxDdlerpTargets];
   const T *mix_x, *w1, *w2;
   const T* mix[kMaxDdlerpTargets];
-  T* z;                                 // B Tn x targets R: written by the forward pass, read by the backward pass
+  T* z;  // B Tn x targets R: written by the forward pass, read by the backward pass
   T* out[kMaxDdlerpTargets];
 };
 
@@ -32,24 +33,31 @@ struct DdlerpPartial {
 };
 
 // Few blocks: each carries partial sums of whole weights.
-inline Blocks ddlerp_blocks(int64_t rows) { return Blocks::at_most(rows, 16, 64); }
+inline Blocks ddlerp_blocks(int64_t rows) {
+  return Blocks::at_most(rows, 16, 64);
+}
 
-template <class T> struct DdlerpBackwardArgs {
-  DdlerpArgs<T> forward;                 // out is not read
-  const T* dout[kMaxDdlerpTargets];      // null where no gradient came
-  T* dsources[kMaxDdlerpSources];        // replaced
-  T *dw1, *dw2, *dmix_x;                 // sums to add into; null where not wanted
+template <class T>
+struct DdlerpBackwardArgs {
+  DdlerpArgs<T> forward;             // out is not read
+  const T* dout[kMaxDdlerpTargets];  // null where no gradient came
+  T* dsources[kMaxDdlerpSources];    // replaced
+  T *dw1, *dw2, *dmix_x;             // sums to add into; null where not wanted
   T* dmix[kMaxDdlerpTargets];
-  T* partial;                            // scratch: ddlerp_blocks(B Tn).size() * DdlerpPartial::size
+  T* partial;  // scratch: ddlerp_blocks(B Tn).size() * DdlerpPartial::size
 };
 
 namespace cpu {
-template <class T> void ddlerp(const DdlerpArgs<T>&);
-template <class T> void ddlerp_backward(const DdlerpBackwardArgs<T>&);
+template <class T>
+void ddlerp(const DdlerpArgs<T>&);
+template <class T>
+void ddlerp_backward(const DdlerpBackwardArgs<T>&);
 }  // namespace cpu
 namespace cuda {
-template <class T> void ddlerp(const DdlerpArgs<T>&, CudaStream);
-template <class T> void ddlerp_backward(const DdlerpBackwardArgs<T>&, CudaStream);
+template <class T>
+void ddlerp(const DdlerpArgs<T>&, CudaStream);
+template <class T>
+void ddlerp_backward(const DdlerpBackwardArgs<T>&, CudaStream);
 }  // namespace cuda
 
 }  // namespace gf

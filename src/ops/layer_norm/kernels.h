@@ -5,7 +5,8 @@
 
 namespace gf {
 
-template <class T> struct LayerNormArgs {
+template <class T>
+struct LayerNormArgs {
   int64_t M, C;
   T eps;
   const T *x, *dx;  // dx: added to x first; null for none
@@ -14,7 +15,8 @@ template <class T> struct LayerNormArgs {
   T *y, *mean, *rstd;  // mean, rstd: M each, kept for the backward pass
 };
 
-template <class T> struct LayerNormBackwardArgs {
+template <class T>
+struct LayerNormBackwardArgs {
   int64_t M, C;
   const T *x, *w, *mean, *rstd;  // x: what was normalised
   const T* dy;
@@ -25,12 +27,16 @@ template <class T> struct LayerNormBackwardArgs {
 };
 
 namespace cpu {
-template <class T> void layer_norm(const LayerNormArgs<T>&);
-template <class T> void layer_norm_backward(const LayerNormBackwardArgs<T>&);
+template <class T>
+void layer_norm(const LayerNormArgs<T>&);
+template <class T>
+void layer_norm_backward(const LayerNormBackwardArgs<T>&);
 }  // namespace cpu
 namespace cuda {
-template <class T> void layer_norm(const LayerNormArgs<T>&, CudaStream);
-template <class T> void layer_norm_backward(const LayerNormBackwardArgs<T>&, CudaStream);
+template <class T>
+void layer_norm(const LayerNormArgs<T>&, CudaStream);
+template <class T>
+void layer_norm_backward(const LayerNormBackwardArgs<T>&, CudaStream);
 }  // namespace cuda
 
 }  // namespace gf

@@ -11,18 +11,30 @@ struct Saved {
   Tensor x, w, mean, rstd;  // x: what was normalised
 };
 
-template <class T> T* pointer(const Tensor& t) { return t ? t.data<T>() : nullptr; }
+template <class T>
+T* pointer(const Tensor& t) {
+  return t ? t.data<T>() : nullptr;
+}
 
 // dx empty: plain layer_norm. Fills sum and y.
-Saved forward(Tape& tape, const Tensor& x, const Tensor& dx, const Tensor& w, const Tensor& b, double eps, const Tensor& sum,
-              const Tensor& y) {
+Saved forward(Tape& tape, const Tensor& x, const Tensor& dx, const Tensor& w, const Tensor& b, double eps,
+              const Tensor& sum, const Tensor& y) {
   const int64_t C = x.size(-1), M = x.numel() / C;
   check_shape("layer_norm", "the weight", w, Shape{C});
   check_shape("layer_norm", "the bias", b, Shape{C});
   const Saved s{dx ? sum : x, w, tape.empty({M}, x.dtype()), tape.empty({M}, x.dtype())};
   with_real(x.dtype(), [&]<class T>(Type<T>) {
-    const LayerNormArgs<T> args{M,           C,           static_cast<T>(eps), x.data<T>(), pointer<T>(dx),     w.data<T>(),
-                                b.data<T>(), pointer<T>(sum), y.data<T>(),     s.mean.data<T>(), s.rstd.data<T>()};
+    const LayerNormArgs<T> args{M,
+                                C,
+                                static_cast<T>(eps),
+                                x.data<T>(),
+                                pointer<T>(dx),
+                                w.data<T>(),
+                                b.data<T>(),
+                                pointer<T>(sum),
+                                y.data<T>(),
+                                s.mean.data<T>(),
+                                s.rstd.data<T>()};
     on_device(
         x.device(), [&] { cpu::layer_norm(args); }, [&](auto stream) { cuda::layer_norm(args, stream); });
   });
@@ -48,7 +60,8 @@ Tensor backward(Tape& tape, const Saved& s, const Tensor& dy, const Tensor& dsum
                                         pointer<T>(db),
                                         partial.data<T>()};
     on_device(
-        dx.device(), [&] { cpu::layer_norm_backward(args); }, [&](auto stream) { cuda::layer_norm_backward(args, stream); });
+        dx.device(), [&] { cpu::layer_norm_backward(args); },
+        [&](auto stream) { cuda::layer_norm_backward(args, stream); });
   });
   return dx;
 }

@@ -7,7 +7,8 @@
 namespace gf::cpu {
 namespace {
 
-template <class T> void normalise_row(const LayerNormArgs<T>& p, int64_t row) {
+template <class T>
+void normalise_row(const LayerNormArgs<T>& p, int64_t row) {
   const T* x = p.x + row * p.C;
   T* const y = p.y + row * p.C;
   T total = 0;
@@ -36,7 +37,8 @@ template <class T> void normalise_row(const LayerNormArgs<T>& p, int64_t row) {
 }
 
 // With n = (x - mean) rstd and g = dy w:  dx = rstd (g - mean(g) - n mean(g n)).
-template <class T> void backward_row(const LayerNormBackwardArgs<T>& p, int64_t row, T* dw, T* db) {
+template <class T>
+void backward_row(const LayerNormBackwardArgs<T>& p, int64_t row, T* dw, T* db) {
   const T* const x = p.x + row * p.C;
   const T* const dy = p.dy + row * p.C;
   T* const dx = p.dx + row * p.C;
@@ -64,13 +66,15 @@ template <class T> void backward_row(const LayerNormBackwardArgs<T>& p, int64_t 
 
 }  // namespace
 
-template <class T> void layer_norm(const LayerNormArgs<T>& p) {
+template <class T>
+void layer_norm(const LayerNormArgs<T>& p) {
   parallel_ranges(p.M, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) normalise_row(p, row);
   });
 }
 
-template <class T> void layer_norm_backward(const LayerNormBackwardArgs<T>& p) {
+template <class T>
+void layer_norm_backward(const LayerNormBackwardArgs<T>& p) {
   const Blocks blocks = row_blocks(p.M);
   parallel_for(blocks.size(), [&](int64_t b) {
     T* const dw = p.partial + b * 2 * p.C;

@@ -16,8 +16,8 @@ Shape with_last(const Shape& shape, int64_t last) {
 }
 
 void check_weight(const char* op, const Tensor& x, int64_t more_inputs, const Tensor& w) {
-  GF_CHECK(w.shape().rank() == 2 && w.size(1) == x.size(-1) + more_inputs, op, ": inputs ", x.shape(), " plus ", more_inputs,
-           " columns, weight ", w.shape());
+  GF_CHECK(w.shape().rank() == 2 && w.size(1) == x.size(-1) + more_inputs, op, ": inputs ", x.shape(), " plus ",
+           more_inputs, " columns, weight ", w.shape());
 }
 
 // dx = dy W (columns `cols` of W), where wanted.
@@ -34,15 +34,14 @@ Var linear(const Var& x, const Var& w) {
   check_weight("linear", x.value(), 0, w.value());
   Tensor y = tape.empty(with_last(x.shape(), w.size(0)), x.value().dtype());
   matmul(Matrix(x.value()), Matrix(w.value()).T(), Matrix(y));
-  return tape.record("linear", {x, w}, std::move(y),
-                     [xv = x.value(), wv = w.value(), &tape](std::span<Tensor> grad, Grads& grads) {
-                       const Tensor dy = grad[0];
-                       if (grads.wants(0)) grads.add(0, input_gradient(dy, Matrix(wv), xv.shape(), tape));
-                       if (grads.wants(1))
-                         grads.later(1, [xv, dy](const Tensor& sum) {
-                           matmul(Matrix(dy).T(), Matrix(xv), Matrix(sum), Into::accumulate);
-                         });
-                     });
+  return tape.record(
+      "linear", {x, w}, std::move(y), [xv = x.value(), wv = w.value(), &tape](std::span<Tensor> grad, Grads& grads) {
+        const Tensor dy = grad[0];
+        if (grads.wants(0)) grads.add(0, input_gradient(dy, Matrix(wv), xv.shape(), tape));
+        if (grads.wants(1))
+          grads.later(
+              1, [xv, dy](const Tensor& sum) { matmul(Matrix(dy).T(), Matrix(xv), Matrix(sum), Into::accumulate); });
+      });
 }
 
 Var linear_relu_squared(const Var& x, const Var& w) {
@@ -50,25 +49,27 @@ Var linear_relu_squared(const Var& x, const Var& w) {
   check_weight("linear_relu_squared", x.value(), 0, w.value());
   Tensor y = tape.empty(with_last(x.shape(), w.size(0)), x.value().dtype());
   with_real(y.dtype(), [&]<class T>(Type<T>) {
-    const LinearReluSquaredArgs<T> args{x.value().numel() / x.size(-1), w.size(0), w.size(1), x.value().data<T>(),
-                                        w.value().data<T>(), y.data<T>()};
+    const LinearReluSquaredArgs<T> args{
+        x.value().numel() / x.size(-1), w.size(0), w.size(1), x.value().data<T>(), w.value().data<T>(), y.data<T>()};
     on_device(
-        y.device(), [&] { cpu::linear_relu_squared(args); }, [&](auto stream) { cuda::linear_relu_squared(args, stream); });
+        y.device(), [&] { cpu::linear_relu_squared(args); },
+        [&](auto stream) { cuda::linear_relu_squared(args, stream); });
   });
-  return tape.record("linear_relu_squared", {x, w}, y,
-                     [xv = x.value(), wv = w.value(), y, &tape](std::span<Tensor> grad, Grads& grads) {
-                       const Tensor dpre = tape.writable(std::move(grad[0]));
-                       with_real(y.dtype(), [&]<class T>(Type<T>) {
-                         on_device(
-                             y.device(), [&] { cpu::relu_squared_backward(y.data<T>(), dpre.data<T>(), y.numel()); },
-                             [&](auto stream) { cuda::relu_squared_backward(y.data<T>(), dpre.data<T>(), y.numel(), stream); });
-                       });
-                       if (grads.wants(0)) grads.add(0, input_gradient(dpre, Matrix(wv), xv.shape(), tape));
-                       if (grads.wants(1))
-                         grads.later(1, [xv, dpre](const Tensor& sum) {
-                           matmul(Matrix(dpre).T(), Matrix(xv), Matrix(sum), Into::accumulate);
-                         });
-                     });
+  return tape.record(
+      "linear_relu_squared", {x, w}, y,
+      [xv = x.value(), wv = w.value(), y, &tape](std::span<Tensor> grad, Grads& grads) {
+        const Tensor dpre = tape.writable(std::move(grad[0]));
+        with_real(y.dtype(), [&]<class T>(Type<T>) {
+          on_device(
+              y.device(), [&] { cpu::relu_squared_backward(y.data<T>(), dpre.data<T>(), y.numel()); },
+              [&](auto stream) { cuda::relu_squared_backward(y.data<T>(), dpre.data<T>(), y.numel(), stream); });
+        });
+        if (grads.wants(0)) grads.add(0, input_gradient(dpre, Matrix(wv), xv.shape(), tape));
+        if (grads.wants(1))
+          grads.later(1, [xv, dpre](const Tensor& sum) {
+            matmul(Matrix(dpre).T(), Matrix(xv), Matrix(sum), Into::accumulate);
+          });
+      });
 }
 
 Var linear_concat(const Var& x, const Var& c, const Var& w) {

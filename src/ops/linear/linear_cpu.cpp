@@ -6,7 +6,8 @@
 
 namespace gf::cpu {
 
-template <class T> void linear_relu_squared(const LinearReluSquaredArgs<T>& p) {
+template <class T>
+void linear_relu_squared(const LinearReluSquaredArgs<T>& p) {
   parallel_gemm<T>(false, true, p.M, p.N, p.K, p.x, p.K, p.w, p.K, T(0), p.y, p.N,
                    [&](int64_t row, int64_t row_end, int64_t col, int64_t col_end) {
                      for (; row < row_end; ++row) {
@@ -20,7 +21,8 @@ template <class T> void linear_relu_squared(const LinearReluSquaredArgs<T>& p) {
                    });
 }
 
-template <class T> void relu_squared_backward(const T* y, T* dy, int64_t n) {
+template <class T>
+void relu_squared_backward(const T* y, T* dy, int64_t n) {
   parallel_ranges(n, 1 << 15, [&](int64_t begin, int64_t end) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) dy[i] *= T(2) * std::sqrt(y[i]);

@@ -68,8 +68,8 @@ Var lora(const Var& x, const Var& a, const Var& b, const Var& base) {
     copy(base.value().view(shape), y);
   matmul(Matrix(z), Matrix(b.value()), Matrix(y), Into::accumulate);
   return tape.record("lora", {x, a, b, base}, std::move(y),
-                     [xv = x.value(), av = a.value(), bv = b.value(), z, one_row, base_shape = base.shape(),
-                      &tape](std::span<Tensor> grad, Grads& grads) {
+                     [xv = x.value(), av = a.value(), bv = b.value(), z, one_row, base_shape = base.shape(), &tape](
+                         std::span<Tensor> grad, Grads& grads) {
                        const Tensor dy = grad[0];
                        const Tensor dz = tape.empty(z.shape(), z.dtype());
                        matmul(Matrix(dy), Matrix(bv).T(), Matrix(dz));

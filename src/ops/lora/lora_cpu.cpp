@@ -8,27 +8,31 @@ namespace {
 constexpr int64_t kRun = 1 << 13;
 }
 
-template <class T> void tanh_in_place(T* z, int64_t n) {
+template <class T>
+void tanh_in_place(T* z, int64_t n) {
   parallel_ranges(n, kRun, [&](int64_t begin, int64_t end) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) z[i] = simd::tanh(z[i]);
   });
 }
 
-template <class T> void tanh_backward(const T* z, T* dz, int64_t n) {
+template <class T>
+void tanh_backward(const T* z, T* dz, int64_t n) {
   parallel_ranges(n, kRun, [&](int64_t begin, int64_t end) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) dz[i] *= T(1) - z[i] * z[i];
   });
 }
 
-template <class T> void repeat_row(const T* row, int64_t M, int64_t C, T* out) {
+template <class T>
+void repeat_row(const T* row, int64_t M, int64_t C, T* out) {
   parallel_ranges(M, 16, [&](int64_t begin, int64_t end) {
     for (int64_t m = begin; m < end; ++m) std::copy_n(row, C, out + m * C);
   });
 }
 
-template <class T> void add_rows(const T* x, int64_t M, int64_t C, T* partial, T* sum) {
+template <class T>
+void add_rows(const T* x, int64_t M, int64_t C, T* partial, T* sum) {
   const Blocks blocks = row_blocks(M);
   parallel_for(blocks.size(), [&](int64_t b) {
     T* const mine = partial + b * C;

@@ -6,7 +6,8 @@
 
 namespace gf {
 
-template <class T> struct MatmulArgs {
+template <class T>
+struct MatmulArgs {
   int64_t m, n, k;
   const T* a;
   int64_t lda;
@@ -20,10 +21,12 @@ template <class T> struct MatmulArgs {
 };
 
 namespace cpu {
-template <class T> void matmul(const MatmulArgs<T>&);
+template <class T>
+void matmul(const MatmulArgs<T>&);
 }
 namespace cuda {
-template <class T> void matmul(const MatmulArgs<T>&, CudaStream);
+template <class T>
+void matmul(const MatmulArgs<T>&, CudaStream);
 }
 
 }  // namespace gf

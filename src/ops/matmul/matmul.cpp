@@ -9,8 +9,8 @@ namespace gf {
 
 Matrix::Matrix(const Tensor& t, int64_t first_col, int64_t num_cols)
     : data(t.range(first_col, t.numel())), rows(t.numel() / t.size(-1)), cols(num_cols), stride(t.size(-1)) {
-  GF_CHECK(first_col >= 0 && first_col + num_cols <= stride, "columns ", first_col, " to ", first_col + num_cols, " of ",
-           t.shape());
+  GF_CHECK(first_col >= 0 && first_col + num_cols <= stride, "columns ", first_col, " to ", first_col + num_cols,
+           " of ", t.shape());
 }
 
 Matrix Matrix::T() const {
@@ -21,14 +21,14 @@ Matrix Matrix::T() const {
 }
 
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, Into into) {
-  GF_CHECK(a.cols == b.rows && c.rows == a.rows && c.cols == b.cols && !c.transposed, "matmul: ", a.rows, "x", a.cols, " by ",
-           b.rows, "x", b.cols, " into ", c.rows, "x", c.cols);
+  GF_CHECK(a.cols == b.rows && c.rows == a.rows && c.cols == b.cols && !c.transposed, "matmul: ", a.rows, "x", a.cols,
+           " by ", b.rows, "x", b.cols, " into ", c.rows, "x", c.cols);
   GF_CHECK(a.data.dtype() == b.data.dtype() && a.data.dtype() == c.data.dtype(), "matmul: ", a.data.dtype(), " by ",
            b.data.dtype(), " into ", c.data.dtype());
   with_real(c.data.dtype(), [&]<class T>(Type<T>) {
-    const MatmulArgs<T> args{a.rows,        b.cols,           a.cols,       a.data.data<T>(), a.stride,
-                             a.transposed,  b.data.data<T>(), b.stride,     b.transposed,     c.data.data<T>(),
-                             c.stride,      into == Into::accumulate};
+    const MatmulArgs<T> args{a.rows,       b.cols,           a.cols,           a.data.data<T>(),
+                             a.stride,     a.transposed,     b.data.data<T>(), b.stride,
+                             b.transposed, c.data.data<T>(), c.stride,         into == Into::accumulate};
     on_device(
         c.data.device(), [&] { cpu::matmul(args); }, [&](auto stream) { cuda::matmul(args, stream); });
   });

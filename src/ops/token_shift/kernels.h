@@ -7,7 +7,8 @@ namespace gf {
 
 inline constexpr int kMaxShiftOutputs = 5;
 
-template <class T> struct TokenShiftArgs {
+template <class T>
+struct TokenShiftArgs {
   int64_t B, Tn, C;
   int count;
   bool toward_current;
@@ -16,21 +17,26 @@ template <class T> struct TokenShiftArgs {
   T* out[kMaxShiftOutputs];
 };
 
-template <class T> struct TokenShiftBackwardArgs {
-  TokenShiftArgs<T> forward;              // out is not read
-  const T* dout[kMaxShiftOutputs];        // null where no gradient came
-  T* dx;                                  // null where not wanted
-  T* dmix[kMaxShiftOutputs];              // sums to add into; null where not wanted
-  T* partial;                             // scratch: row_blocks(B Tn).size() * count * C
+template <class T>
+struct TokenShiftBackwardArgs {
+  TokenShiftArgs<T> forward;        // out is not read
+  const T* dout[kMaxShiftOutputs];  // null where no gradient came
+  T* dx;                            // null where not wanted
+  T* dmix[kMaxShiftOutputs];        // sums to add into; null where not wanted
+  T* partial;                       // scratch: row_blocks(B Tn).size() * count * C
 };
 
 namespace cpu {
-template <class T> void token_shift(const TokenShiftArgs<T>&);
-template <class T> void token_shift_backward(const TokenShiftBackwardArgs<T>&);
+template <class T>
+void token_shift(const TokenShiftArgs<T>&);
+template <class T>
+void token_shift_backward(const TokenShiftBackwardArgs<T>&);
 }  // namespace cpu
 namespace cuda {
-template <class T> void token_shift(const TokenShiftArgs<T>&, CudaStream);
-template <class T> void token_shift_backward(const TokenShiftBackwardArgs<T>&, CudaStream);
+template <class T>
+void token_shift(const TokenShiftArgs<T>&, CudaStream);
+template <class T>
+void token_shift_backward(const TokenShiftBackwardArgs<T>&, CudaStream);
 }  // namespace cuda
 
 }  // namespace gf

@@ -12,9 +12,11 @@ struct Saved {
   ShiftMix kind;
 };
 
-template <class T> TokenShiftArgs<T> args_of(const Saved& s, std::span<const Tensor> out) {
-  TokenShiftArgs<T> args{s.x.size(0), s.x.size(1), s.x.size(2), static_cast<int>(s.mixes.size()),
-                         s.kind == ShiftMix::toward_current, s.x.data<T>(), {}, {}};
+template <class T>
+TokenShiftArgs<T> args_of(const Saved& s, std::span<const Tensor> out) {
+  TokenShiftArgs<T> args{
+      s.x.size(0),   s.x.size(1), s.x.size(2), static_cast<int>(s.mixes.size()), s.kind == ShiftMix::toward_current,
+      s.x.data<T>(), {},          {}};
   for (size_t i = 0; i < s.mixes.size(); ++i) {
     args.mix[i] = s.mixes[i].data<T>();
     if (!out.empty()) args.out[i] = out[i].data<T>();
@@ -60,8 +62,9 @@ std::vector<Var> token_shift(const Var& x, std::span<const Var> mixes, ShiftMix 
     on_device(
         s.x.device(), [&] { cpu::token_shift(args); }, [&](auto stream) { cuda::token_shift(args, stream); });
   });
-  return tape.record("token_shift", inputs, std::move(out),
-                     [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) { backward(tape, s, grad, grads); });
+  return tape.record(
+      "token_shift", inputs, std::move(out),
+      [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) { backward(tape, s, grad, grads); });
 }
 
 }  // namespace gf

@@ -8,11 +8,15 @@ namespace gf::cpu {
 namespace {
 
 // The factor of the previous position: m, or 1 - m.
-template <class T> T previous_share(T m, bool toward_current) { return toward_current ? T(1) - m : m; }
+template <class T>
+T previous_share(T m, bool toward_current) {
+  return toward_current ? T(1) - m : m;
+}
 
 }  // namespace
 
-template <class T> void token_shift(const TokenShiftArgs<T>& p) {
+template <class T>
+void token_shift(const TokenShiftArgs<T>& p) {
   const std::vector<T> zeros(p.C);
   parallel_ranges(p.B * p.Tn, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -29,7 +33,8 @@ template <class T> void token_shift(const TokenShiftArgs<T>& p) {
 }
 
 // dx_t = sum_i dout_i,t (1 - s_i) + dout_i,t+1 s_i, with s the previous position's share.
-template <class T> void token_shift_backward(const TokenShiftBackwardArgs<T>& p) {
+template <class T>
+void token_shift_backward(const TokenShiftBackwardArgs<T>& p) {
   const TokenShiftArgs<T>& f = p.forward;
   const int64_t C = f.C, rows = f.B * f.Tn;
   const Blocks blocks = row_blocks(rows);

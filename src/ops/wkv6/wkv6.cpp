@@ -15,7 +15,8 @@ struct Saved {
   bool scale_keys;
 };
 
-template <class T> Wkv6Args<T> args_of(const Saved& s, const Tensor& add, const Tensor& y) {
+template <class T>
+Wkv6Args<T> args_of(const Saved& s, const Tensor& add, const Tensor& y) {
   const int64_t B = s.r.size(0), Tn = s.r.size(1), C = s.r.size(2);
   return {B,
           Tn,
@@ -51,8 +52,12 @@ void backward(Tape& tape, const Saved& s, bool has_add, std::span<Tensor> grad, 
   const int64_t B = s.r.size(0), C = s.r.size(2);
   const Tensor du_partial = s.u ? tape.empty({B, C}, s.r.dtype()) : Tensor();
   with_real(s.r.dtype(), [&]<class T>(Type<T>) {
-    const Wkv6BackwardArgs<T> args{args_of<T>(s, {}, {}), dy.data<T>(),   d[0].data<T>(),
-                                   d[1].data<T>(),        d[2].data<T>(), d[3].data<T>(),
+    const Wkv6BackwardArgs<T> args{args_of<T>(s, {}, {}),
+                                   dy.data<T>(),
+                                   d[0].data<T>(),
+                                   d[1].data<T>(),
+                                   d[2].data<T>(),
+                                   d[3].data<T>(),
                                    s.u ? du_partial.data<T>() : nullptr};
     on_device(
         dy.device(), [&] { cpu::wkv6_backward(args); }, [&](auto stream) { cuda::wkv6_backward(args, stream); });
@@ -71,7 +76,7 @@ void backward(Tape& tape, const Saved& s, bool has_add, std::span<Tensor> grad, 
 Var wkv6(const Wkv6& op) {
   check(op);
   Tape& tape = op.r.tape();
-  const Saved s{op.r.value(), op.k.value(), op.v.value(),  op.w.value(), op.u ? op.u->value() : Tensor(),
+  const Saved s{op.r.value(), op.k.value(), op.v.value(), op.w.value(), op.u ? op.u->value() : Tensor(),
                 op.num_heads, op.scale_keys};
   Tensor y = tape.empty(s.r.shape(), s.r.dtype());
   const Tensor add = op.add ? op.add->value() : Tensor();

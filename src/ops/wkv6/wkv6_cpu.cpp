@@ -17,7 +17,7 @@
 namespace gf::cpu {
 namespace {
 
-constexpr int64_t kChunk = 64;  // steps a tile stays in registers
+constexpr int64_t kChunk = 64;   // steps a tile stays in registers
 constexpr int64_t kAnchor = 32;  // the same in the backward pass: also the distance of the decay gradient's anchors
 constexpr double kForgotten = 1e-7;
 constexpr int kTileRows = kVectorRegisters == 32 ? 8 : 4;
@@ -25,7 +25,8 @@ constexpr int kTileRows = kVectorRegisters == 32 ? 8 : 4;
 enum class DecayAlong : uint8_t { rows, lanes };
 enum class Time : uint8_t { forward, backward };
 
-template <class T> struct Scan {
+template <class T>
+struct Scan {
   const T *p, *q, *z, *decay;  // steps x N each
   T* out;                      // steps x N, added to
   T* state;                    // N x N
@@ -71,7 +72,8 @@ void scan_tile(const Scan<T>& s, int64_t steps, int64_t N, int64_t row, int64_t 
     for (int i = 0; i < W; ++i) store(s.state + (row + a) * N + col + i * L, x[a][i]);
 }
 
-template <class T, DecayAlong kDecay, Time kTime> void scan(const Scan<T>& s, int64_t steps, int64_t N) {
+template <class T, DecayAlong kDecay, Time kTime>
+void scan(const Scan<T>& s, int64_t steps, int64_t N) {
   constexpr int64_t L = kLanes<T>;
   for (int64_t col = 0; col < N;) {
     if (N - col >= 2 * L) {
@@ -88,7 +90,8 @@ enum Rows : int { kR, kK, kV, kDecay, kLogDecay, kKeyScale, kOut, kDy, kDr, kDk,
 
 // A thread's working memory, kept from call to call. Rows are padded to whole registers and begin on cache lines;
 // the padding stays zero, and so does all that is computed in it.
-template <class T> class Scratch {
+template <class T>
+class Scratch {
  public:
   // The calling thread's, fit for heads of N and this many states of N x N.
   static Scratch& of(int64_t N, int64_t num_states) {
@@ -121,22 +124,26 @@ struct Head {
   int64_t at(int64_t t) const { return base + t * stride; }
 };
 
-template <class T> Head head_of(const Wkv6Args<T>& p, int64_t task) {
+template <class T>
+Head head_of(const Wkv6Args<T>& p, int64_t task) {
   const int64_t b = task / p.H, h = task % p.H;
   return {p.N, p.H * p.N, b * p.Tn * p.H * p.N + h * p.N, h};
 }
 
-template <class T> inline void copy_row(const T* from, T* to, int64_t n) {
+template <class T>
+inline void copy_row(const T* from, T* to, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes<T> <= n; i += kLanes<T>) store(to + i, load(from + i));
   for (; i < n; ++i) to[i] = from[i];
 }
 
-template <class T> void load_rows(const Head& head, const T* from, int64_t begin, int64_t end, T* to, int64_t N) {
+template <class T>
+void load_rows(const Head& head, const T* from, int64_t begin, int64_t end, T* to, int64_t N) {
   for (int64_t t = begin; t < end; ++t) copy_row(from + head.at(t), to + (t - begin) * N, head.N);
 }
 
-template <class T> void store_rows(const Head& head, const T* from, int64_t begin, int64_t end, T* to, int64_t N) {
+template <class T>
+void store_rows(const Head& head, const T* from, int64_t begin, int64_t end, T* to, int64_t N) {
   for (int64_t t = begin; t < end; ++t) copy_row(from + (t - begin) * N, to + head.at(t), head.N);
 }
 
@@ -152,7 +159,8 @@ void prefetch_rows(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_
 }
 
 // k' and the decays of steps [begin, end). 1 - decay comes from expm1: k' keeps its digits where decays are near 1.
-template <class T> void load_keys(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, Scratch<T>& m) {
+template <class T>
+void load_keys(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, Scratch<T>& m) {
   const int64_t N = m.N();
   for (int64_t t = begin; t < end; ++t) {
     const T* const w = p.w + head.at(t);
@@ -182,14 +190,16 @@ template <class T> void load_keys(const Wkv6Args<T>& p, const Head& head, int64_
   }
 }
 
-template <class T> T bonus(const T* r, const T* u, const T* k, int64_t N) {
+template <class T>
+T bonus(const T* r, const T* u, const T* k, int64_t N) {
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < N; ++i) sum += r[i] * u[i] * k[i];
   return sum;
 }
 
-template <class T> void forward_head(const Wkv6Args<T>& p, const Head& head) {
+template <class T>
+void forward_head(const Wkv6Args<T>& p, const Head& head) {
   Scratch<T>& m = Scratch<T>::of(head.N, 1);
   const int64_t N = m.N();
   std::fill_n(m.state(0), N * N, T(0));
@@ -211,8 +221,8 @@ template <class T> void forward_head(const Wkv6Args<T>& p, const Head& head) {
 #pragma omp simd
         for (int64_t j = 0; j < head.N; ++j) y[row + j] += b * v[j];
       }
-    scan<T, DecayAlong::rows, Time::forward>({m.rows(kR), m.rows(kK), m.rows(kV), m.rows(kDecay), y, m.state(0)}, end - begin,
-                                             N);
+    scan<T, DecayAlong::rows, Time::forward>({m.rows(kR), m.rows(kK), m.rows(kV), m.rows(kDecay), y, m.state(0)},
+                                             end - begin, N);
     store_rows(head, y, begin, end, p.y, N);
   }
 }
@@ -221,23 +231,24 @@ template <class T> void forward_head(const Wkv6Args<T>& p, const Head& head) {
 // q_{t-1} = dlw_t + r_t dr'_t, for the log decay lw and without the bonus. One sum a chunk anchors it, so that
 // rounding cannot pile up over more than kAnchor steps. Where a decay is under kForgotten, |dlw| <= decay |q_{t-1}|
 // is less than q's own rounding, which dw = dlw lw would blow up: it is zero there, and the sum starts afresh.
-template <class T> void decay_gradient(const T* St, const T* Dt, int64_t steps, Scratch<T>& m) {
+template <class T>
+void decay_gradient(const T* St, const T* Dt, int64_t steps, Scratch<T>& m) {
   const int64_t N = m.N();
   for (int64_t col = 0; col < N; col += kLanes<T>) {
     Vector<T> q{};
     for (int64_t j = 0; j < N; ++j) q += load(St + j * N + col) * load(Dt + j * N + col);
     for (int64_t t = steps - 1; t >= 0; --t) {
       const int64_t at = t * N + col;
-      const Vector<T> dlw = load(m.rows(kDecay) + at) < T(kForgotten)
-                                ? Vector<T>{}
-                                : q - load(m.rows(kK) + at) * load(m.rows(kDk) + at);
+      const Vector<T> dlw =
+          load(m.rows(kDecay) + at) < T(kForgotten) ? Vector<T>{} : q - load(m.rows(kK) + at) * load(m.rows(kDk) + at);
       q = dlw + load(m.rows(kR) + at) * load(m.rows(kDr) + at);
       store(m.rows(kOut) + at, dlw);
     }
   }
 }
 
-template <class T> void bonus_gradient(const T* u, int64_t head_size, int64_t steps, Scratch<T>& m, T* du) {
+template <class T>
+void bonus_gradient(const T* u, int64_t head_size, int64_t steps, Scratch<T>& m, T* du) {
   const int64_t N = m.N();
   for (int64_t row = 0; row < steps * N; row += N) {
     const T *const r = m.rows(kR) + row, *const key = m.rows(kK) + row, *const v = m.rows(kV) + row;
@@ -285,7 +296,8 @@ void store_keys(const Wkv6BackwardArgs<T>& p, const Head& head, int64_t begin, i
 }
 
 // Forward in time: dr' = S_{t-1} dy, with S^T kept before each chunk and after the last, as m.state(0 .. chunks).
-template <class T> void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, Scratch<T>& m) {
+template <class T>
+void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, Scratch<T>& m) {
   const Wkv6Args<T>& f = p.forward;
   const int64_t N = m.N();
   std::fill_n(m.state(0), N * N, T(0));
@@ -303,7 +315,8 @@ template <class T> void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, 
   }
 }
 
-template <class T> void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
+template <class T>
+void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
   const Wkv6Args<T>& f = p.forward;
   const int64_t chunks = (f.Tn + kAnchor - 1) / kAnchor;
   Scratch<T>& m = Scratch<T>::of(head.N, chunks + 3);
@@ -323,8 +336,10 @@ template <class T> void backward_head(const Wkv6BackwardArgs<T>& p, const Head& 
     std::fill_n(m.rows(kDk), steps * N, T(0));
     std::fill_n(m.rows(kDv), steps * N, T(0));
     std::copy_n(Dt, N * N, m.state(0));  // the first state is zero by definition, so its place is free
-    scan<T, DecayAlong::lanes, Time::backward>({m.rows(kV), m.rows(kDy), m.rows(kR), m.rows(kDecay), m.rows(kDk), Dt}, steps, N);
-    scan<T, DecayAlong::rows, Time::backward>({m.rows(kK), m.rows(kR), m.rows(kDy), m.rows(kDecay), m.rows(kDv), D}, steps, N);
+    scan<T, DecayAlong::lanes, Time::backward>({m.rows(kV), m.rows(kDy), m.rows(kR), m.rows(kDecay), m.rows(kDk), Dt},
+                                               steps, N);
+    scan<T, DecayAlong::rows, Time::backward>({m.rows(kK), m.rows(kR), m.rows(kDy), m.rows(kDecay), m.rows(kDv), D},
+                                              steps, N);
     decay_gradient(m.state(c + 1), m.state(0), steps, m);
     if (f.u) bonus_gradient(f.u + head.index * head.N, head.N, steps, m, du);
     store_keys(p, head, begin, end, m);
@@ -335,11 +350,13 @@ template <class T> void backward_head(const Wkv6BackwardArgs<T>& p, const Head& 
 
 }  // namespace
 
-template <class T> void wkv6(const Wkv6Args<T>& p) {
+template <class T>
+void wkv6(const Wkv6Args<T>& p) {
   parallel_for(p.B * p.H, [&](int64_t task) { forward_head(p, head_of(p, task)); });
 }
 
-template <class T> void wkv6_backward(const Wkv6BackwardArgs<T>& p) {
+template <class T>
+void wkv6_backward(const Wkv6BackwardArgs<T>& p) {
   parallel_for(p.forward.B * p.forward.H, [&](int64_t task) {
     backward_head(p, head_of(p.forward, task), p.du_partial ? p.du_partial + task * p.forward.N : nullptr);
   });

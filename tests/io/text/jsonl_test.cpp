@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "support/files.h"
 #include "support/expect_error.h"
+#include "support/files.h"
 #include "support/temp_folder.h"
 
 namespace gf {

@@ -8,8 +8,8 @@
 #include <limits>
 
 #include "io/data/binidx.h"
-#include "support/files.h"
 #include "support/expect_error.h"
+#include "support/files.h"
 #include "support/temp_folder.h"
 #include "support/world_file.h"
 

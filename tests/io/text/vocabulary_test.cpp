@@ -7,8 +7,8 @@
 #include <unordered_map>
 
 #include "base/random.h"
-#include "support/files.h"
 #include "support/expect_error.h"
+#include "support/files.h"
 #include "support/temp_folder.h"
 #include "support/world_file.h"
 
