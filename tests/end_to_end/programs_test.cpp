@@ -144,7 +144,8 @@ TEST_F(Programs, ALossThatIsNotFiniteEndsTheRun) {
   CheckpointReader(checkpoints("0")).verify();
 }
 
-// A limit on the size of files stands for a full disk: a write fails in the middle of a save.
+// A limit on the size of files stands for a full disk. It is seen before the first write; for a disk that is full in
+// the middle of a save see tests/io/checkpoint_writer_test.cpp.
 TEST_F(Programs, ASaveThatFailsLeavesTheCheckpointBefore) {
   const Outcome whole = trained({{"train.proj_suffix", "whole"}});
   trained({{"train.max_steps", "4"}});

@@ -59,7 +59,7 @@ class Interrupted : public TinyTraining {
     return {"gf-dist-train", arguments(changes), {{"OMP_NUM_THREADS", "1"}}};
   }
   bool took_steps(int since, int steps) const { return count_lines(metrics_text("0")) >= since + steps; }
-  // Some time that differs each round: below a save's, above a step's.
+  // Some time that differs each round, to hit other places of a step or a save.
   static void wait_a_little(int round, int64_t most_us) {
     const auto us = Random(3, "moment").bits(static_cast<uint64_t>(round)) % static_cast<uint64_t>(most_us);
     std::this_thread::sleep_for(std::chrono::microseconds(us));
@@ -125,7 +125,7 @@ TEST_F(Interrupted, ByASecondSigintAtOnce) {
   EXPECT_FALSE(newest_checkpoint(checkpoints("0")));
 }
 
-// A save takes a hundred times longer than a step here, so most of these die in the middle of one.
+// With a save after every step, which takes longer than the step itself. Where a round was hit is left to chance.
 TEST_F(Interrupted, ByKillWhileStartingSteppingAndSaving) {
   const Outcome whole = trained({{"train.proj_suffix", "whole"}});
   const auto newest_step = [&] {
