@@ -11,8 +11,11 @@ find_package(OpenMP COMPONENTS CXX)
 need(OpenMP_CXX_FOUND g++)
 find_package(Threads)
 need(Threads_FOUND libc6-dev)
-find_package(dnnl CONFIG QUIET)
-need(dnnl_FOUND libdnnl-dev)
+# Not by its own CMake package: Debian's asks for OpenCL, which we do not use.
+find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h)
+find_library(DNNL_LIBRARY dnnl)
+need(DNNL_INCLUDE libdnnl-dev)
+need(DNNL_LIBRARY libdnnl-dev)
 find_package(HDF5 COMPONENTS C QUIET)
 need(HDF5_FOUND libhdf5-dev)
 find_package(yaml-cpp QUIET)
@@ -41,6 +44,6 @@ if(missing)
 endif()
 
 add_library(gf_dependencies INTERFACE)
-target_include_directories(gf_dependencies SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS} ${XXHASH_INCLUDE})
-target_link_libraries(gf_dependencies INTERFACE OpenMP::OpenMP_CXX Threads::Threads DNNL::dnnl ${HDF5_C_LIBRARIES} yaml-cpp
+target_include_directories(gf_dependencies SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS} ${XXHASH_INCLUDE} ${DNNL_INCLUDE})
+target_link_libraries(gf_dependencies INTERFACE OpenMP::OpenMP_CXX Threads::Threads ${DNNL_LIBRARY} ${HDF5_C_LIBRARIES} yaml-cpp
   nlohmann_json::nlohmann_json fmt::fmt Eigen3::Eigen Boost::program_options ${XXHASH_LIBRARY})

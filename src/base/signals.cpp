@@ -14,6 +14,12 @@ constexpr int kSignals[] = {SIGTERM, SIGUSR1, SIGINT};
 volatile std::sig_atomic_t g_received = 0;
 bool g_installed = false;
 struct sigaction g_previous[std::size(kSignals)];
+stack_t g_previous_stack;
+
+// While oneDNN (2.6.3) multiplies on AVX-512, the stack pointer points into a buffer on the heap. The system would put the
+// handler's frame there, over whatever lies below that buffer, and the process would die of a broken heap. So the handler
+// has a stack of its own. The system gives a process's signals to its main thread as long as that one takes them.
+constexpr size_t kStackBytes = 64 * 1024;
 
 void on_signal(int number) {
   if (number == SIGINT && g_received == SIGINT) {
@@ -25,18 +31,23 @@ void on_signal(int number) {
 
 }  // namespace
 
-StopSignal::StopSignal() {
+StopSignal::StopSignal() : stack_(std::make_unique<std::byte[]>(kStackBytes)) {
   GF_CHECK(!g_installed, "a second StopSignal");
   g_installed = true;
   g_received = 0;
+  stack_t stack{};
+  stack.ss_sp = stack_.get();
+  stack.ss_size = kStackBytes;
+  GF_CHECK(sigaltstack(&stack, &g_previous_stack) == 0, "no stack for signal handlers");
   struct sigaction action {};
   action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;
+  action.sa_flags = SA_RESTART | SA_ONSTACK;
   for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &g_previous[i]);
 }
 
 StopSignal::~StopSignal() {
   for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &g_previous[i], nullptr);
+  sigaltstack(&g_previous_stack, nullptr);
   g_installed = false;
 }
 
