@@ -130,10 +130,10 @@ title "report"
 title "evaluate: held-out text, loss in nats per byte"
 "$bin/gf" eval --checkpoint "$run" --data "$validation" --max-samples 1024
 title "sample: the model goes on from a prompt"
-prompt='#include <'
+prompt='template<typename '
 [[ -z $input ]] || prompt='The '
 printf %s "$prompt"
-"$bin/gf" generate --checkpoint "$run" --vocab byte --prompt "$prompt" --tokens 400 --temperature 0.8 --top-p 0.95 --seed 1
+"$bin/gf" generate --checkpoint "$run" --vocab byte --prompt "$prompt" --tokens 400 --temperature 0.8 --top-p 0.95 --seed 2
 echo
 title "done"
 cat <<END

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "base/yaml.h"
+#include "parallel/schedule/schedule.h"
 #include "tensor/on_device.h"
 
 namespace gf {
@@ -171,7 +172,7 @@ void check_parallel(const ParallelConfig& p) {
   only("parallel.data", p.data.value_or(1) == 1, cat(p.data.value_or(1)), "auto");
   only("parallel.pieces", p.pieces == 1, cat(p.pieces), "1");
   only("parallel.partition", !p.partition, p.partition.value_or(""), "auto");
-  check_word("parallel.schedule", p.schedule, {"one_f_one_b"});
+  find_schedule(p.schedule);
   if (p.trace_steps) {
     refuse(cat("parallel.trace_steps is ", p.trace_steps, ", and this version writes no traces"),
            "--parallel.trace_steps 0");

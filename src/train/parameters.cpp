@@ -45,10 +45,9 @@ void check_parameters(const TensorSource& source, const ParameterStore& store, b
   views_in(source, parameter_views(store), partial);
 }
 
-TrainedModel open_model(const std::filesystem::path& path, int64_t ctx_len) {
+TrainedModel open_model(const std::filesystem::path& path) {
   const CheckpointReader reader(path);
   TrainedModel model{config_from_text(reader.attributes().config, reader.path().string()), nullptr};
-  if (ctx_len > 0) model.config.model.ctx_len = ctx_len;
   resolve(model.config);
   model.config.model.check();
   model.layers = std::make_unique<LayerStack>(model.config.model);

@@ -25,7 +25,6 @@ struct TrainedModel {
   Config config;
   std::unique_ptr<LayerStack> layers;
 };
-// `ctx_len` other than 0 replaces the trained one.
-TrainedModel open_model(const std::filesystem::path& checkpoint, int64_t ctx_len = 0);
+TrainedModel open_model(const std::filesystem::path& checkpoint);
 
 }  // namespace gf

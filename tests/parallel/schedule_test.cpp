@@ -112,7 +112,7 @@ TEST(Schedules, OneForwardOneBackwardAsDrawn) {
 }
 
 TEST(Schedules, RefusesAnUnknownName) {
-  expect_error(Exit::bad_input, {"\"dualpipe\"", "gpipe", "one_f_one_b", "--parallel.schedule"},
+  expect_error(Exit::bad_input, {"\"dualpipe\"", "gpipe", "one_f_one_b", "parallel.schedule"},
                [] { find_schedule("dualpipe"); });
 }
 

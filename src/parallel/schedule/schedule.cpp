@@ -34,7 +34,7 @@ PlanFn find_schedule(std::string_view name) {
     if (e.name == name) return e.plan;
   std::string known;
   for (const Entry& e : kSchedules) known += cat(" ", e.name);
-  refuse(cat("no pipeline schedule is called \"", name, "\""), cat("--parallel.schedule is one of:", known));
+  refuse(cat("parallel.schedule is \"", name, "\", and there is no such schedule"), cat("one of:", known));
 }
 
 int peak_in_flight(const std::vector<Compute>& plan) {
