@@ -16,9 +16,10 @@ bool g_installed = false;
 struct sigaction g_previous[std::size(kSignals)];
 stack_t g_previous_stack;
 
-// While oneDNN (2.6.3) multiplies on AVX-512, the stack pointer points into a buffer on the heap. The system would put the
-// handler's frame there, over whatever lies below that buffer, and the process would die of a broken heap. So the handler
-// has a stack of its own. The system gives a process's signals to its main thread as long as that one takes them.
+// While oneDNN (2.6.3) multiplies on AVX-512, the stack pointer points into a buffer on the heap. The system would put
+// the handler's frame there, over whatever lies below that buffer, and the process would die of a broken heap. So the
+// handler has a stack of its own. The system gives a process's signals to its main thread as long as that one takes
+// them.
 constexpr size_t kStackBytes = 64 * 1024;
 
 void on_signal(int number) {

@@ -76,9 +76,13 @@ void check_layout(const ModelConfig& c) {
     refuse("model.tmix is \"gold\", but a gold layer reads the key cache that the layers below it make",
            "another --model.tmix, and gold as --model.tmix2");
   }
-  if (c.tmix2.empty()) return;
-  check_mixer("tmix2", c.tmix2, known_time_mixes());
+  // Overlays set these without saying whether there is an upper stack; what they say must make sense in any case.
   check_mixer("cmix2", c.cmix2, known_channel_mixes());
+  if (c.tmix2.empty()) {
+    check_positive("model.inv_other_layer_ratio", c.inv_other_layer_ratio);
+    return check_positive("model.kv_cache_compression_ratio", c.kv_cache_compression_ratio);
+  }
+  check_mixer("tmix2", c.tmix2, known_time_mixes());
   if (!std::isfinite(c.inv_other_layer_ratio) || c.first_upper() < 1) {
     refuse(cat("model.inv_other_layer_ratio ", c.inv_other_layer_ratio, " leaves no lower layer in a model of ",
                c.n_layer, " with model.tmix2 \"", c.tmix2, "\""),

@@ -36,7 +36,7 @@ int64_t first_step_of(const TrainConfig& t) {
 
 // A step means so many tokens; a run whose checkpoint counted other steps cannot go on in these.
 void check_same_steps(const Config& now, const Config& then, const fs::path& where) {
-  const auto compare = [&](const char* what, int64_t mine, int64_t theirs, const char* hint) {
+  const auto compare = [&](const char* what, int64_t mine, int64_t theirs, const std::string& hint) {
     if (mine != theirs)
       refuse(cat(what, " is ", mine, ", and the run in ", where.string(), " was begun with ", theirs), hint);
   };
@@ -45,6 +45,8 @@ void check_same_steps(const Config& now, const Config& then, const fs::path& whe
   compare("the sequences of a step (num_nodes * devices * micro_bsz * accumulate_grad_batches)",
           now.train.global_batch(), then.train.global_batch(),
           "factors with the same product, or another --train.proj_suffix");
+  compare("train.epoch_begin", now.train.epoch_begin, then.train.epoch_begin,
+          cat("--train.epoch_begin ", then.train.epoch_begin, ", or another --train.proj_suffix"));
 }
 
 }  // namespace
@@ -74,6 +76,14 @@ Plan::Plan(Config c) : config(std::move(c)), paths(run_folder(config)) {
                " tokens of train.my_exit_tokens end at step ", last_step),
            "an earlier --train.epoch_begin, or more --train.my_exit_tokens");
   if (t.max_steps > 0) last_step = std::min(last_step, first_step + t.max_steps);
+  if (data) check_tokens();
+}
+
+// Reads where the run begins, so that data of another vocabulary is refused before anything is made of it.
+void Plan::check_tokens() const {
+  std::vector<int32_t> sample(config.model.ctx_len + 1);
+  data->read(sampler->offset(first_step * config.train.global_batch()), sample, config.model.vocab_size);
+  if (validation) validation->batch(0, 1);
 }
 
 Run::Run(Plan& p) : plan(p), mesh(make_mesh(make_self_communicator(), 1, 1)), layers(p.config.model) {
@@ -140,7 +150,10 @@ void Run::begin() {
   pipeline = std::make_unique<Pipeline>(*stage, *mesh.pipe, find_schedule(c.parallel.schedule));
   checkpoints = std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world,
                                                    static_cast<int>(c.train.keep_checkpoints));
-  if (c.train.train_stage == 1) return;
+  if (c.train.train_stage == 1) {  // what another command trains from here has a config.yaml of its own
+    if (!fs::exists(plan.paths.config())) write_file_atomically(plan.paths.config(), to_yaml(c));
+    return;
+  }
   tokens = std::make_unique<TokenStream>(
       plan.data, *plan.sampler, TokenStream::Options{c.model.vocab_size, c.train.micro_bsz, 0, 1, place.samples});
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);

@@ -22,7 +22,7 @@ namespace gf {
 struct Plan {
   explicit Plan(Config);
 
-  Config config;  // nothing left on auto
+  Config config;  // with what the data decides: magic_prime, my_exit_tokens
   std::shared_ptr<const BinIdx> data;
   std::unique_ptr<Sampler> sampler;
   std::unique_ptr<WindowReader> validation;  // null: no validation
@@ -33,6 +33,9 @@ struct Plan {
   int64_t last_step = 0;        // the step number to stop at
   Schedule schedule;
   RunPaths paths;
+
+ private:
+  void check_tokens() const;
 };
 
 // How far a run is.

@@ -64,7 +64,7 @@ void check_run(const TrainConfig& t) {
   check_range("train.epoch_begin", t.epoch_begin, 0, kMaxSteps);
   check_range("train.epoch_save", t.epoch_save, 0, kMaxSteps);
   check_range("train.save_every_steps", t.save_every_steps, 0, kMaxSteps);
-  check_range("train.keep_checkpoints", t.keep_checkpoints, 0, kMaxSteps);
+  check_range("train.keep_checkpoints", t.keep_checkpoints, 0, kMaxCount);
   check_range("train.max_steps", t.max_steps, 0, kMaxSteps);
   check_range("train.check_val_every_n_epoch", t.check_val_every_n_epoch, 1, kMaxSteps);
   if (t.val_check_interval) check_range("train.val_check_interval", *t.val_check_interval, 1, kMaxSteps);

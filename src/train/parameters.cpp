@@ -48,6 +48,9 @@ void check_parameters(const TensorSource& source, const ParameterStore& store, b
 TrainedModel open_model(const std::filesystem::path& path) {
   const CheckpointReader reader(path);
   TrainedModel model{config_from_text(reader.attributes().config, reader.path().string()), nullptr};
+  if (model.config.model.vocab_size == 0)
+    refuse(cat(reader.path().string(), " says nothing of its model's configuration"),
+           "gf ckpt import with --config FILE, the model's configuration");
   resolve(model.config);
   model.config.model.check();
   model.layers = std::make_unique<LayerStack>(model.config.model);

@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "base/clock.h"
 #include "base/human.h"
 #include "base/signals.h"
 #include "io/checkpoint/checkpoint_folder.h"
@@ -50,24 +49,23 @@ class Loop {
 
   Exit run() {
     while (!trainer_.done() && stop_.received() == 0) {
-      const Stopwatch watch;
-      const int64_t saved_before = trainer_.saved_step();
-      const StepMetrics metrics = trainer_.step();
-      progress_.step(metrics);
-      if (trainer_.saved_step() != saved_before)
-        progress_.say(saved_line(run_.plan, trainer_.saved_step(), watch.seconds() - metrics.step_s));
+      progress_.step(trainer_.step());
+      say_saved();
     }
     return finish();
   }
 
  private:
+  void say_saved() {
+    if (trainer_.saved_step() == said_) return;
+    said_ = trainer_.saved_step();
+    progress_.say(saved_line(run_.plan, said_, trainer_.save_seconds()));
+  }
+
   Exit finish() {
-    const Stopwatch watch;
     const bool complete = trainer_.done();
-    const int64_t saved_before = trainer_.saved_step();
     trainer_.save();
-    if (trainer_.saved_step() != saved_before)
-      progress_.say(saved_line(run_.plan, trainer_.saved_step(), watch.seconds()));
+    say_saved();
     progress_.finish();
     const std::string memory = human_bytes(static_cast<double>(peak_resident_bytes()));
     if (complete) {
@@ -83,6 +81,7 @@ class Loop {
   Run& run_;
   Trainer trainer_;
   ProgressLine progress_;
+  int64_t said_ = -1;  // the last save that was told of
 };
 
 }  // namespace

@@ -21,8 +21,7 @@ bool all_finite(const Tensor& t) {
 StepMetrics Trainer::step() {
   const Stopwatch watch;
   Place& place = run_.place;
-  std::vector<Batch> microbatches;  // token shard
-  for (int64_t m = 0; m < run_.plan.microbatches; ++m) microbatches.push_back(run_.tokens->next());
+  const std::vector<Batch> microbatches = next_microbatches();  // token shard
 
   const double loss = run_.pipeline->run(microbatches, [&](int64_t begin, int64_t end) {  // stages, loss, gradients
     run_.optimizer->reduce(begin, end);                                                   // ... reduced as they finish
@@ -49,7 +48,20 @@ StepMetrics Trainer::step() {
   return metrics;
 }
 
+// Data that turns out to be wrong in the middle of a run ends it, but loses no step.
+std::vector<Batch> Trainer::next_microbatches() {
+  std::vector<Batch> microbatches;
+  try {
+    for (int64_t m = 0; m < run_.plan.microbatches; ++m) microbatches.push_back(run_.tokens->next());
+  } catch (const Error&) {
+    if (run_.place.step > run_.plan.first_step) save();
+    throw;
+  }
+  return microbatches;
+}
+
 void Trainer::save() {
+  const Stopwatch watch;
   const Place& place = run_.place;
   const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
   if (newest && newest->step == place.step) return;
@@ -65,6 +77,7 @@ void Trainer::save() {
   attributes.tokens = place.step * run_.plan.tokens_per_step;
   run_.checkpoints->write(attributes, state);
   saved_step_ = place.step;
+  save_seconds_ = watch.seconds();
 }
 
 // Whether the step just taken ended an epoch whose number, from 1, is a multiple of `epochs`.
@@ -118,7 +131,8 @@ std::string Trainer::first_bad_layer(const Batch& batch) const {
     if (first.empty() && !all_finite(output))
       first = cat("; ", layer, " is the first layer whose output is not finite");
   };
-  const Pass pass{batch};
+  // With the step's own dropout, which its seed and the samples' numbers bring back.
+  const Pass pass{batch, true, 1, 0, static_cast<uint64_t>(run_.plan.config.train.seed_everything)};
   const Flow flow = run_.layers.forward(tape, pass, {}, false,
                                         [&](const std::string& layer, const Flow& f) { look(layer, f.x_BTC.value()); });
   if (first.empty()) look("head", run_.layers.head()->loss(pass, flow.x_BTC).losses_BT);

@@ -14,9 +14,11 @@ class Trainer {
   StepMetrics step();
   // The state as it is; nothing where the newest checkpoint already has it.
   void save();
-  int64_t saved_step() const { return saved_step_; }
+  int64_t saved_step() const { return saved_step_; }     // of the last save; -1: none
+  double save_seconds() const { return save_seconds_; }  // that it took
 
  private:
+  std::vector<Batch> next_microbatches();
   bool validation_due() const;
   bool save_due() const;
   bool epoch_ended(int64_t epochs) const;
@@ -25,6 +27,7 @@ class Trainer {
 
   Run& run_;
   int64_t saved_step_ = -1;
+  double save_seconds_ = 0;
 };
 
 }  // namespace gf

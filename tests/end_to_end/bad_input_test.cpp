@@ -89,16 +89,19 @@ TEST_F(BadInput, Data) {
   expect_refused({{"train.data_file", ""}}, {"train.data_file is not set"});
 }
 
-// Such a token is met when it is read, which may be after hours: what was saved before stays.
+// Such a token is met when it is read, which may be after hours: the steps before it are saved.
 TEST_F(BadInput, TokenBeyondTheVocabulary) {
   std::vector<uint16_t> tokens = random_tokens(3000, 65);
   const int64_t bad = Sampler(3000, 16).offset(6) + 5;
   tokens[static_cast<size_t>(bad)] = 300;
-  const ProgramResult result = train(
-      {{"train.data_file", data_set("beyond", tokens)}, {"train.micro_bsz", "1"}, {"train.save_every_steps", "1"}});
+  const ProgramResult result = train({{"train.data_file", data_set("beyond", tokens)}, {"train.micro_bsz", "1"}});
   expect_message(result, "gf-dist-train", {"beyond.bin", cat("token 300 at position ", bad), "vocabulary of 65"});
   EXPECT_EQ(count_lines(metrics_text("0")), 6);
   EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 6);
+}
+
+TEST_F(BadInput, DataOfAnotherVocabulary) {
+  expect_refused({{"train.data_file", data_set("other", std::vector<uint16_t>(3000, 300))}}, {"token 300", "of 65"});
 }
 
 TEST_F(BadInput, Keys) {

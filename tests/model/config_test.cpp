@@ -115,6 +115,9 @@ TEST(ModelConfig, LayoutsThatCannotBe) {
   refused([](auto& m) { m.cmix = ""; }, {"model.cmix is \"\"", "x052"});
   refused([](auto& m) { m.cmix2 = "gold"; }, {"model.cmix2 is \"gold\""});
   refused([](auto& m) { m.tmix = "gold"; }, {"model.tmix is \"gold\"", "key cache"});
+  refused([](auto& m) { m.tmix2 = "", m.inv_other_layer_ratio = -7; }, {"model.inv_other_layer_ratio", "-7"});
+  refused([](auto& m) { m.tmix2 = "", m.kv_cache_compression_ratio = -3; }, {"model.kv_cache_compression_ratio", "-3"});
+  refused([](auto& m) { m.tmix2 = "", m.cmix2 = "foo"; }, {"model.cmix2", "foo"});
   refused([](auto& m) { m.inv_other_layer_ratio = 1; }, {"ratio 1 leaves no lower layer", "12"});
   refused([](auto& m) { m.n_layer = 1; }, {"ratio 3 leaves no lower layer in a model of 1"});
   for (const double ratio : {0.0, -3.0, std::nan("")}) {

@@ -56,8 +56,8 @@ TEST(CheckpointInterop, H5dumpShowsWholeTensors) {
 TEST(CheckpointInterop, H5pySeesWholeTensors) {
   const TempFolder folder;
   for (const int ranks : {1, 3, 4, 13}) {
-    const Output out = run(std::string(GF_PYTHON_WITH_H5PY) + " " + GF_SOURCE_DIR + "/tests/io/checkpoint_h5py.py " +
-                           moved_checkpoint(folder, ranks).string());
+    const Output out = run(std::string(GF_PYTHON_WITH_H5PY) + " " + GF_SOURCE_DIR +
+                           "/tests/io/checkpoint/checkpoint_h5py.py " + moved_checkpoint(folder, ranks).string());
     EXPECT_EQ(out.status, 0) << ranks << " ranks: " << out.text;
   }
 }
