@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/lora/lora.h"
 
+#include "ops/elementwise/kernels.h"
 #include "ops/lora/kernels.h"
 #include "ops/matmul/matmul.h"
+#include "ops/row_blocks.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
@@ -26,10 +28,10 @@ void tanh_backward(const Tensor& z, const Tensor& dz) {
 
 void repeat_row(const Tensor& row, const Tensor& out) {
   with_real(row.dtype(), [&]<class T>(Type<T>) {
-    const int64_t C = row.numel(), M = out.numel() / C;
+    const int64_t C = row.numel();
+    const BroadcastRowsArgs<T> args{.M = out.numel() / C, .C = C, .row = row.data<T>(), .out = out.data<T>()};
     on_device(
-        row.device(), [&] { cpu::repeat_row(row.data<T>(), M, C, out.data<T>()); },
-        [&](auto stream) { cuda::repeat_row(row.data<T>(), M, C, out.data<T>(), stream); });
+        row.device(), [&] { cpu::broadcast_rows(args); }, [&](auto stream) { cuda::broadcast_rows(args, stream); });
   });
 }
 
@@ -37,9 +39,11 @@ void add_rows(Tape& tape, const Tensor& x, const Tensor& sum) {
   const int64_t C = sum.numel(), M = x.numel() / C;
   const Tensor partial = tape.empty({row_blocks(M).size(), C}, x.dtype());
   with_real(x.dtype(), [&]<class T>(Type<T>) {
+    const BroadcastRowsBackwardArgs<T> args{
+        .M = M, .C = C, .dout = x.data<T>(), .drow = sum.data<T>(), .partial = partial.data<T>()};
     on_device(
-        x.device(), [&] { cpu::add_rows(x.data<T>(), M, C, partial.data<T>(), sum.data<T>()); },
-        [&](auto stream) { cuda::add_rows(x.data<T>(), M, C, partial.data<T>(), sum.data<T>(), stream); });
+        x.device(), [&] { cpu::broadcast_rows_backward(args); },
+        [&](auto stream) { cuda::broadcast_rows_backward(args, stream); });
   });
 }
 
