@@ -11,6 +11,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
     target_compile_options(gf_compiler INTERFACE -Wno-uninitialized)  # the same header, at the sanitizers' -O1
   endif()
 endif()
+# Messages name a source file as it is called in the project, wherever that was built.
+target_compile_options(gf_compiler INTERFACE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
 if(GF_WARNINGS_AS_ERRORS)
   target_compile_options(gf_compiler INTERFACE -Werror)
 endif()

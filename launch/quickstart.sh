@@ -5,8 +5,8 @@
 #   launch/quickstart.sh [FOLDER] [-- OPTION...]
 # FOLDER: text to train on, a folder or a file; without it the C and C++ headers of this machine.
 # OPTIONs go to gf-dist-train, over configs/quickstart.yaml: launch/quickstart.sh -- --train.max_steps 100
-# Run again it goes on where it was. Exit status: that of the first program that failed, 75 where training was stopped
-# (Ctrl-C, SIGTERM) after saving.
+# Without OPTIONs training ends after five minutes, on a slow machine before its last step. Run again it goes on where it
+# was. Exit status: that of the first program that failed, 75 where training was stopped (Ctrl-C, SIGTERM) after saving.
 set -euo pipefail
 
 usage() { sed -n '3,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
@@ -35,6 +35,7 @@ if [[ -n $input ]]; then
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bin=build/cpu/bin
+seconds=300 unfinished=0
 
 title() { printf '\n== %s\n' "$*"; }
 
@@ -105,11 +106,17 @@ tokenize() {
 }
 
 train() {
-  local status=0
+  local status=0 limit=()
+  [[ ${#options[@]} -gt 0 ]] || limit=(timeout --foreground "$seconds")
   trap : INT  # gf-dist-train saves and ends; what is to be said then is said here
-  "$bin/gf-dist-train" -c configs/quickstart.yaml --train.data_file "$data" --train.validation_data_file "$validation" \
+  "${limit[@]}" "$bin/gf-dist-train" -c configs/quickstart.yaml --train.data_file "$data" --train.validation_data_file "$validation" \
     --train.proj_dir out --train.proj_name quickstart --train.proj_suffix "$suffix" "${options[@]}" || status=$?
   trap - INT
+  if [[ $status -eq 124 ]]; then
+    echo "that was this script's limit, $seconds seconds; what follows is of the model as it is now"
+    unfinished=1
+    return
+  fi
   if [[ $status -eq 75 ]]; then
     echo "to go on from the checkpoint: $again"
   fi
@@ -127,7 +134,7 @@ title "train: $run"
 train
 title "report"
 "$bin/gf" report "$run"
-title "evaluate: held-out text, loss in nats per byte"
+title "evaluate: 1024 windows of held-out text, loss in nats per byte (validations above took the first 256)"
 "$bin/gf" eval --checkpoint "$run" --data "$validation" --max-samples 1024
 title "sample: the model goes on from a prompt"
 prompt='template<typename '
@@ -136,13 +143,15 @@ printf %s "$prompt"
 "$bin/gf" generate --checkpoint "$run" --vocab byte --prompt "$prompt" --tokens 400 --temperature 0.8 --top-p 0.95 --seed 2
 echo
 title "done"
+if [[ $unfinished -eq 1 ]]; then
+  echo "go on         $again   (training has steps left)"
+fi
 cat <<END
 run folder    $run: config.yaml, metrics.jsonl
 checkpoints   $run/checkpoints
 report        $run/report.html, for any browser
 data          $data and $validation
 
-go on         $again
 train longer  $bin/gf-dist-train -c $run/config.yaml --train.max_steps 5000 --train.my_exit_tokens 10240000
 more text     $bin/gf generate --checkpoint $run --vocab byte --prompt '$prompt' --tokens 400
 what else     docs/running.md

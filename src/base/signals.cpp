@@ -2,18 +2,19 @@
 #include "base/signals.h"
 
 #include <csignal>
+#include <cstring>
 
 #include "base/error.h"
 
 namespace gf {
 namespace {
 
-constexpr int kSignals[] = {SIGTERM, SIGUSR1, SIGINT};
+constexpr int kStopping[] = {SIGTERM, SIGUSR1, SIGHUP, SIGINT};
 
 // What a signal handler may touch: lock-free atomics at namespace scope, nothing else.
 volatile std::sig_atomic_t g_received = 0;
 bool g_installed = false;
-struct sigaction g_previous[std::size(kSignals)];
+struct sigaction g_previous[std::size(kStopping)], g_previous_pipe;
 stack_t g_previous_stack;
 
 // While oneDNN (2.6.3) multiplies on AVX-512, the stack pointer points into a buffer on the heap. The system would put
@@ -43,17 +44,28 @@ StopSignal::StopSignal() : stack_(std::make_unique<std::byte[]>(kStackBytes)) {
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART | SA_ONSTACK;
-  for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &g_previous[i]);
+  for (size_t i = 0; i < std::size(kStopping); ++i) {
+    sigaction(kStopping[i], &action, &g_previous[i]);
+    // nohup, or a script's shell for what it starts in the background, has turned it off.
+    if (g_previous[i].sa_handler == SIG_IGN) sigaction(kStopping[i], &g_previous[i], nullptr);
+  }
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, &g_previous_pipe);
 }
 
 StopSignal::~StopSignal() {
-  for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &g_previous[i], nullptr);
+  for (size_t i = 0; i < std::size(kStopping); ++i) sigaction(kStopping[i], &g_previous[i], nullptr);
+  sigaction(SIGPIPE, &g_previous_pipe, nullptr);
   sigaltstack(&g_previous_stack, nullptr);
   g_installed = false;
 }
 
 int StopSignal::received() const {
   return g_received;
+}
+
+std::string StopSignal::name() const {
+  return cat("SIG", sigabbrev_np(g_received));
 }
 
 }  // namespace gf

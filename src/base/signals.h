@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGTERM and SIGUSR1 (a scheduler's warning before its limit) ask for a stop after the current step;
-// SIGINT does so once, and a second one ends the process at once.
+// SIGTERM, SIGUSR1 (a scheduler's warning before its limit) and SIGHUP (the terminal is gone) ask for a stop after the
+// current step; SIGINT does so once, and a second one ends the process at once. SIGPIPE is ignored: that nobody reads
+// the output any more (`| head`) is no reason to end a run. A signal that was
+// ignored when the program began (nohup) stays so.
 #pragma once
 #include <cstddef>
 #include <memory>
+#include <string>
 
 namespace gf {
 
@@ -14,7 +17,8 @@ class StopSignal {
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 
-  int received() const;  // the signal's number, 0 if none came
+  int received() const;      // the signal's number, 0 if none came
+  std::string name() const;  // "SIGTERM"
 
  private:
   std::unique_ptr<std::byte[]> stack_;  // where the handler runs

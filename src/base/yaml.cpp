@@ -152,7 +152,7 @@ std::vector<Setting> read_yaml(const std::filesystem::path& path) {
   return parse_yaml(text, path.string());
 }
 
-std::string write_yaml(const FieldList& list) {
+std::string write_yaml(const FieldList& list, const std::map<std::string, std::string>& notes) {
   std::string out, absent;  // absent: the section whose fields are left out
   for (const Field& field : list.fields()) {
     if (field.path.empty() || (!absent.empty() && is_below(field, absent))) continue;
@@ -168,6 +168,7 @@ std::string write_yaml(const FieldList& list) {
       const std::string value = value_text(field);
       out += " " + (text && needs_quotes(value) ? in_quotes(value) : value);
     }
+    if (const auto note = notes.find(field.path); note != notes.end()) out += "  # " + note->second;
     out += "\n";
   }
   return out;

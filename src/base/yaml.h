@@ -4,6 +4,7 @@
 // tags and aliases are refused.
 #pragma once
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@ std::vector<Setting> read_yaml(const std::filesystem::path&);
 // The same from memory; `name` stands for the file in messages.
 std::vector<Setting> parse_yaml(const std::string& text, const std::string& name);
 
-// One line a field, nested by section; parse_yaml() and apply_settings() give back the same config.
-std::string write_yaml(const FieldList&);
+// One line a field, nested by section; parse_yaml() and apply_settings() give back the same config. A note goes behind
+// the field of its path, as a comment.
+std::string write_yaml(const FieldList&, const std::map<std::string, std::string>& notes = {});
 
 }  // namespace gf

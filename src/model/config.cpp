@@ -23,7 +23,8 @@ bool has_attention(std::string_view mix) {
 
 void check_range(const char* key, int64_t value, int64_t least, int64_t most) {
   if (value < least || value > most) {
-    refuse(cat("model.", key, " is ", value, " and must be from ", least, " to ", most), cat("--model.", key, " ..."));
+    refuse(cat("model.", key, " is ", value, " and must be from ", least, " to ", most),
+           cat("--model.", key, " ", std::clamp(value, least, most)));
   }
 }
 
@@ -149,6 +150,13 @@ void check_unused(const ModelConfig& c) {
     refuse(cat("model.", key, " is 0, but only x060c2 has that part, and no layer is x060c2 (model.tmix \"", c.tmix,
                "\", model.tmix2 \"", c.tmix2, "\")"),
            cat("--model.", key, " 1, or --model.tmix x060c2"));
+  }
+  const ModelConfig defaults;
+  if (!c.has_time_mix("x060") && !c.has_time_mix("x052") && c.head_size_divisor != defaults.head_size_divisor) {
+    refuse(cat("model.head_size_divisor is ", c.head_size_divisor,
+               ", but only x060 and x052 read it, and no layer is one of them (model.tmix \"", c.tmix,
+               "\", model.tmix2 \"", c.tmix2, "\")"),
+           cat("--model.head_size_divisor ", defaults.head_size_divisor));
   }
   const bool reads_ffn = c.cmix != "llama" || (!c.tmix2.empty() && c.cmix2 != "llama");
   if (!reads_ffn && c.dim_ffn != default_dim_ffn(c) && c.dim_ffn != c.channel_width("llama")) {

@@ -27,8 +27,11 @@ constexpr Subcommand kSubcommands[] = {
     {nullptr, nullptr, nullptr}};
 
 int help() {
-  std::puts("usage: gf COMMAND ...   (gf COMMAND --help lists its options)\n");
+  std::puts("usage: gf COMMAND ...\n");
   for (const Subcommand* c = kSubcommands; c->name; ++c) std::printf("  %-10s %s\n", c->name, c->text);
+  std::puts(
+      "\n  --help     print this and end; gf COMMAND --help lists a command's options\n"
+      "  --version  print the version and end");
   return 0;
 }
 

@@ -25,7 +25,8 @@ constexpr const char* kUsage =
     "usage: gf ckpt info CHECKPOINT\n"
     "       gf ckpt verify CHECKPOINT\n"
     "       gf ckpt export CHECKPOINT OUT.safetensors [--dtype f32|bf16|f16]\n"
-    "       gf ckpt import IN.safetensors OUT_FOLDER [--config FILE]\n\n"
+    "       gf ckpt import IN.safetensors FOLDER [--config FILE]\n\n"
+    "Each lists its options with --help.\n"
     "CHECKPOINT: a run folder or its checkpoints folder (the newest one there), a step folder, or a checkpoint.h5\n";
 
 // Adds a required positional argument.
@@ -95,19 +96,26 @@ int export_to(const Arguments& arguments) {
   CommandLine line{"gf ckpt export CHECKPOINT OUT.safetensors [options]"};
   add_positional(line, "checkpoint", "where the weights are");
   add_positional(line, "out", "the file to write");
-  line.options.add_options()("dtype", po::value<std::string>()->default_value("f32"), "element type: f32, bf16 or f16");
+  line.options.add_options()("dtype", po::value<std::string>()->value_name("TYPE")->default_value("f32"),
+                             "f32, bf16 or f16");
   const po::variables_map values = parse(line, arguments);
   if (values.empty()) return 0;
   const FloatFormat format = float_format(values["dtype"].as<std::string>());
   const std::string out = values["out"].as<std::string>();
   const CheckpointReader checkpoint(values["checkpoint"].as<std::string>());
-  write_safetensors(out, checkpoint, format, {{"step", std::to_string(checkpoint.attributes().step)}});
+  const Attributes& a = checkpoint.attributes();
+  write_safetensors(out, checkpoint, format, {{"step", std::to_string(a.step)}, {"config", a.config}});
   std::cout << out << ": " << human_bytes(static_cast<double>(File::open(out).size())) << "\n";
   return 0;
 }
 
-std::string read_config(const std::string& path) {
-  const std::string text = read_small_file(path, 1 << 20);
+// From the file, or as export put it into the weights' file; empty where there is none.
+std::string configuration(const po::variables_map& values, const SafetensorsReader& source) {
+  const auto metadata = source.metadata().find("config");
+  const bool given = values.count("config");
+  if (!given && metadata == source.metadata().end()) return "";
+  const std::string path = values[given ? "config" : "in"].as<std::string>();
+  const std::string text = given ? read_small_file(path, 1 << 20) : metadata->second;
   try {
     if (!YAML::Load(text).IsMap()) refuse(path + " is no configuration: it has no keys");
   } catch (const YAML::Exception& e) {
@@ -117,16 +125,17 @@ std::string read_config(const std::string& path) {
 }
 
 int import_from(const Arguments& arguments) {
-  CommandLine line{"gf ckpt import IN.safetensors OUT_FOLDER [options]"};
+  CommandLine line{"gf ckpt import IN.safetensors FOLDER [options]"};
   add_positional(line, "in", "where the weights are");
   add_positional(line, "folder", "a new checkpoints folder, to hold step-00000000");
-  line.options.add_options()("config", po::value<std::string>(), "configuration to store with the weights (YAML)");
+  line.options.add_options()("config", po::value<std::string>()->value_name("FILE"),
+                             "YAML; without it the one that gf ckpt export put into IN");
   const po::variables_map values = parse(line, arguments);
   if (values.empty()) return 0;
   Attributes attributes;
   attributes.program = "gf " GF_VERSION;
-  if (values.count("config")) attributes.config = read_config(values["config"].as<std::string>());
   const SafetensorsReader source(values["in"].as<std::string>());
+  attributes.config = configuration(values, source);
   const std::filesystem::path folder = values["folder"].as<std::string>(), made = folder / step_folder_name(0);
   if (std::filesystem::exists(folder) && !std::filesystem::is_empty(folder))
     refuse(folder.string() + " is not empty", "a folder that does not exist yet");

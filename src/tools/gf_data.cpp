@@ -40,11 +40,15 @@ int run_tokenize(const Arguments& arguments) {
   std::string vocab;
   CommandLine line{.usage = "gf data tokenize --vocab byte|FILE --out PREFIX [options] PATH..."};
   auto option = line.options.add_options();
-  option("vocab", po::value(&vocab)->required(), "byte, or a vocabulary file in the RWKV World format");
-  option("out", po::value(&options.out)->required(), "the data set: PREFIX.bin and PREFIX.idx");
-  option("key", po::value(&options.key)->default_value("text"), "where a line of a .jsonl file has its text");
-  option("validation", po::value(&options.validation)->default_value(0), "share of the documents to hold out");
-  option("validation-out", po::value(&options.validation_out), "PREFIX of the data set of those held out");
+  option("vocab", po::value(&vocab)->value_name("VOCAB")->required(),
+         "byte, or a vocabulary file in the RWKV World format");
+  option("out", po::value(&options.out)->value_name("PREFIX")->required(), "the data set: PREFIX.bin and PREFIX.idx");
+  option("key", po::value(&options.key)->value_name("NAME")->default_value("text"),
+         "where a line of a .jsonl file has its text");
+  option("validation", po::value(&options.validation)->value_name("SHARE")->default_value(0),
+         "share of the documents to hold out");
+  option("validation-out", po::value(&options.validation_out)->value_name("PREFIX"),
+         "PREFIX of the data set of those held out");
   option("binary", po::bool_switch(&options.binary), "take files with zero bytes too");
   line.positional.add_options()("path", po::value(&options.paths)->required());
   line.order.add("path", -1);
@@ -83,7 +87,7 @@ int run_info(const Arguments& arguments) {
   std::string prefix;
   int64_t ctx_len = 0;
   CommandLine line{.usage = "gf data info PREFIX [--ctx-len N]"};
-  line.options.add_options()("ctx-len", po::value(&ctx_len)->default_value(1024),
+  line.options.add_options()("ctx-len", po::value(&ctx_len)->value_name("N")->default_value(1024),
                              "tokens in a sample, for magic_prime and my_exit_tokens");
   line.positional.add_options()("prefix", po::value(&prefix)->required());
   line.order.add("prefix", 1);
@@ -102,9 +106,11 @@ int run_info(const Arguments& arguments) {
 }
 
 constexpr const char* kHelp =
-    "usage: gf data COMMAND ...   (gf data COMMAND --help lists its options)\n\n"
-    "  tokenize   text files to a data set\n"
-    "  info       what is in a data set, and the magic_prime for it\n";
+    "usage: gf data tokenize --vocab byte|FILE --out PREFIX [options] PATH...\n"
+    "         text files to a data set\n"
+    "       gf data info PREFIX [--ctx-len N]\n"
+    "         what is in a data set, and the magic_prime for it\n\n"
+    "Each lists its options with --help.\n";
 
 }  // namespace
 

@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <sstream>
 
 #include "base/error.h"
@@ -62,6 +64,20 @@ std::string given_name(const po::unknown_option& e) {
          "gf-dist-train --help lists all options");
 }
 
+bool given(const po::parsed_options& parsed, std::string_view key) {
+  return std::ranges::any_of(parsed.options, [&](const auto& option) { return option.string_key == key; });
+}
+
+// Stores the switches alone: a key may be given again, and the last one counts.
+void take_switches(const po::parsed_options& parsed, const po::options_description& switches) {
+  po::parsed_options own(&switches);
+  std::ranges::copy_if(parsed.options, std::back_inserter(own.options),
+                       [&](const auto& option) { return switches.find_nothrow(option.string_key, false); });
+  po::variables_map values;
+  po::store(own, values);
+  po::notify(values);
+}
+
 struct Given {
   std::vector<std::filesystem::path> files;
   std::vector<Setting> settings;
@@ -90,11 +106,9 @@ std::optional<Given> read_arguments(const Arguments& arguments, const po::option
   try {
     po::command_line_parser parser(spelled_out(arguments));
     const auto parsed = parser.options(all).positional(positional).style(kStyle).run();
-    po::variables_map values;
-    po::store(parsed, values);
-    if (values.count("help")) return std::fputs(train_help(switches).c_str(), stdout), std::nullopt;
-    if (values.count("version")) return std::puts("gf-dist-train " GF_VERSION), std::nullopt;
-    po::notify(values);
+    if (given(parsed, "help")) return std::fputs(train_help(switches).c_str(), stdout), std::nullopt;
+    if (given(parsed, "version")) return std::puts("gf-dist-train " GF_VERSION), std::nullopt;
+    take_switches(parsed, switches);
     return sorted_out(parsed, list);
   } catch (const po::unknown_option& e) {
     refuse_option(list, e);

@@ -36,8 +36,7 @@ std::string memory(const MemoryForecast& f) {
 
 std::string banner(const Plan& plan, const MemoryForecast& forecast) {
   const TrainConfig& t = plan.config.train;
-  std::string text =
-      "configuration\n" + indented(to_yaml(plan.config)) + parameters(plan.config.model) + memory(forecast);
+  std::string text = "configuration\n" + indented(plan.resolved()) + parameters(plan.config.model) + memory(forecast);
   if (plan.data)
     text +=
         fmt::format("data     {} tokens in {}, {} samples of {} before one comes again\n",
@@ -51,6 +50,9 @@ std::string banner(const Plan& plan, const MemoryForecast& forecast) {
   text += fmt::format("run      steps {} to {}, {} tokens; the schedule is {} steps, {} tokens long\n", plan.first_step,
                       plan.last_step, human_count(static_cast<double>(plan.last_step * plan.tokens_per_step)),
                       plan.schedule.steps(), human_count(static_cast<double>(t.my_exit_tokens)));
+  text += fmt::format(
+      "log      a line every {}; its loss and tok/s are means over about ten steps, metrics.jsonl has each\n",
+      counted(t.log_every_n_steps, "step"));
   text += fmt::format("machine  1 rank on the CPU, float32, {}\n", counted(omp_get_max_threads(), "thread"));
   text += fmt::format("folder   {}\n", plan.paths.root().string());
   if (!t.wandb.empty())

@@ -53,14 +53,14 @@ void check_same_steps(const Config& now, const Config& then, const fs::path& whe
 
 Plan::Plan(Config c) : config(std::move(c)), paths(run_folder(config)) {
   TrainConfig& t = config.train;
-  if (t.train_stage != 1) {
+  if (!t.data_file.empty()) {
     data = std::make_shared<BinIdx>(t.data_file);
     sampler = std::make_unique<Sampler>(data->tokens(), config.model.ctx_len, t.magic_prime);
     t.magic_prime = sampler->magic_prime();
     if (t.my_exit_tokens == 0) t.my_exit_tokens = sampler->tokens_per_pass();
     check(config);
   }
-  if (!t.validation_data_file.empty() && t.train_stage != 1) {
+  if (!t.validation_data_file.empty()) {
     validation = std::make_unique<WindowReader>(std::make_shared<BinIdx>(t.validation_data_file), config.model.ctx_len,
                                                 config.model.vocab_size);
     validation_windows =
@@ -71,12 +71,29 @@ Plan::Plan(Config c) : config(std::move(c)), paths(run_folder(config)) {
   schedule = schedule_of(t, tokens_per_step);
   first_step = first_step_of(t);
   last_step = schedule.steps();
-  if (t.train_stage != 1 && t.epoch_begin > 0 && first_step >= last_step)
+  if (data && t.epoch_begin > 0 && first_step >= last_step)
     refuse(cat("train.epoch_begin ", t.epoch_begin, " is step ", first_step, ", and the ", t.my_exit_tokens,
                " tokens of train.my_exit_tokens end at step ", last_step),
            "an earlier --train.epoch_begin, or more --train.my_exit_tokens");
   if (t.max_steps > 0) last_step = std::min(last_step, first_step + t.max_steps);
   if (data) check_tokens();
+}
+
+std::string Plan::resolved() const {
+  std::map<std::string, std::string> notes = {
+      {"train.strategy", "parallel.zero says it"},
+      {"train.val_check_interval", validation ? "by train.check_val_every_n_epoch" : "no validation"},
+      {"parallel.data", "1"},
+      {"parallel.zero", "0"},
+      {"parallel.partition", "all layers on the one rank"}};
+  if (config.train.strategy) notes.erase("train.strategy");
+  if (config.train.val_check_interval) notes.erase("train.val_check_interval");
+  if (config.parallel.data) notes.erase("parallel.data");
+  if (config.parallel.zero.value_or(0) > 0) notes["parallel.zero"] = "one data rank: nothing to shard";
+  if (config.train.load_partial && config.train.load_model.empty())
+    notes["train.load_partial"] = "no load_model: nothing is loaded";
+  notes["parallel.bucket_mb"] = "one data rank: nothing to reduce";
+  return to_yaml(config, notes);
 }
 
 // Reads where the run begins, so that data of another vocabulary is refused before anything is made of it.
@@ -151,13 +168,13 @@ void Run::begin() {
   checkpoints = std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world,
                                                    static_cast<int>(c.train.keep_checkpoints));
   if (c.train.train_stage == 1) {  // what another command trains from here has a config.yaml of its own
-    if (!fs::exists(plan.paths.config())) write_file_atomically(plan.paths.config(), to_yaml(c));
+    if (!fs::exists(plan.paths.config())) write_file_atomically(plan.paths.config(), plan.resolved());
     return;
   }
   tokens = std::make_unique<TokenStream>(
       plan.data, *plan.sampler, TokenStream::Options{c.model.vocab_size, c.train.micro_bsz, 0, 1, place.samples});
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);
-  write_file_atomically(plan.paths.config(), to_yaml(c));
+  write_file_atomically(plan.paths.config(), plan.resolved());
 }
 
 }  // namespace gf

@@ -34,6 +34,9 @@ struct Plan {
   Schedule schedule;
   RunPaths paths;
 
+  // The configuration as text, with what came of the values that are left to the program.
+  std::string resolved() const;
+
  private:
   void check_tokens() const;
 };

@@ -29,7 +29,8 @@ std::string option(const std::string& key, const std::string& value) {
 
 void check_range(const std::string& key, int64_t value, int64_t least, int64_t most) {
   if (value < least || value > most) {
-    refuse(cat(key, " is ", value, " and must be from ", least, " to ", most), option(key, "..."));
+    refuse(cat(key, " is ", value, " and must be from ", least, " to ", most),
+           option(key, cat(std::clamp(value, least, most))));
   }
 }
 
@@ -67,7 +68,14 @@ void check_run(const TrainConfig& t) {
   check_range("train.keep_checkpoints", t.keep_checkpoints, 0, kMaxCount);
   check_range("train.max_steps", t.max_steps, 0, kMaxSteps);
   check_range("train.check_val_every_n_epoch", t.check_val_every_n_epoch, 1, kMaxSteps);
-  if (t.val_check_interval) check_range("train.val_check_interval", *t.val_check_interval, 1, kMaxSteps);
+  if (t.val_check_interval) {
+    check_range("train.val_check_interval", *t.val_check_interval, 1, kMaxSteps);
+    if (t.validation_data_file.empty()) {
+      refuse(cat("train.val_check_interval is ", *t.val_check_interval,
+                 ", but train.validation_data_file is not set, and there is nothing to validate on"),
+             "--train.validation_data_file PREFIX, or --train.val_check_interval auto");
+    }
+  }
   check_range("train.log_every_n_steps", t.log_every_n_steps, 1, kMaxSteps);
   if (t.proj_dir.empty()) refuse("train.proj_dir is empty", "--train.proj_dir out");
   for (const auto& [key, name] : {std::pair("train.proj_name", t.proj_name), {"train.proj_suffix", t.proj_suffix}}) {
@@ -242,8 +250,8 @@ std::filesystem::path run_folder(const Config& c) {
   return std::filesystem::path(c.train.proj_dir) / (name + "-" + c.train.proj_suffix);
 }
 
-std::string to_yaml(Config c) {
-  return write_yaml(FieldList(c));
+std::string to_yaml(Config c, const std::map<std::string, std::string>& notes) {
+  return write_yaml(FieldList(c), notes);
 }
 
 }  // namespace gf

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -147,7 +148,7 @@ void check(const Config&);
 int64_t microbatches_per_rank(const TrainConfig&, int64_t data_ranks);
 std::filesystem::path run_folder(const Config&);
 
-// All keys and values; reads back to itself.
-std::string to_yaml(Config);
+// All keys and values; reads back to itself. A note goes behind the value of its key, as a comment.
+std::string to_yaml(Config, const std::map<std::string, std::string>& notes = {});
 
 }  // namespace gf

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <iostream>
 #include <limits>
+#include <numeric>
 
 #include "base/human.h"
 
@@ -45,9 +46,8 @@ ProgressLine::ProgressLine(ProgressOutput output, int64_t total_steps, int64_t t
     : output_(std::move(output)),
       total_steps_(total_steps),
       total_tokens_(total_tokens),
-      log_every_(std::max<int64_t>(1, log_every_n_steps)) {
-  recent_.push_back({output_.now(), -1});
-}
+      log_every_(std::max<int64_t>(1, log_every_n_steps)),
+      began_(output_.now()) {}
 
 ProgressLine::~ProgressLine() {
   finish();
@@ -57,8 +57,9 @@ void ProgressLine::step(const StepMetrics& m) {
   const double now = output_.now();
   loss_.add(m.loss);
   speed_.add(m.tokens_per_s);
-  if (recent_.front().step < 0) recent_.front().step = m.step - 1;  // a resumed run begins where it left off
-  recent_.push_back({now, m.step});
+  seconds_in_steps_ += m.step_s;
+  ++steps_taken_;
+  recent_.push_back(m.step_s);
   if (recent_.size() > kPaceSteps) recent_.pop_front();
 
   const bool last = m.step + 1 >= total_steps_;
@@ -70,8 +71,7 @@ void ProgressLine::step(const StepMetrics& m) {
       draw(text(m, static_cast<size_t>(std::max(1, output_.width() - 1))));
     }
   } else {
-    const bool first = recent_.size() == 2;
-    if (first || last || (m.step + 1) % log_every_ == 0) say(text(m, std::numeric_limits<size_t>::max()));
+    if (steps_taken_ == 1 || last || (m.step + 1) % log_every_ == 0) say(text(m, std::numeric_limits<size_t>::max()));
     if (m.val_loss) say(validation_text(m));
   }
 }
@@ -91,7 +91,7 @@ std::string ProgressLine::text(const StepMetrics& m, size_t width) const {
       {3, fmt::format("lr {:.2e}", m.lr)},
       {5, fmt::format("norm {:.3g}", m.grad_norm)},
       {6, fmt::format("{:>5} tok/s", human_count(speed_.value()))},
-      {7, fmt::format("{:>6} left", human_duration(seconds_left(m)))},
+      {7, fmt::format("{:>6} left", human_duration(seconds_left(total_steps_ - m.step - 1)))},
   };
   const auto joined = [&] {
     std::string line;
@@ -103,10 +103,10 @@ std::string ProgressLine::text(const StepMetrics& m, size_t width) const {
   return joined().substr(0, width);
 }
 
-double ProgressLine::seconds_left(const StepMetrics& m) const {
-  const double pace = (recent_.back().time - recent_.front().time) /
-                      static_cast<double>(std::max<int64_t>(1, recent_.back().step - recent_.front().step));
-  return pace * static_cast<double>(std::max<int64_t>(0, total_steps_ - m.step - 1));
+double ProgressLine::seconds_left(int64_t steps) const {
+  const double pace = std::accumulate(recent_.begin(), recent_.end(), 0.0) / static_cast<double>(recent_.size());
+  const double with_all_else = (output_.now() - began_) / seconds_in_steps_;
+  return pace * std::max(1.0, with_all_else) * static_cast<double>(std::max<int64_t>(0, steps));
 }
 
 void ProgressLine::draw(const std::string& line) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a run says where it is: on a terminal one line rewritten in place, cut to the terminal's width; in a log file
-// plain lines of the same fields every few steps. Loss and speed are smoothed over some ten steps, the time left
-// follows from the pace of the last ones, validations and saves included.
+// plain lines of the same fields every few steps. Loss and speed are smoothed over some ten steps. The time left
+// follows from the last fifty steps and from the share that validations and saves have had of all the time so far.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -49,19 +49,17 @@ class ProgressLine {
    private:
     double sum_ = 0, weight_ = 0;
   };
-  struct Moment {
-    double time;
-    int64_t step;
-  };
-
   std::string text(const StepMetrics&, size_t width) const;
-  double seconds_left(const StepMetrics&) const;
+  double seconds_left(int64_t steps) const;
   void draw(const std::string& line);
 
   ProgressOutput output_;
   int64_t total_steps_, total_tokens_, log_every_;
   Smoothed loss_, speed_;
-  std::deque<Moment> recent_;  // when the last steps ended
+  double began_;  // when this process did, as are the next two
+  double seconds_in_steps_ = 0;
+  int64_t steps_taken_ = 0;
+  std::deque<double> recent_;  // seconds of the last steps
   std::string shown_;          // the live line as it stands, empty where there is none
   double drawn_at_ = 0;
 };

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <cstring>
 
 #include "base/human.h"
 #include "base/signals.h"
@@ -72,8 +71,7 @@ class Loop {
       fmt::print("done: {} steps; peak memory {}\n", run_.place.step, memory);
       return Exit::done;
     }
-    fmt::print("stopped by signal {} ({}) after step {}; run the same command to go on\n", stop_.received(),
-               strsignal(stop_.received()), run_.place.step);
+    fmt::print("stopped by {} after step {}; run the same command to go on\n", stop_.name(), run_.place.step);
     return Exit::stopped_early;
   }
 

@@ -8,7 +8,7 @@
 namespace gf {
 namespace {
 
-constexpr int kSignals[] = {SIGTERM, SIGUSR1, SIGINT};
+constexpr int kSignals[] = {SIGTERM, SIGUSR1, SIGHUP, SIGINT};
 
 struct sigaction action_of(int number) {
   struct sigaction action {};
@@ -42,6 +42,28 @@ TEST(Signals, HandlersAndStackGoWithTheObject) {
   ASSERT_EQ(sigaltstack(nullptr, &after), 0);
   EXPECT_EQ(after.ss_sp, before.ss_sp);
   for (const int number : kSignals) EXPECT_EQ(action_of(number).sa_handler, SIG_DFL) << number;
+}
+
+TEST(Signals, WhatNohupTurnedOffStaysOff) {
+  std::signal(SIGHUP, SIG_IGN);
+  {
+    const StopSignal stop;
+    std::raise(SIGHUP);
+    EXPECT_EQ(stop.received(), 0);
+  }
+  std::signal(SIGHUP, SIG_DFL);
+}
+
+TEST(Signals, AReaderThatWentAwayEndsNothing) {
+  const StopSignal stop;
+  std::raise(SIGPIPE);
+  EXPECT_EQ(stop.received(), 0);
+}
+
+TEST(Signals, HaveTheirNames) {
+  const StopSignal stop;
+  std::raise(SIGUSR1);
+  EXPECT_EQ(stop.name(), "SIGUSR1");
 }
 
 // The second Ctrl-C of somebody who does not want to wait.

@@ -54,7 +54,9 @@ TEST_P(Overfit, OneSequence) {
   options_["train.max_steps"] = "400";
   options_["train.lr_init"] = "3e-3";
   options_["train.warmup_steps"] = "10";
-  EXPECT_LT(loss_of(trained().metrics.back()), 0.05);
+  const Outcome outcome = trained();
+  ASSERT_EQ(outcome.metrics.size(), 400u);
+  EXPECT_LT(loss_of(outcome.metrics.back()), 0.05);
 }
 
 class Published : public TinyTraining {

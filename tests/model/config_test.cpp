@@ -151,6 +151,8 @@ TEST(ModelConfig, SwitchesThatNothingReads) {
   refused([](auto& m) { m.tmix = "x060", m.use_v2 = false; }, {"model.use_v2 is 0", "x060c2", "\"x060\""});
   refused([](auto& m) { m.tmix = "llama", m.use_one_minus_w = false; }, {"model.use_one_minus_w is 0"});
   accepted([](auto& m) { m.use_v2 = m.use_one_minus_w = false; });
+  refused([](auto& m) { m.head_size_divisor = 4; }, {"model.head_size_divisor is 4", "x060", "x052"});
+  accepted([](auto& m) { m.tmix = "x060", m.head_size_divisor = 4; });
   refused([](auto& m) { m.tmix2 = "", m.cmix = "llama", m.dim_ffn = 64; }, {"model.dim_ffn is 64", "2048"});
 }
 

@@ -86,6 +86,14 @@ TEST_F(GfCkpt, ExportAndImportGiveTheSameWeights) {
   }
 }
 
+TEST_F(GfCkpt, TheConfigurationGoesWithTheWeights) {
+  const std::string before = CheckpointReader(checkpoints_).attributes().config;
+  ASSERT_FALSE(before.empty());
+  expect("export " + checkpoints_.string() + " " + file_.string(), 0, {});
+  expect("import " + file_.string() + " " + (folder_ / "imported").string(), 0, {});
+  EXPECT_EQ(CheckpointReader(folder_ / "imported").attributes().config, before);
+}
+
 TEST_F(GfCkpt, WrongInputIsRefusedAndNothingIsMade) {
   const fs::path out = folder_ / "out";
   expect("", 2, {"no action", "info, verify, export or import"});

@@ -243,7 +243,7 @@ TEST(Config, ValuesThatCannotBe) {
   refused([](auto& c) { c.train.magic_prime = -1; }, {"train.magic_prime is -1"});
   refused([](auto& c) { c.train.my_exit_tokens = -1; }, {"train.my_exit_tokens is -1"});
   refused([](auto& c) { c.train.seed_everything = -1; }, {"train.seed_everything is -1"});
-  refused([](auto& c) { c.train.train_stage = 4; }, {"train.train_stage is 4", "from 0 to 3"});
+  refused([](auto& c) { c.train.train_stage = 4; }, {"train.train_stage is 4", "from 0 to 3", "--train.train_stage 3"});
   refused([](auto& c) { c.train.epoch_begin = -1; }, {"train.epoch_begin is -1"});
   refused([](auto& c) { c.train.epoch_save = -1; }, {"train.epoch_save is -1"});
   refused([](auto& c) { c.train.save_every_steps = -1; }, {"train.save_every_steps is -1"});
@@ -251,6 +251,9 @@ TEST(Config, ValuesThatCannotBe) {
   refused([](auto& c) { c.train.max_steps = -1; }, {"train.max_steps is -1"});
   refused([](auto& c) { c.train.check_val_every_n_epoch = 0; }, {"train.check_val_every_n_epoch is 0"});
   refused([](auto& c) { c.train.val_check_interval.emplace(0); }, {"train.val_check_interval is 0"});
+  refused([](auto& c) { c.train.val_check_interval.emplace(5); },
+          {"train.val_check_interval is 5", "train.validation_data_file is not set"});
+  accepted([](auto& c) { c.train.val_check_interval.emplace(5), c.train.validation_data_file = "v"; });
   refused([](auto& c) { c.train.log_every_n_steps = 0; }, {"train.log_every_n_steps is 0"});
   refused([](auto& c) { c.train.proj_dir = ""; }, {"train.proj_dir is empty"});
   refused([](auto& c) { c.train.proj_name = "../x"; }, {"train.proj_name", "../x", "--train.proj_dir"});

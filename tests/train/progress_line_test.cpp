@@ -37,14 +37,14 @@ struct Screen {
   }
 };
 
-StepMetrics step(int64_t number, double loss = 2.5) {
+StepMetrics step(int64_t number, double loss = 2.5, double seconds = 2) {
   return {.step = number,
           .tokens = (number + 1) * 4096,
           .loss = loss,
           .grad_norm = 0.5341,
           .lr = 0.00012,
-          .step_s = 2,
-          .tokens_per_s = 2048,
+          .step_s = seconds,
+          .tokens_per_s = 4096 / seconds,
           .val_loss = {},
           .val_acc = {}};
 }
@@ -129,13 +129,28 @@ TEST(ProgressLine, TimeLeftFollowsTheLastSteps) {
   Screen screen;
   ProgressLine progress(screen.output(false), 1000, 1000 * 4096, 1);
   screen.time += 60;  // a slow first step
-  progress.step(step(0));
+  progress.step(step(0, 2.5, 60));
   EXPECT_THAT(screen.lines().back(), HasSubstr(" 16h39m left"));
   for (int i = 1; i < 200; ++i) {
     screen.time += 2;
     progress.step(step(i));
   }
   EXPECT_THAT(screen.lines().back(), HasSubstr(" 26m40s left"));  // 800 steps of 2 s: the slow one is forgotten
+}
+
+// 100 s of validation after every 100 steps of 2 s: all goes by one half slower, just after one as just before.
+TEST(ProgressLine, TimeLeftCountsValidationsWithoutAJump) {
+  Screen screen;
+  ProgressLine progress(screen.output(false), 2000, 2000 * 4096, 1);
+  for (int i = 0; i < 1000; ++i) {
+    screen.time += i % 100 == 99 ? 102 : 2;
+    progress.step(step(i));
+  }
+  EXPECT_THAT(screen.lines().back(), HasSubstr(" 50m00s left"));  // 1000 steps of 3 s
+  screen.time += 2;
+  progress.step(step(1000));
+  EXPECT_THAT(screen.lines().back(),
+              HasSubstr(" 49m56s left"));  // 999 of them, and the next validation is a step nearer
 }
 
 TEST(ProgressLine, AResumedRunReckonsFromItsFirstStep) {
