@@ -2,7 +2,8 @@
 // A whole training step (forward, backward, norm, AdamW) on random tokens, beside oneDNN's best product in the same
 // process:  step_bench -c FILE... --section.key VALUE... as for gf-dist-train, --steps N.
 // Prints one JSON line: median seconds, tokens/s, and the share of the product's speed that the model's own products
-// reach over the whole step.
+// reach over the whole step. --top N adds a table of the N ops that took longest in one more step, each with the share
+// that the limits measured here (product, memory) allow it at best.
 #include <fmt/format.h>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -11,7 +12,9 @@
 
 #include "base/clock.h"
 #include "base/denormals.h"
+#include "base/parallel_for.h"
 #include "base/random.h"
+#include "base/trace.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/pipeline.h"
 #include "tools/train_command_line.h"
@@ -37,6 +40,42 @@ double sgemm_peak(int64_t rows, int64_t width) {
     best = std::min(best, watch.seconds());
   }
   return 2.0 * static_cast<double>(rows * width * width) / best;
+}
+
+// Bytes per second of the best copy of memory that no cache holds, read and write counted.
+double copy_peak() {
+  constexpr int64_t n = int64_t{1} << 26, kBlock = 1 << 18;
+  std::vector<float> from(n, 1), to(n);
+  double best = 1e9;
+  for (int i = 0; i < 4; ++i) {
+    const Stopwatch watch;
+    parallel_ranges(n, kBlock, [&](int64_t begin, int64_t end) {
+      std::copy_n(from.data() + begin, end - begin, to.data() + begin);
+    });
+    best = std::min(best, watch.seconds());
+  }
+  return 8.0 * n / best;
+}
+
+void print_top(const Trace& trace, int count, double step, double flops_peak) {
+  const double bytes_peak = copy_peak();
+  fmt::print("one traced step; limits: products {:.0f} GFLOP/s, memory {:.1f} GB/s\n", flops_peak / 1e9,
+             bytes_peak / 1e9);
+  fmt::print("{:<32} {:>6} {:>9} {:>7} {:>9} {:>7} {:>9}\n", "op", "calls", "ms", "of step", "GFLOP/s", "GB/s",
+             "of limit");
+  double all = 0, untold = 0;
+  for (const Trace::Total& t : trace.totals()) {
+    all += t.seconds;
+    if (--count < 0) {
+      untold += t.seconds;
+      continue;
+    }
+    fmt::print("{:<32} {:>6} {:>9.2f} {:>6.1f}% {:>9.1f} {:>7.1f} {:>8.0f}%\n", t.name, t.calls, t.seconds * 1e3,
+               100 * t.seconds / step, t.flops / t.seconds / 1e9, t.bytes / t.seconds / 1e9,
+               100 * std::max(t.flops / flops_peak, t.bytes / bytes_peak) / t.seconds);
+  }
+  fmt::print("other ops {:.1f} ms, outside of ops {:.1f} ms of {:.1f} ms\n", untold * 1e3, (step - all) * 1e3,
+             step * 1e3);
 }
 
 // Products of a step per token: 6 for each weight of a matrix, 12 T C / 2 for each attention layer.
@@ -70,7 +109,7 @@ Batch random_batch(const Config& c, int64_t seed) {
   return batch;
 }
 
-void run(const Config& config, int steps) {
+void run(const Config& config, int steps, int top) {
   LayerStack layers(config.model);
   layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
   initialise(layers.parameters(), 1);
@@ -79,13 +118,17 @@ void run(const Config& config, int steps) {
   const int64_t tokens = config.train.global_batch() * config.model.ctx_len;
   Stage stage(layers, {kCpu, config.train.grad_cp, 1 / static_cast<double>(tokens), 1e-4, 0});
   Pipeline pipeline(stage, *world, find_schedule("one_f_one_b"));
-  std::vector<double> seconds;
-  for (int i = 0; i <= steps; ++i) {
+  const auto timed_step = [&](int i) {
     const std::vector<Batch> batches(microbatches_per_rank(config.train, 1), random_batch(config, i));
     const Stopwatch watch;
     pipeline.run(batches, [&](int64_t begin, int64_t end) { optimizer.reduce(begin, end); });
     optimizer.step(1e-4, 0.001);
-    if (i > 0) seconds.push_back(watch.seconds());
+    return watch.seconds();
+  };
+  std::vector<double> seconds;
+  for (int i = 0; i <= steps; ++i) {
+    const double s = timed_step(i);
+    if (i > 0) seconds.push_back(s);
   }
   const double step = median(seconds), peak = sgemm_peak(2048, std::max<int64_t>(config.model.n_embd, 256));
   const double flops = product_flops_per_token(layers) * static_cast<double>(tokens);
@@ -96,6 +139,10 @@ void run(const Config& config, int steps) {
       config.model.tmix, config.model.tmix2, layers.parameters().count(), omp_get_max_threads(), step,
       static_cast<double>(tokens) / step, peak / 1e9, flops / step / peak,
       static_cast<double>(peak_resident_bytes()) / 1e6);
+  if (top <= 0) return;
+  const Trace trace;
+  const double traced = timed_step(steps + 1);
+  print_top(trace, top, traced, peak);
 }
 
 }  // namespace
@@ -103,12 +150,14 @@ void run(const Config& config, int steps) {
 
 int main(int argc, char** argv) {
   return gf::run_main("step_bench", [&] {
-    int steps = 6;
+    int steps = 6, top = 0;
     boost::program_options::options_description own("bench");
     own.add_options()("steps", boost::program_options::value(&steps)->default_value(6), "steps that are timed");
+    own.add_options()("top", boost::program_options::value(&top)->default_value(0),
+                      "ops of a table of where the time goes");
     gf::Arguments arguments(argv + 1, argv + argc);
     arguments.insert(arguments.end(), {"--train.data_file", "none"});
-    if (const auto config = gf::parse_command_line(arguments, own)) gf::run(*config, steps);
+    if (const auto config = gf::parse_command_line(arguments, own)) gf::run(*config, steps, top);
     return 0;
   });
 }

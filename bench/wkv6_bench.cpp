@@ -9,31 +9,30 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "ops/wkv6/kernels.h"
+#include "tensor/arena.h"
 
 int main() {
   using namespace gf;
   omp_set_num_threads(1);
   constexpr int64_t T = 1024, H = 12, N = 64, n = T * H * N;
-  std::vector<float> in[4], out[6], u(H * N), du(H * N);
-  for (int i = 0; i < 4; ++i)
+  Arena arena(kCpu);  // whose memory is in large pages, as in training
+  std::vector<Tensor> tensors;
+  const auto floats = [&](int64_t count, float value) {
+    tensors.push_back(arena.empty({count}, DType::f32));
+    std::fill_n(tensors.back().data<float>(), count, value);
+    return tensors.back().data<float>();
+  };
+  float *in[4], *out[6], *const u = floats(H * N, 0), *const du = floats(H * N, 0);
+  for (int i = 0; i < 4; ++i) {
+    in[i] = floats(n, 0);
     for (int64_t j = 0; j < n; ++j)
-      in[i].push_back(static_cast<float>(Random(i, "x").uniform(j)) * (i == 3 ? 2.5f : 1.0f) - (i == 3 ? 3.5f : 0.0f));
-  for (auto& o : out) o.assign(n, 0.5f);
+      in[i][j] = static_cast<float>(Random(i, "x").uniform(j)) * (i == 3 ? 2.5f : 1.0f) - (i == 3 ? 3.5f : 0.0f);
+  }
+  for (float*& o : out) o = floats(n, 0.5f);
   for (const bool finch_c2 : {false, true}) {
-    const Wkv6Args<float> f{1,
-                            T,
-                            H,
-                            N,
-                            in[0].data(),
-                            in[1].data(),
-                            in[2].data(),
-                            in[3].data(),
-                            finch_c2 ? nullptr : u.data(),
-                            finch_c2 ? in[0].data() : nullptr,
-                            finch_c2,
-                            out[0].data()};
-    const Wkv6BackwardArgs<float> b{
-        f, out[5].data(), out[1].data(), out[2].data(), out[3].data(), out[4].data(), finch_c2 ? nullptr : du.data()};
+    const Wkv6Args<float> f{
+        1, T, H, N, in[0], in[1], in[2], in[3], finch_c2 ? nullptr : u, finch_c2 ? in[0] : nullptr, finch_c2, out[0]};
+    const Wkv6BackwardArgs<float> b{f, out[5], out[1], out[2], out[3], out[4], finch_c2 ? nullptr : du};
     double forward = 1e9, backward = 1e9;
     for (int run = 0; run < 7; ++run) {
       Stopwatch watch;

@@ -4,6 +4,21 @@
 #include "tensor/arithmetic.h"
 
 namespace gf {
+namespace {
+
+Trace::What forward_span(const char* op, std::span<const Var> inputs, std::span<const Var> outputs) {
+  Trace::What what{op};
+  const auto add = [&](const Var& v) {
+    what.shapes += cat(what.shapes.empty() || what.shapes.ends_with(" ") ? "" : ", ", v.shape());
+    what.bytes += static_cast<double>(v.value().bytes());
+  };
+  for (const Var& v : inputs) add(v);
+  what.shapes += " to ";
+  for (const Var& v : outputs) add(v);
+  return what;
+}
+
+}  // namespace
 
 bool Var::needs_grad() const {
   return tape_->slots_[id_].needs_grad;
@@ -38,7 +53,7 @@ void Grads::later(int input, AddGradient add_gradient) {
   const Tensor sum = tape_.sum_of(inputs_[input]);
   // The gradient of anything but a parameter is read before the backward pass ends.
   if (tape_.weights_ == WeightGradients::now || !tape_.slots_[inputs_[input]].is_parameter) return add_gradient(sum);
-  tape_.put_off_.push_back([sum, add_gradient = std::move(add_gradient)] { add_gradient(sum); });
+  tape_.put_off_.push_back({op_, [sum, add_gradient = std::move(add_gradient)] { add_gradient(sum); }});
 }
 
 Tensor Grads::take(int input) {
@@ -53,7 +68,7 @@ WeightGradients Grads::weights() const {
   return tape_.weights_;
 }
 
-void Grads::later(std::vector<std::function<void()>> work) {
+void Grads::later(std::vector<PutOff> work) {
   for (auto& w : work) tape_.put_off_.push_back(std::move(w));
 }
 
@@ -107,6 +122,8 @@ std::vector<Var> Tape::record(const char* op, std::span<const Var> inputs, std::
     const uint32_t id = new_slot(t, needed);
     vars.push_back({this, id, std::move(t)});
   }
+  // An op is done when it is recorded: it took the time since the one before.
+  if (Trace* trace = Trace::current()) trace->add_span(Trace::Kind::op, forward_span(op, inputs, vars));
   if (needed) nodes_.push_back({op, std::move(ids), first, count, std::move(backward)});
   return vars;
 }
@@ -162,8 +179,21 @@ void Tape::run(const Node& node) {
   }
   if (!any) return;
   Grads grads(*this, node.inputs, node.op);
+  const TraceSpan span(Trace::Kind::op, [&] { return backward_span(node); });
   node.backward(grad_outputs, grads);
   grads.check_complete();
+}
+
+// Reads the inputs and the gradients of the outputs, writes the gradients of the inputs.
+Trace::What Tape::backward_span(const Node& node) const {
+  Trace::What what{cat(node.op, " backward")};
+  const auto add = [&](const Slot& slot, int times) {
+    what.shapes += cat(what.shapes.empty() ? "" : ", ", slot.shape);
+    what.bytes += static_cast<double>(slot.shape.numel()) * static_cast<double>(size_of(slot.dtype) * times);
+  };
+  for (uint32_t i = 0; i < node.num_outputs; ++i) add(slots_[node.first_output + i], 1);
+  for (const uint32_t id : node.inputs) add(slots_[id], slots_[id].needs_grad ? 2 : 1);
+  return what;
 }
 
 void Tape::backward(std::vector<Seed> seeds, WeightGradients weights) {
@@ -183,7 +213,10 @@ void Tape::backward(std::vector<Seed> seeds, WeightGradients weights) {
 void Tape::backward_weights() {
   const auto work = std::move(put_off_);
   put_off_.clear();
-  for (const auto& w : work) w();
+  for (const PutOff& w : work) {
+    const TraceSpan span(Trace::Kind::op, [&] { return Trace::What{cat(w.op, " weights")}; });
+    w.run();
+  }
 }
 
 Tensor Tape::grad(const Var& leaf) const {

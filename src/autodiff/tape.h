@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "base/trace.h"
 #include "tensor/arena.h"
 #include "tensor/tensor.h"
 
@@ -41,6 +42,12 @@ using AddGradient = std::function<void(const Tensor& sum)>;
 
 enum class WeightGradients : uint8_t { now, later };
 
+// A weight's gradient that is still to be taken.
+struct PutOff {
+  const char* op;
+  std::function<void()> run;
+};
+
 // What an op's backward pass may touch.
 class Grads {
  public:
@@ -57,7 +64,7 @@ class Grads {
   Tensor take(int input);
   // Likewise: whether weight gradients are wanted now, and those put off.
   WeightGradients weights() const;
-  void later(std::vector<std::function<void()>>);
+  void later(std::vector<PutOff>);
 
   Grads(Tape& tape, std::span<const uint32_t> inputs, const char* op);
   void check_complete() const;
@@ -105,7 +112,7 @@ class Tape {
   // Runs each node once, last to first, and releases what it saved. Seeds that nobody else holds die on the way too.
   void backward(std::vector<Seed>, WeightGradients = WeightGradients::now);
   void backward_weights();  // what `later` put off, in the order it was put off
-  std::vector<std::function<void()>> take_backward_weights() { return std::move(put_off_); }
+  std::vector<PutOff> take_backward_weights() { return std::move(put_off_); }
   Tensor grad(const Var& leaf) const;  // empty where none reached it
 
  private:
@@ -129,13 +136,14 @@ class Tape {
   void accumulate(uint32_t id, Tensor grad, const char* op);
   Tensor sum_of(uint32_t id);
   void run(const Node&);
+  Trace::What backward_span(const Node&) const;
 
   Arena& arena_;
   Mode mode_;
   WeightGradients weights_ = WeightGradients::now;
   std::vector<Node> nodes_;
   std::vector<Slot> slots_;
-  std::vector<std::function<void()>> put_off_;
+  std::vector<PutOff> put_off_;
 };
 
 }  // namespace gf

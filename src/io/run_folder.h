@@ -15,6 +15,7 @@ class RunPaths {
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path config() const { return root_ / "config.yaml"; }
   std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
+  std::filesystem::path trace() const { return root_ / "trace.json"; }
   std::filesystem::path report() const { return root_ / "report.html"; }
   std::filesystem::path checkpoints() const { return root_ / "checkpoints"; }
   std::filesystem::path lock() const { return root_ / "lock"; }

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "base/trace.h"
 #include "optim/adamw.h"
 #include "tensor/arithmetic.h"
 
@@ -21,13 +22,24 @@ void ShardedOptimizer::reduce(int64_t begin, int64_t end) {
   data_.all_reduce(store_.grads().range(begin, end), Reduce::sum)->wait();
 }
 
+double ShardedOptimizer::gradient_norm() const {
+  const TraceSpan span(Trace::Kind::op, [&] {
+    return Trace::What{"gradient norm", "", static_cast<double>(store_.grads().bytes())};
+  });
+  return std::sqrt(sum_of_squares(store_.grads()));
+}
+
 ShardedOptimizer::Update ShardedOptimizer::step(double learning_rate, double weight_decay) {
-  const double norm = std::sqrt(sum_of_squares(store_.grads()));
+  const double norm = gradient_norm();
   if (!std::isfinite(norm)) return {norm, false};
   ++updates_;
   const double clip = config_.clip_norm > 0 ? std::min(1.0, config_.clip_norm / (norm + 1e-6)) : 1.0;
   const auto count = static_cast<double>(updates_);
   const double bias1 = 1 - std::pow(config_.beta1, count), bias2 = 1 - std::pow(config_.beta2, count);
+  // Reads and writes parameter, both moments, and the gradient, which it sets to zero.
+  const TraceSpan span(Trace::Kind::op, [&] {
+    return Trace::What{"adamw", "", 8.0 * static_cast<double>(store_.grads().bytes())};
+  });
   for (const auto& p : store_.all()) {
     const Group group = group_of(p->spec(), rules_);
     const AdamWArgs args{p->shape().numel(),

@@ -39,6 +39,7 @@ class ShardedOptimizer {
   size_t state_bytes() const { return exp_avg_.bytes() + exp_avg_sq_.bytes(); }
 
  private:
+  double gradient_norm() const;
   std::vector<ShardView> views(const std::string& prefix, const Tensor& flat);
 
   ParameterStore& store_;

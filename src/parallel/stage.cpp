@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/stage.h"
 
+#include "base/trace.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
@@ -30,6 +31,7 @@ std::unique_ptr<Arena> Stage::take_arena() {
 
 Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in) {
   GF_CHECK(!in_flight_.contains(microbatch), "microbatch ", microbatch, " is already in flight");
+  const TraceSpan span("forward");
   InFlight& f = in_flight_[microbatch];
   f.batch = std::move(batch);
   f.arena = take_arena();
@@ -53,6 +55,7 @@ Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in) {
 Boundary Stage::backward(int microbatch, const Boundary& grad_out) {
   const auto found = in_flight_.find(microbatch);
   GF_CHECK(found != in_flight_.end(), "backward of microbatch ", microbatch, ", which is not in flight");
+  const TraceSpan span("backward");
   const auto node = in_flight_.extract(found);  // stays where it is: what the tape recorded refers to the batch
   InFlight& f = node.mapped();
   std::vector<Tape::Seed> seeds;

@@ -115,7 +115,7 @@ struct ParallelConfig {
     v("zero", zero, "over data ranks: 0 nothing, 1 optimizer state, 2 gradients, 3 parameters are sharded");
     v("partition", partition, "layers of each stage; auto: by cost");
     v("bucket_mb", bucket_mb, "gradients are reduced in pieces of so many MiB; auto: ds_bucket_mb");
-    v("trace_steps", trace_steps, "write a trace of so many steps; 0 in this version");
+    v("trace_steps", trace_steps, "so many steps, from the second on, as a Chrome trace: trace.json in the run folder");
   }
 };
 

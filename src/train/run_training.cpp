@@ -4,10 +4,13 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <optional>
 
 #include "base/human.h"
 #include "base/signals.h"
+#include "base/trace.h"
 #include "io/checkpoint/checkpoint_folder.h"
+#include "io/files.h"
 #include "train/banner.h"
 #include "train/progress_line.h"
 #include "train/trainer.h"
@@ -47,9 +50,12 @@ class Loop {
                   run.plan.config.train.log_every_n_steps) {}
 
   Exit run() {
+    const int64_t first = run_.place.step + 1, last = first + run_.plan.config.parallel.trace_steps;
     while (!trainer_.done() && stop_.received() == 0) {
+      if (first < last && run_.place.step == first) trace_.emplace();
       progress_.step(trainer_.step());
       say_saved();
+      if (run_.place.step == last) write_trace();
     }
     return finish();
   }
@@ -61,10 +67,18 @@ class Loop {
     progress_.say(saved_line(run_.plan, said_, trainer_.save_seconds()));
   }
 
+  void write_trace() {
+    if (!trace_) return;
+    write_file_atomically(run_.plan.paths.trace(), trace_->json(0));
+    trace_.reset();
+    progress_.say(fmt::format("trace written to {}", run_.plan.paths.trace().string()));
+  }
+
   Exit finish() {
     const bool complete = trainer_.done();
     trainer_.save();
     say_saved();
+    write_trace();  // where the run was shorter
     progress_.finish();
     const std::string memory = human_bytes(static_cast<double>(peak_resident_bytes()));
     if (complete) {
@@ -79,6 +93,7 @@ class Loop {
   Run& run_;
   Trainer trainer_;
   ProgressLine progress_;
+  std::optional<Trace> trace_;
   int64_t said_ = -1;  // the last save that was told of
 };
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/clock.h"
+#include "base/trace.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "tensor/arithmetic.h"
 #include "train/evaluate.h"
@@ -38,6 +39,7 @@ StepMetrics Trainer::step() {
       place.step - 1, place.step * run_.plan.tokens_per_step, loss, update.grad_norm, lr, watch.seconds(), 0, {}, {}};
   metrics.tokens_per_s = static_cast<double>(run_.plan.tokens_per_step) / metrics.step_s;
   if (validation_due()) {
+    const TraceSpan span("validation");
     const Evaluation e =
         evaluate(run_.layers, *run_.plan.validation, run_.plan.validation_windows, run_.plan.config.train.micro_bsz);
     metrics.val_loss = e.loss;
@@ -50,6 +52,7 @@ StepMetrics Trainer::step() {
 
 // Data that turns out to be wrong in the middle of a run ends it, but loses no step.
 std::vector<Batch> Trainer::next_microbatches() {
+  const TraceSpan span("data");
   std::vector<Batch> microbatches;
   try {
     for (int64_t m = 0; m < run_.plan.microbatches; ++m) microbatches.push_back(run_.tokens->next());
@@ -65,6 +68,7 @@ void Trainer::save() {
   const Place& place = run_.place;
   const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
   if (newest && newest->step == place.step) return;
+  const TraceSpan span("save");
   if (run_.metrics) run_.metrics->sync();
   std::vector<ShardView> state = run_.optimizer->parameters();
   if (run_.plan.config.train.train_stage != 1)

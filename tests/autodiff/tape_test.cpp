@@ -285,7 +285,7 @@ TEST_F(TapeTest, LaterGivesTheBitsOfNow) {
 
 TEST_F(TapeTest, WhatIsPutOffMayOutliveTheTape) {
   const Tensor value = values(3), sum = values(0);
-  std::vector<std::function<void()>> work;
+  std::vector<PutOff> work;
   {
     Tape t(arena);
     backward(weighted(t.leaf(values(2), true), t.parameter(value, sum)), WeightGradients::later);
@@ -294,7 +294,7 @@ TEST_F(TapeTest, WhatIsPutOffMayOutliveTheTape) {
   }
   expect_all(sum, 0);
   ASSERT_EQ(work.size(), 1u);
-  work[0]();
+  work[0].run();
   expect_all(sum, 2);
 }
 

@@ -64,6 +64,24 @@ TEST_F(Programs, ReportOfARun) {
   EXPECT_NE(page.find("tiny-0"), std::string::npos);
 }
 
+TEST_F(Programs, ATraceOfSomeStepsChangesNoBit) {
+  const Outcome plain = trained({{"train.max_steps", "5"}});
+  expect_same(trained({{"train.max_steps", "5"}, {"train.proj_suffix", "traced"}, {"parallel.trace_steps", "3"}}),
+              plain);
+  EXPECT_FALSE(fs::exists(run("0") / "trace.json"));
+  const auto page = nlohmann::json::parse(read_file(run("traced") / "trace.json"));
+  std::map<std::string, int> calls;
+  for (const auto& e : page.at("traceEvents")) {
+    ++calls[e.at("name").get<std::string>()];
+    EXPECT_GE(e.at("dur").get<double>(), 0);
+  }
+  EXPECT_EQ(calls["adamw"], 3);
+  EXPECT_EQ(calls["data"], 3);
+  EXPECT_GT(calls["wkv6"], 0);
+  EXPECT_EQ(calls["wkv6 backward"], calls["wkv6"]);
+  EXPECT_EQ(calls["head_loss backward"], calls["forward"]);
+}
+
 TEST_F(Programs, StageOneWritesFreshParametersAndStops) {
   const ProgramResult first = train({{"train.train_stage", "1"}, {"train.data_file", ""}});
   ASSERT_EQ(first.status, 0) << first.err;

@@ -226,7 +226,7 @@ TEST(Config, WhatThisMachineCannotDo) {
   refused([](auto& c) { c.parallel.partition.emplace("4,8"); }, {"parallel.partition is 4,8", "one rank"});
   refused([](auto& c) { c.parallel.schedule = "zero_bubble"; }, {"parallel.schedule", "zero_bubble", "one_f_one_b"});
   refused([](auto& c) { c.parallel.zero.emplace(4); }, {"parallel.zero is 4", "from 0 to 3"});
-  refused([](auto& c) { c.parallel.trace_steps = 5; }, {"parallel.trace_steps is 5"});
+  refused([](auto& c) { c.parallel.trace_steps = 5000; }, {"parallel.trace_steps is 5000", "from 0 to 1000"});
   accepted([](auto& c) { c.parallel.zero.emplace(3), c.parallel.data.emplace(1); });
 }
 

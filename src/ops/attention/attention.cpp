@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/attention/attention.h"
 
+#include "base/trace.h"
 #include "ops/attention/kernels.h"
 
 namespace gf {
@@ -21,6 +22,11 @@ T* pointer(const Tensor& t) {
   return t ? t.data<T>() : nullptr;
 }
 
+// Of so many products of T x T by N, of which the causal half is needed.
+double product_flops(int products, const Tensor& q, int64_t keys) {
+  return products * static_cast<double>(q.numel()) * static_cast<double>(keys);
+}
+
 Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& grads) {
   const auto if_wanted = [&](int input, const Tensor& like) {
     return grads.wants(input) ? tape.empty(like.shape(), like.dtype()) : Tensor();
@@ -30,6 +36,7 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
   const Tensor delta = tape.empty(s.lse.shape(), s.lse.dtype());
   const int64_t sums = d.q ? attention_key_groups(B, H, Tk) - 1 : 0;
   const Tensor partial = sums > 0 ? tape.empty({sums, B, Tq, C}, s.q.dtype()) : Tensor();
+  Trace::add_flops(product_flops(5, s.q, Tk));
   with_real(s.q.dtype(), [&]<class T>(Type<T>) {
     const AttentionBackwardArgs<T> args{.B = B,
                                         .Tq = Tq,
@@ -71,6 +78,7 @@ Var attention(const Var& q, const Var& k, const Var& v, int64_t num_heads, Atten
           tape.empty(q.shape(), dtype),
           tape.empty({B, num_heads, T}, dtype),
           bias == AttentionBias::alibi};
+  Trace::add_flops(product_flops(2, s.q, T));
   with_real(dtype, [&]<class Real>(Type<Real>) {
     const AttentionArgs<Real> args{.B = B,
                                    .Tq = T,

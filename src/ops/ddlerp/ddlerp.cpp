@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/trace.h"
 #include "ops/ddlerp/kernels.h"
 
 namespace gf {
@@ -30,6 +31,11 @@ DdlerpArgs<T> args_of(const Saved& s) {
   return args;
 }
 
+// Of the two products with w1 and w2.
+double product_flops(const Tensor& x, const Tensor& z) {
+  return 4.0 * static_cast<double>(x.numel() * z.size(1));
+}
+
 // Inputs on the tape, in this order: the distinct sources (x first), mix_x, w1, w2, mixes.
 void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) {
   const Tensor& x = s.sources[0];
@@ -37,6 +43,7 @@ void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) 
   std::vector<Tensor> dsources;
   for (const Tensor& source : s.sources) dsources.push_back(tape.empty(source.shape(), source.dtype()));
   const DdlerpPartial at(x.size(2), s.R, targets, num_sources);
+  Trace::add_flops(2 * product_flops(x, s.z));
   const Tensor partial = tape.empty({ddlerp_blocks(x.size(0) * x.size(1)).size(), at.size}, x.dtype());
   with_real(x.dtype(), [&]<class T>(Type<T>) {
     const auto sum = [&](int input) {
@@ -98,6 +105,7 @@ std::vector<Var> ddlerp(const Ddlerp& op) {
     out.push_back(tape.empty(op.x.shape(), op.x.value().dtype()));
   }
   s.z = tape.empty({op.x.size(0) * op.x.size(1), op.w1.size(1)}, op.x.value().dtype());
+  Trace::add_flops(product_flops(op.x.value(), s.z));
   with_real(op.x.value().dtype(), [&]<class T>(Type<T>) {
     DdlerpArgs<T> args = args_of<T>(s);
     for (size_t i = 0; i < out.size(); ++i) args.out[i] = out[i].data<T>();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/head_loss/head_loss.h"
 
+#include "base/trace.h"
 #include "ops/head_loss/kernels.h"
 
 namespace gf {
@@ -39,6 +40,7 @@ HeadLoss head_loss(const Var& x, const Var& w, const Tensor& targets, const Head
   const Tensor dw = w.needs_grad() ? tape.grad_sum(w) : Tensor();
   const HeadLossChunks chunks = HeadLossChunks::of(M, V);
   const Tensor logits = tape.empty({chunks.rows, chunks.stride}, dtype);
+  Trace::add_flops(2.0 * (1 + bool(dx) + bool(dw)) * static_cast<double>(M * C) * static_cast<double>(V));
   with_real(dtype, [&]<class T>(Type<T>) {
     const HeadLossArgs<T> args{.M = M,
                                .C = C,

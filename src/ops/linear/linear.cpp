@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/linear/linear.h"
 
+#include "base/trace.h"
 #include "ops/linear/kernels.h"
 #include "ops/matmul/matmul.h"
 
@@ -48,6 +49,7 @@ Var linear_relu_squared(const Var& x, const Var& w) {
   Tape& tape = x.tape();
   check_weight("linear_relu_squared", x.value(), 0, w.value());
   Tensor y = tape.empty(with_last(x.shape(), w.size(0)), x.value().dtype());
+  Trace::add_flops(2.0 * static_cast<double>(y.numel() * w.size(1)));
   with_real(y.dtype(), [&]<class T>(Type<T>) {
     const LinearReluSquaredArgs<T> args{
         x.value().numel() / x.size(-1), w.size(0), w.size(1), x.value().data<T>(), w.value().data<T>(), y.data<T>()};

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/trace.h"
 #include "ops/matmul/kernels.h"
 
 namespace gf {
@@ -25,6 +26,7 @@ void matmul(const Matrix& a, const Matrix& b, const Matrix& c, Into into) {
            " by ", b.rows, "x", b.cols, " into ", c.rows, "x", c.cols);
   GF_CHECK(a.data.dtype() == b.data.dtype() && a.data.dtype() == c.data.dtype(), "matmul: ", a.data.dtype(), " by ",
            b.data.dtype(), " into ", c.data.dtype());
+  Trace::add_flops(2.0 * static_cast<double>(c.rows * c.cols * a.cols));
   with_real(c.data.dtype(), [&]<class T>(Type<T>) {
     const MatmulArgs<T> args{a.rows,       b.cols,           a.cols,           a.data.data<T>(),
                              a.stride,     a.transposed,     b.data.data<T>(), b.stride,

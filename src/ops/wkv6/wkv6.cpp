@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/wkv6/wkv6.h"
 
+#include "base/trace.h"
 #include "ops/wkv6/kernels.h"
 #include "tensor/arithmetic.h"
 
@@ -14,6 +15,11 @@ struct Saved {
   int64_t num_heads;
   bool scale_keys;
 };
+
+// Of passes over all states that read them once, let them decay and add an outer product.
+double scan_flops(int passes, const Saved& s) {
+  return 5.0 * passes * static_cast<double>(s.r.numel() * (s.r.size(2) / s.num_heads));
+}
 
 template <class T>
 Wkv6Args<T> args_of(const Saved& s, const Tensor& add, const Tensor& y) {
@@ -50,6 +56,7 @@ void backward(Tape& tape, const Saved& s, bool has_add, std::span<Tensor> grad, 
   Tensor d[4];
   for (Tensor& t : d) t = tape.empty(s.r.shape(), s.r.dtype());
   const int64_t B = s.r.size(0), C = s.r.size(2);
+  Trace::add_flops(scan_flops(3, s));
   const Tensor du_partial = s.u ? tape.empty({B, C}, s.r.dtype()) : Tensor();
   with_real(s.r.dtype(), [&]<class T>(Type<T>) {
     const Wkv6BackwardArgs<T> args{args_of<T>(s, {}, {}),
@@ -80,6 +87,7 @@ Var wkv6(const Wkv6& op) {
                 op.num_heads, op.scale_keys};
   Tensor y = tape.empty(s.r.shape(), s.r.dtype());
   const Tensor add = op.add ? op.add->value() : Tensor();
+  Trace::add_flops(scan_flops(1, s));
   with_real(y.dtype(), [&]<class T>(Type<T>) {
     const Wkv6Args<T> args = args_of<T>(s, add, y);
     on_device(

@@ -4,9 +4,12 @@
 // in time) are one scan over different operands:
 //   out_t[b] += sum_a X[a][b] p_t[a];    X[a][b] = X[a][b] decay_t + q_t[a] z_t[b]
 // with the lanes of a register along b, and the decay along a or along b.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "base/parallel_for.h"
@@ -17,32 +20,46 @@
 namespace gf::cpu {
 namespace {
 
-constexpr int64_t kChunk = 64;   // steps a tile stays in registers
-constexpr int64_t kAnchor = 32;  // the same in the backward pass: also the distance of the decay gradient's anchors
+// Steps a tile stays in registers, few enough for the first cache to hold their rows; in the backward pass also the
+// distance of the decay gradient's anchors.
+constexpr int64_t kChunk = 32;
 constexpr double kForgotten = 1e-7;
 constexpr int kTileRows = kVectorRegisters == 32 ? 8 : 4;
 
 enum class DecayAlong : uint8_t { rows, lanes };
 enum class Time : uint8_t { forward, backward };
 
+// The cache lines of a first row, and those `stride` bytes on for each row after it, that a scan asks of the memory
+// while it works on others: two lines a step, so that no request has to wait for one before it. Heads are short pieces
+// of long rows, which no hardware prefetcher follows.
+struct Ahead {
+  int64_t stride = 0;
+  std::vector<uintptr_t> lines{};
+  uintptr_t line(size_t i) const { return lines.empty() ? 0 : lines[i % lines.size()]; }
+};
+
 template <class T>
 struct Scan {
   const T *p, *q, *z, *decay;  // steps x N each
   T* out;                      // steps x N, added to
-  T* state;                    // N x N
+  const T* before;             // the state that the first step finds, N x N
+  T* after;                    // where that after the last step goes; may be the same
 };
 
 // One tile: kTileRows rows from `row`, W registers of columns from `col`.
 template <class T, int W, DecayAlong kDecay, Time kTime>
-void scan_tile(const Scan<T>& s, int64_t steps, int64_t N, int64_t row, int64_t col) {
+void scan_tile(const Scan<T>& s, int64_t steps, int64_t N, int64_t row, int64_t col, const Ahead& ahead, size_t tile) {
   using V = Vector<T>;
   constexpr int64_t L = kLanes<T>;
   V x[kTileRows][W];
 #pragma GCC unroll 8
   for (int a = 0; a < kTileRows; ++a)
 #pragma GCC unroll 2
-    for (int i = 0; i < W; ++i) x[a][i] = load(s.state + (row + a) * N + col + i * L);
-  for (int64_t step = 0; step < steps; ++step) {
+    for (int i = 0; i < W; ++i) x[a][i] = load(s.before + (row + a) * N + col + i * L);
+  uintptr_t line = ahead.line(2 * tile), second_line = ahead.line(2 * tile + 1);
+  for (int64_t step = 0; step < steps; ++step, line += ahead.stride, second_line += ahead.stride) {
+    __builtin_prefetch(reinterpret_cast<const void*>(line), 0, 2);
+    __builtin_prefetch(reinterpret_cast<const void*>(second_line), 0, 2);
     const int64_t t = (kTime == Time::forward ? step : steps - 1 - step) * N;
     V out[W], z[W], decay_lanes[W];
 #pragma GCC unroll 2
@@ -69,24 +86,22 @@ void scan_tile(const Scan<T>& s, int64_t steps, int64_t N, int64_t row, int64_t 
 #pragma GCC unroll 8
   for (int a = 0; a < kTileRows; ++a)
 #pragma GCC unroll 2
-    for (int i = 0; i < W; ++i) store(s.state + (row + a) * N + col + i * L, x[a][i]);
+    for (int i = 0; i < W; ++i) store(s.after + (row + a) * N + col + i * L, x[a][i]);
 }
 
 template <class T, DecayAlong kDecay, Time kTime>
-void scan(const Scan<T>& s, int64_t steps, int64_t N) {
+void scan(const Scan<T>& s, int64_t steps, int64_t N, const Ahead& ahead) {
   constexpr int64_t L = kLanes<T>;
+  size_t tile = 0;
   for (int64_t col = 0; col < N;) {
-    if (N - col >= 2 * L) {
-      for (int64_t row = 0; row < N; row += kTileRows) scan_tile<T, 2, kDecay, kTime>(s, steps, N, row, col);
-      col += 2 * L;
-    } else {
-      for (int64_t row = 0; row < N; row += kTileRows) scan_tile<T, 1, kDecay, kTime>(s, steps, N, row, col);
-      col += L;
-    }
+    const bool two = N - col >= 2 * L;
+    for (int64_t row = 0; row < N; row += kTileRows, ++tile)
+      (two ? scan_tile<T, 2, kDecay, kTime> : scan_tile<T, 1, kDecay, kTime>)(s, steps, N, row, col, ahead, tile);
+    col += two ? 2 * L : L;
   }
 }
 
-enum Rows : int { kR, kK, kV, kDecay, kLogDecay, kKeyScale, kOut, kDy, kDr, kDk, kDv, kNumRows };
+enum Rows : int { kR, kK, kV, kDecay, kLogDecay, kKeyScale, kOut, kDy, kDr, kDk, kDv, kSums, kNumRows };
 
 // A thread's working memory, kept from call to call. Rows are padded to whole registers and begin on cache lines;
 // the padding stays zero, and so does all that is computed in it.
@@ -109,7 +124,11 @@ class Scratch {
     rows_size_ = kChunk * N_ + 2 * 64 / static_cast<int64_t>(sizeof(T));  // skewed: no two rows lie 4 KiB apart
     const int64_t size = kNumRows * rows_size_ + num_states * N_ * N_;
     if (size > size_) {
-      memory_.reset(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 63) / 64 * 64)));
+      constexpr size_t kPage = size_t{2} << 20;  // a large one: the states of a long sequence are many small pages
+      const size_t bytes = (size * sizeof(T) + kPage - 1) / kPage * kPage;
+      memory_.reset(static_cast<T*>(std::aligned_alloc(kPage, bytes)));
+      if (!memory_) throw std::bad_alloc();
+      madvise(memory_.get(), bytes, MADV_HUGEPAGE);
       size_ = size;
     }
     std::fill_n(memory_.get(), kNumRows * rows_size_, T(0));
@@ -147,45 +166,40 @@ void store_rows(const Head& head, const T* from, int64_t begin, int64_t end, T* 
   for (int64_t t = begin; t < end; ++t) copy_row(from + (t - begin) * N, to + head.at(t), head.N);
 }
 
-// Heads are short pieces of long rows, which no hardware prefetcher follows: the rows of the chunk that comes next
-// are asked for while this one is worked on. Steps outside the sequence are left out.
-template <class T, class... Tensors>
-void prefetch_rows(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, const Tensors*... tensors) {
-  begin = std::max<int64_t>(begin, 0);
-  end = std::min(end, p.Tn);
+// The head's rows of these tensors from step `begin` on; null tensors and steps outside the sequence have none.
+template <class T>
+Ahead rows_ahead(const Wkv6Args<T>& p, const Head& head, int64_t begin, std::initializer_list<const T*> tensors) {
+  Ahead ahead{head.stride * static_cast<int64_t>(sizeof(T))};
   constexpr int64_t kLine = 64 / sizeof(T);
-  for (int64_t t = begin; t < end; ++t)
-    for (int64_t i = 0; i < head.N; i += kLine) (__builtin_prefetch(tensors + head.at(t) + i, 0, 2), ...);
+  if (begin >= 0 && begin < p.Tn)
+    for (const T* tensor : tensors)
+      for (int64_t i = 0; tensor && i < head.N; i += kLine)
+        ahead.lines.push_back(reinterpret_cast<uintptr_t>(tensor + head.at(begin) + i));
+  return ahead;
 }
 
 // k' and the decays of steps [begin, end). 1 - decay comes from expm1: k' keeps its digits where decays are near 1.
 template <class T>
 void load_keys(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, Scratch<T>& m) {
-  const int64_t N = m.N();
-  for (int64_t t = begin; t < end; ++t) {
-    const T* const w = p.w + head.at(t);
-    const T* const k = p.k + head.at(t);
-    const int64_t row = (t - begin) * N;
-    T* const log_decay = m.rows(kLogDecay) + row;
-    T* const decay = m.rows(kDecay) + row;
-    T* const key = m.rows(kK) + row;
-    T* const key_scale = m.rows(kKeyScale) + row;
-    if (p.scale_keys) {
+  load_rows(head, p.w, begin, end, m.rows(kLogDecay), m.N());
+  load_rows(head, p.k, begin, end, m.rows(kK), m.N());
+  T *const log_decay = m.rows(kLogDecay), *const decay = m.rows(kDecay);
+  T *const key = m.rows(kK), *const key_scale = m.rows(kKeyScale);
+  const int64_t n = (end - begin) * m.N();
+  if (p.scale_keys) {
 #pragma omp simd
-      for (int64_t i = 0; i < head.N; ++i) {
-        log_decay[i] = -simd::exp(w[i]);
-        const T less_one = simd::expm1(log_decay[i]);
-        decay[i] = T(1) + less_one;
-        key_scale[i] = -less_one;
-        key[i] = k[i] * key_scale[i];
-      }
-    } else {
+    for (int64_t i = 0; i < n; ++i) {
+      log_decay[i] = -simd::exp(log_decay[i]);
+      const T less_one = simd::expm1(log_decay[i]);
+      decay[i] = T(1) + less_one;
+      key_scale[i] = -less_one;
+      key[i] *= key_scale[i];
+    }
+  } else {
 #pragma omp simd
-      for (int64_t i = 0; i < head.N; ++i) {
-        log_decay[i] = -simd::exp(w[i]);
-        decay[i] = simd::exp(log_decay[i]);
-        key[i] = k[i];
-      }
+    for (int64_t i = 0; i < n; ++i) {
+      log_decay[i] = -simd::exp(log_decay[i]);
+      decay[i] = simd::exp(log_decay[i]);
     }
   }
 }
@@ -209,7 +223,6 @@ void forward_head(const Wkv6Args<T>& p, const Head& head) {
     load_rows(head, p.r, begin, end, m.rows(kR), N);
     load_rows(head, p.v, begin, end, m.rows(kV), N);
     load_keys(p, head, begin, end, m);
-    prefetch_rows(p, head, end, end + kChunk, p.r, p.v, p.k, p.w, p.add ? p.add : p.r);
     if (p.add)
       load_rows(head, p.add, begin, end, y, N);
     else
@@ -221,28 +234,33 @@ void forward_head(const Wkv6Args<T>& p, const Head& head) {
 #pragma omp simd
         for (int64_t j = 0; j < head.N; ++j) y[row + j] += b * v[j];
       }
-    scan<T, DecayAlong::rows, Time::forward>({m.rows(kR), m.rows(kK), m.rows(kV), m.rows(kDecay), y, m.state(0)},
-                                             end - begin, N);
+    scan<T, DecayAlong::rows, Time::forward>(
+        {m.rows(kR), m.rows(kK), m.rows(kV), m.rows(kDecay), y, m.state(0), m.state(0)}, end - begin, N,
+        rows_ahead(p, head, end, {p.r, p.v, p.k, p.w, p.add, p.y}));
     store_rows(head, y, begin, end, p.y, N);
   }
 }
 
 // The decay's gradient. q_t = sum_j S_t[i][j] D_t[i][j], with D = dL/dS, obeys dlw_t = q_t - k'_t dk'_t and
 // q_{t-1} = dlw_t + r_t dr'_t, for the log decay lw and without the bonus. One sum a chunk anchors it, so that
-// rounding cannot pile up over more than kAnchor steps. Where a decay is under kForgotten, |dlw| <= decay |q_{t-1}|
+// rounding cannot pile up over more than kChunk steps. Where a decay is under kForgotten, |dlw| <= decay |q_{t-1}|
 // is less than q's own rounding, which dw = dlw lw would blow up: it is zero there, and the sum starts afresh.
 template <class T>
 void decay_gradient(const T* St, const T* Dt, int64_t steps, Scratch<T>& m) {
   const int64_t N = m.N();
-  for (int64_t col = 0; col < N; col += kLanes<T>) {
-    Vector<T> q{};
-    for (int64_t j = 0; j < N; ++j) q += load(St + j * N + col) * load(Dt + j * N + col);
-    for (int64_t t = steps - 1; t >= 0; --t) {
-      const int64_t at = t * N + col;
-      const Vector<T> dlw =
-          load(m.rows(kDecay) + at) < T(kForgotten) ? Vector<T>{} : q - load(m.rows(kK) + at) * load(m.rows(kDk) + at);
-      q = dlw + load(m.rows(kR) + at) * load(m.rows(kDr) + at);
-      store(m.rows(kOut) + at, dlw);
+  T* const q = m.rows(kSums);
+  std::fill_n(q, N, T(0));
+  for (int64_t j = 0; j < N; ++j)
+#pragma omp simd
+    for (int64_t i = 0; i < N; ++i) q[i] += St[j * N + i] * Dt[j * N + i];
+  for (int64_t t = steps - 1; t >= 0; --t) {
+    const T *const decay = m.rows(kDecay) + t * N, *const r = m.rows(kR) + t * N, *const dr = m.rows(kDr) + t * N;
+    const T *const key = m.rows(kK) + t * N, *const dkey = m.rows(kDk) + t * N;
+    T* const dlw = m.rows(kOut) + t * N;
+#pragma omp simd
+    for (int64_t i = 0; i < N; ++i) {
+      dlw[i] = decay[i] < T(kForgotten) ? T(0) : q[i] - key[i] * dkey[i];
+      q[i] = dlw[i] + r[i] * dr[i];
     }
   }
 }
@@ -301,16 +319,15 @@ void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, S
   const Wkv6Args<T>& f = p.forward;
   const int64_t N = m.N();
   std::fill_n(m.state(0), N * N, T(0));
-  for (int64_t begin = 0, c = 0; begin < f.Tn; begin += kAnchor, ++c) {
-    const int64_t end = std::min(begin + kAnchor, f.Tn);
+  for (int64_t begin = 0, c = 0; begin < f.Tn; begin += kChunk, ++c) {
+    const int64_t end = std::min(begin + kChunk, f.Tn);
     load_rows(head, f.v, begin, end, m.rows(kV), N);
     load_rows(head, p.dy, begin, end, m.rows(kDy), N);
     load_keys(f, head, begin, end, m);
-    prefetch_rows(f, head, end, end + kAnchor, f.v, f.k, f.w, p.dy);
     std::fill_n(m.rows(kDr), (end - begin) * N, T(0));
-    std::copy_n(m.state(c), N * N, m.state(c + 1));
     scan<T, DecayAlong::lanes, Time::forward>(
-        {m.rows(kDy), m.rows(kV), m.rows(kK), m.rows(kDecay), m.rows(kDr), m.state(c + 1)}, end - begin, N);
+        {m.rows(kDy), m.rows(kV), m.rows(kK), m.rows(kDecay), m.rows(kDr), m.state(c), m.state(c + 1)}, end - begin, N,
+        rows_ahead(f, head, end, {f.v, f.k, f.w, p.dy, p.dr}));
     store_rows(head, m.rows(kDr), begin, end, p.dr, N);
   }
 }
@@ -318,29 +335,29 @@ void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, S
 template <class T>
 void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
   const Wkv6Args<T>& f = p.forward;
-  const int64_t chunks = (f.Tn + kAnchor - 1) / kAnchor;
-  Scratch<T>& m = Scratch<T>::of(head.N, chunks + 3);
+  const int64_t chunks = (f.Tn + kChunk - 1) / kChunk;
+  Scratch<T>& m = Scratch<T>::of(head.N, chunks + 4);
   const int64_t N = m.N();
   backward_pass_over_states(p, head, m);
-  T *const D = m.state(chunks + 1), *const Dt = m.state(chunks + 2);
+  T *const D = m.state(chunks + 1), *Dt = m.state(chunks + 2), *Dt_before = m.state(chunks + 3);
   std::fill_n(D, 2 * N * N, T(0));
   if (du) std::fill_n(du, head.N, T(0));
   for (int64_t c = chunks - 1; c >= 0; --c) {
-    const int64_t begin = c * kAnchor, end = std::min(begin + kAnchor, f.Tn), steps = end - begin;
+    const int64_t begin = c * kChunk, end = std::min(begin + kChunk, f.Tn), steps = end - begin;
     load_rows(head, f.r, begin, end, m.rows(kR), N);
     load_rows(head, f.v, begin, end, m.rows(kV), N);
     load_rows(head, p.dy, begin, end, m.rows(kDy), N);
     load_rows(head, p.dr, begin, end, m.rows(kDr), N);
     load_keys(f, head, begin, end, m);
-    prefetch_rows(f, head, begin - kAnchor, begin, f.r, f.v, f.k, f.w, p.dy, p.dr);
     std::fill_n(m.rows(kDk), steps * N, T(0));
     std::fill_n(m.rows(kDv), steps * N, T(0));
-    std::copy_n(Dt, N * N, m.state(0));  // the first state is zero by definition, so its place is free
-    scan<T, DecayAlong::lanes, Time::backward>({m.rows(kV), m.rows(kDy), m.rows(kR), m.rows(kDecay), m.rows(kDk), Dt},
-                                               steps, N);
-    scan<T, DecayAlong::rows, Time::backward>({m.rows(kK), m.rows(kR), m.rows(kDy), m.rows(kDecay), m.rows(kDv), D},
-                                              steps, N);
-    decay_gradient(m.state(c + 1), m.state(0), steps, m);
+    std::swap(Dt, Dt_before);
+    scan<T, DecayAlong::lanes, Time::backward>(
+        {m.rows(kV), m.rows(kDy), m.rows(kR), m.rows(kDecay), m.rows(kDk), Dt_before, Dt}, steps, N,
+        rows_ahead(f, head, begin - kChunk, {f.r, f.v, f.k, f.w, p.dy}));
+    scan<T, DecayAlong::rows, Time::backward>({m.rows(kK), m.rows(kR), m.rows(kDy), m.rows(kDecay), m.rows(kDv), D, D},
+                                              steps, N, rows_ahead(f, head, begin - kChunk, {p.dr, p.dk, p.dv, p.dw}));
+    decay_gradient(m.state(c + 1), Dt_before, steps, m);
     if (f.u) bonus_gradient(f.u + head.index * head.N, head.N, steps, m, du);
     store_keys(p, head, begin, end, m);
     store_rows(head, m.rows(kDr), begin, end, p.dr, N);
