@@ -105,13 +105,26 @@ tokenize() {
   echo "already there: $data.bin and $validation.bin (remove them to make them again)"
 }
 
+# The first time, training saves after its step and ends; the second time it ends at once.
+stop() {
+  if [[ $stopped -eq 0 ]]; then kill -TERM "$training"; else kill -KILL -- "-$training"; fi
+  stopped=1
+}
+
 train() {
-  local status=0 limit=()
-  [[ ${#options[@]} -gt 0 ]] || limit=(timeout --foreground "$seconds")
-  trap : INT  # gf-dist-train saves and ends; what is to be said then is said here
-  "${limit[@]}" "$bin/gf-dist-train" -c configs/quickstart.yaml --train.data_file "$data" --train.validation_data_file "$validation" \
-    --train.proj_dir out --train.proj_name quickstart --train.proj_suffix "$suffix" "${options[@]}" || status=$?
-  trap - INT
+  local status stopped=0
+  if [[ ${#options[@]} -gt 0 ]]; then seconds=0; fi  # no limit
+  # In the background, so that this shell hears of signals; in a process group of its own, which timeout makes.
+  trap stop INT TERM HUP
+  timeout "$seconds" "$bin/gf-dist-train" -c configs/quickstart.yaml --train.data_file "$data" --train.validation_data_file "$validation" \
+    --train.proj_dir out --train.proj_name quickstart --train.proj_suffix "$suffix" "${options[@]}" &
+  training=$!
+  while true; do  # a signal ends a wait before its time
+    status=0
+    wait "$training" || status=$?
+    kill -0 "$training" 2>/dev/null || break
+  done
+  trap - INT TERM HUP
   if [[ $status -eq 124 ]]; then
     echo "that was this script's limit, $seconds seconds; what follows is of the model as it is now"
     unfinished=1

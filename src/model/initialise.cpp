@@ -18,11 +18,12 @@ void orthogonal(const Random& random, const Shape& shape, double gain, float* ou
   const int64_t rows = shape[0], cols = shape[1];
   const bool wide = rows < cols;
   const int64_t m = wide ? cols : rows, n = wide ? rows : cols;
-  Eigen::MatrixXf a(m, n);
+  // Two matrices of this size at a time: the head's is the largest of a model.
+  Eigen::MatrixXf a(m, n), q = Eigen::MatrixXf::Identity(m, n);
   for (int64_t j = 0; j < n; ++j)
     for (int64_t i = 0; i < m; ++i) a(i, j) = static_cast<float>(random.normal(static_cast<uint64_t>(j * m + i)));
-  const Eigen::HouseholderQR<Eigen::MatrixXf> qr(a);
-  Eigen::MatrixXf q = qr.householderQ() * Eigen::MatrixXf::Identity(m, n);
+  const Eigen::HouseholderQR<Eigen::Ref<Eigen::MatrixXf>> qr(a);  // in place
+  q.applyOnTheLeft(qr.householderQ());
   for (int64_t j = 0; j < n; ++j)
     if (qr.matrixQR()(j, j) < 0) q.col(j) *= -1;
   for (int64_t r = 0; r < rows; ++r)
@@ -57,9 +58,10 @@ void initialise(const ParameterStore& store, uint64_t seed) {
   const auto& all = store.all();
   parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
     const Parameter& p = *all[i];
-    const Tensor host = Tensor::empty(p.shape(), DType::f32, kCpu);
+    const bool here = p.value().device().kind == Device::Kind::cpu;
+    const Tensor host = here ? p.value() : Tensor::empty(p.shape(), DType::f32, kCpu);
     fill(p, seed, host.data<float>());
-    copy(host, p.value());
+    if (!here) copy(host, p.value());
   });
 }
 

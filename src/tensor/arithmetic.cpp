@@ -2,6 +2,7 @@
 #include "tensor/arithmetic.h"
 
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "base/parallel_for.h"
@@ -38,10 +39,15 @@ double sum_of_squares(const T* x, int64_t n) {
   const Blocks blocks = Blocks::of_length(n, kRun);
   std::vector<double> partial(blocks.size());
   parallel_for(blocks.size(), [&](int64_t b) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = blocks.begin(b); i < blocks.end(b); ++i) sum += static_cast<double>(x[i]) * x[i];
-    partial[b] = sum;
+    // Many sums at a time: one alone would wait for each of its additions.
+    constexpr int64_t kSums = 32;
+    double sums[kSums] = {};
+    int64_t i = blocks.begin(b);
+    for (; i + kSums <= blocks.end(b); i += kSums)
+#pragma GCC unroll 32
+      for (int64_t j = 0; j < kSums; ++j) sums[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
+    for (; i < blocks.end(b); ++i) sums[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    partial[b] = std::accumulate(sums, sums + kSums, 0.0);
   });
   double sum = 0;
   for (const double p : partial) sum += p;

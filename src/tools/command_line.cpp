@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/command_line.h"
 
+#include <cctype>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -14,18 +15,43 @@ namespace gf {
 
 namespace po = boost::program_options;
 
+namespace {
+
+std::string upper(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return text;
+}
+
+void print_help(const CommandLine& line, const po::options_description& visible) {
+  std::cout << "usage: " << line.usage << "\n\n";
+  for (const auto& argument : line.positional.options())
+    std::cout << "  " << upper(argument->long_name()) << ": " << argument->description() << "\n";
+  if (!line.positional.options().empty()) std::cout << "\n";
+  std::cout << visible;
+}
+
+}  // namespace
+
 po::variables_map parse(const CommandLine& line, const Arguments& arguments) {
   po::options_description visible(line.options), all;
   visible.add_options()("help,h", "print this and end");
   all.add(visible).add(line.positional);
   po::variables_map values;
   try {
-    po::store(po::command_line_parser(arguments).options(all).positional(line.order).run(), values);
+    // Exact names only: an abbreviation that works today could mean two options tomorrow.
+    constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
+    po::store(po::command_line_parser(arguments).options(all).positional(line.order).style(kStyle).run(), values);
     if (values.count("help")) {
-      std::cout << "usage: " << line.usage << "\n\n" << visible;
+      print_help(line, visible);
       return {};
     }
     po::notify(values);
+  } catch (const po::required_option& e) {
+    std::string name = e.get_option_name();
+    name.erase(0, name.find_first_not_of('-'));
+    const bool positional = line.positional.find_nothrow(name, false);
+    refuse(positional ? "no " + upper(name) + " given" : "--" + name + " is not given",
+           "usage: " + line.usage + " (--help lists all options)");
   } catch (const po::error& e) {
     refuse(e.what(), "usage: " + line.usage + " (--help lists all options)");
   }

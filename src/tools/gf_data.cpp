@@ -20,19 +20,21 @@ namespace {
 namespace po = boost::program_options;
 
 void print_part(const std::string& prefix, const TokenizedPart& part, const Vocabulary& vocabulary) {
-  fmt::print("{}: {} tokens in {} documents, vocab_size {}\n", prefix, part.tokens, part.documents, vocabulary.size());
+  fmt::print("{}: {} tokens in {}, vocab_size {}\n", prefix, part.tokens, counted(part.documents, "document"),
+             vocabulary.size());
 }
 
 void print_report(const TokenizeOptions& options, const TokenizeReport& report, const Vocabulary& vocabulary,
                   double seconds) {
   print_part(options.out, report.train, vocabulary);
   if (options.validation > 0) print_part(options.validation_out, report.validation, vocabulary);
-  fmt::print("read {} ({} bytes) of {} files in {:.1f} s, {:.1f} MB/s\n",
-             human_bytes(static_cast<double>(report.bytes)), report.bytes, report.files, seconds,
+  fmt::print("read {} ({} bytes) of {} in {:.1f} s, {:.1f} MB/s\n", human_bytes(static_cast<double>(report.bytes)),
+             report.bytes, counted(report.files, "file"), seconds,
              static_cast<double>(report.bytes) / 1e6 / std::max(seconds, 1e-9));
   if (report.binary_files > 0)
-    fmt::print("left out {} files that are no text (--binary takes them)\n", report.binary_files);
-  if (report.empty_documents > 0) fmt::print("left out {} empty documents\n", report.empty_documents);
+    fmt::print("left out {} no text: --binary takes them\n",
+               counted(report.binary_files, "file") + (report.binary_files == 1 ? " that is" : " that are"));
+  if (report.empty_documents > 0) fmt::print("left out {}\n", counted(report.empty_documents, "empty document"));
 }
 
 int run_tokenize(const Arguments& arguments) {
@@ -50,7 +52,8 @@ int run_tokenize(const Arguments& arguments) {
   option("validation-out", po::value(&options.validation_out)->value_name("PREFIX"),
          "PREFIX of the data set of those held out");
   option("binary", po::bool_switch(&options.binary), "take files with zero bytes too");
-  line.positional.add_options()("path", po::value(&options.paths)->required());
+  line.positional.add_options()("path", po::value(&options.paths)->required(),
+                                "text files, .jsonl files, and folders of them");
   line.order.add("path", -1);
   if (parse(line, arguments).empty()) return 0;
 
@@ -89,7 +92,7 @@ int run_info(const Arguments& arguments) {
   CommandLine line{.usage = "gf data info PREFIX [--ctx-len N]"};
   line.options.add_options()("ctx-len", po::value(&ctx_len)->value_name("N")->default_value(1024),
                              "tokens in a sample, for magic_prime and my_exit_tokens");
-  line.positional.add_options()("prefix", po::value(&prefix)->required());
+  line.positional.add_options()("prefix", po::value(&prefix)->required(), "of PREFIX.idx and PREFIX.bin");
   line.order.add("prefix", 1);
   if (parse(line, arguments).empty()) return 0;
   if (ctx_len < 1) refuse(cat("--ctx-len ", ctx_len, " is no length"), "1 or more");

@@ -41,7 +41,8 @@ std::string counted(int64_t n) {
 }
 
 void print_report(const Generation& g, size_t prompt_tokens) {
-  if (isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)) fmt::print(stderr, "\n");
+  // Both on one terminal, or in one log.
+  if (isatty(STDOUT_FILENO) == isatty(STDERR_FILENO)) fmt::print(stderr, "\n");
   fmt::print(stderr, "prompt: {} in {}; text: {} in {}", counted(static_cast<int64_t>(prompt_tokens)),
              human_duration(g.prompt_s), counted(g.tokens), human_duration(g.steps_s));
   if (g.steps > 0) fmt::print(stderr, ", {} tokens/s", human_count(static_cast<double>(g.steps) / g.steps_s));

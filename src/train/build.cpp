@@ -34,14 +34,35 @@ int64_t first_step_of(const TrainConfig& t) {
   return samples / t.global_batch();
 }
 
+// A key of the section model in which two configurations differ.
+struct Difference {
+  std::string key, now, then;
+};
+
+// All but dropout, which a run may change on its way. Shapes alone do not tell, say, one position encoding from
+// another.
+std::vector<Difference> differences_of_models(Config now, Config then) {
+  const FieldList mine(now), theirs(then);
+  const auto text = [](const Field& field) {
+    const auto* section = std::get_if<Section>(&field.target);
+    const std::string value = section ? (section->present ? "on" : "none") : value_text(field);
+    return value.empty() ? "\"\"" : value;
+  };
+  std::vector<Difference> all;
+  for (size_t i = 0; i < mine.fields().size(); ++i) {
+    const std::string& key = mine.fields()[i].path;
+    Difference d{key, text(mine.fields()[i]), text(theirs.fields()[i])};
+    if (key.starts_with("model.") && key != "model.dropout" && d.now != d.then) all.push_back(std::move(d));
+  }
+  return all;
+}
+
 // A step means so many tokens; a run whose checkpoint counted other steps cannot go on in these.
 void check_same_steps(const Config& now, const Config& then, const fs::path& where) {
   const auto compare = [&](const char* what, int64_t mine, int64_t theirs, const std::string& hint) {
     if (mine != theirs)
       refuse(cat(what, " is ", mine, ", and the run in ", where.string(), " was begun with ", theirs), hint);
   };
-  compare("model.ctx_len", now.model.ctx_len, then.model.ctx_len,
-          "the run's own length, or another --train.proj_suffix");
   compare("the sequences of a step (num_nodes * devices * micro_bsz * accumulate_grad_batches)",
           now.train.global_batch(), then.train.global_batch(),
           "factors with the same product, or another --train.proj_suffix");
@@ -111,7 +132,7 @@ Run::Run(Plan& p) : plan(p), mesh(make_mesh(make_self_communicator(), 1, 1)), la
     load = open_tensors(t.load_model);
     check_parameters(*load, layers.parameters(), t.load_partial);
   }
-  if (newest) check_parameters(CheckpointReader(newest->path), layers.parameters(), false);
+  if (newest) check_can_go_on(*newest);
   const auto gradients = t.train_stage == 1 ? ParameterStore::Gradients::none : ParameterStore::Gradients::zeroed;
   layers.parameters().allocate(kCpu, DType::f32, gradients);
   optimizer = std::make_unique<ShardedOptimizer>(layers.parameters(), *mesh.data,
@@ -123,6 +144,27 @@ Run::Run(Plan& p) : plan(p), mesh(make_mesh(make_self_communicator(), 1, 1)), la
   newest = newest_checkpoint(plan.paths.checkpoints());  // again: only now no other process can add one
   if (newest) go_on_from(*newest);
   begin();
+}
+
+// Before anything is changed.
+void Run::check_can_go_on(const StepFolder& newest) const {
+  const CheckpointReader reader(newest.path);
+  const Config then = config_from_text(reader.attributes().config, reader.path().string());
+  const std::vector<Difference> differences = differences_of_models(plan.config, then);
+  std::string hint;
+  for (const Difference& d : differences) hint += cat("--", d.key, " ", d.then, ", ");
+  hint += "or another --train.proj_suffix to begin anew";
+  try {
+    check_parameters(reader, layers.parameters(), false);
+  } catch (const Error& e) {
+    refuse(e.what(), hint);
+  }
+  if (!differences.empty()) {
+    const Difference& d = differences[0];
+    refuse(cat(d.key, " is ", d.now, ", and the run in ", plan.paths.root().string(), " was begun with ", d.then),
+           hint);
+  }
+  check_same_steps(plan.config, then, plan.paths.root());
 }
 
 void Run::start_from(const TensorSource* load) {
@@ -140,7 +182,6 @@ void Run::go_on_from(const StepFolder& newest) {
   const Attributes& a = reader.attributes();
   const Config then = config_from_text(a.config, reader.path().string());
   TrainConfig& t = plan.config.train;
-  check_same_steps(plan.config, then, plan.paths.root());
   if (t.load_model != then.train.load_model && !t.load_model.empty())
     refuse(cat("train.load_model is ", t.load_model, ", and the run in ", plan.paths.root().string(), " is at step ",
                a.step, " after beginning from ",

@@ -67,6 +67,7 @@ struct Run {
   std::unique_ptr<MetricsWriter> metrics;
 
  private:
+  void check_can_go_on(const StepFolder&) const;
   void start_from(const TensorSource* load);
   void begin();
   void go_on_from(const StepFolder&);

@@ -68,7 +68,8 @@ struct TrainConfig {
     v("devices", devices, "a step sees num_nodes * devices * micro_bsz * accumulate_grad_batches sequences,");
     v("num_nodes", num_nodes, "however many devices and nodes there really are");
     v("accumulate_grad_batches", accumulate_grad_batches, "see devices");
-    v("max_steps", max_steps, "end after so many optimizer steps; 0: by my_exit_tokens");
+    v("max_steps", max_steps,
+      "end after so many optimizer steps, where my_exit_tokens is not reached before; 0: no such end");
     v("my_exit_tokens", my_exit_tokens,
       "end after so many tokens, the length of the schedule; 0: one pass over the data");
     v("magic_prime", magic_prime, "the order of samples derives from it; 0: the largest that fits the data");

@@ -4,12 +4,13 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <fstream>
 #include <sstream>
 
 #include "base/error.h"
+#include "train/config.h"
+#include "train/memory.h"
 
 namespace gf {
 namespace {
@@ -24,23 +25,28 @@ void flatten(const YAML::Node& node, const std::string& key, std::map<std::strin
       if (!item.first.IsScalar()) refuse(cat("a key under \"", key, "\" is not a plain name"));
       flatten(item.second, cat(key, key.empty() ? "" : ".", item.first.Scalar()), out, depth + 1);
     }
+    // A section that is there, such as model.alibi, in a table beside runs that have none.
+    if (node.size() == 0 && !key.empty()) out[key] = "on";
   } else if (node.IsSequence()) {
     int64_t index = 0;
     for (const auto& item : node) flatten(item, cat(key, "[", index++, "]"), out, depth + 1);
-  } else if (!key.empty()) {
-    out[key] = node.IsScalar() ? node.Scalar() : "";
+  } else if (node.IsScalar() && !key.empty()) {
+    out[key] = node.Scalar();
   }
 }
 
-std::optional<int64_t> parameters_in(const std::string& config_text) {
-  constexpr std::string_view kComment = "# parameters: ";
-  size_t at = config_text.find(kComment);
-  while (at != std::string::npos && at > 0 && config_text[at - 1] != '\n') at = config_text.find(kComment, at + 1);
-  if (at == std::string::npos) return {};
-  const char* begin = config_text.c_str() + at + kComment.size();
-  int64_t count = 0;
-  const auto [end, error] = std::from_chars(begin, config_text.c_str() + config_text.size(), count);
-  return error == std::errc() && count > 0 ? std::optional(count) : std::nullopt;
+// Nothing where the configuration is of another program, or another version of this one.
+std::optional<int64_t> parameters_of(const std::string& config_text) {
+  try {
+    Config config = config_from_text(config_text, "");
+    resolve(config);
+    config.model.check();
+    int64_t sum = 0;
+    for (const LayerCount& c : count_parameters(config.model)) sum += c.parameters;
+    return sum;
+  } catch (const Error&) {
+    return {};
+  }
 }
 
 void load_config(const std::filesystem::path& path, RunHistory& run) {
@@ -49,7 +55,7 @@ void load_config(const std::filesystem::path& path, RunHistory& run) {
   std::ostringstream text;
   text << in.rdbuf();
   run.config_text = text.str();
-  run.parameters = parameters_in(run.config_text);
+  run.parameters = parameters_of(run.config_text);
   try {
     flatten(YAML::Load(run.config_text), "", run.config);
   } catch (const YAML::Exception& e) {

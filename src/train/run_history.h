@@ -18,7 +18,7 @@ struct RunHistory {
   std::filesystem::path folder;
   std::string config_text;                    // config.yaml as it stands, empty where there is none
   std::map<std::string, std::string> config;  // the same as "train.lr_init" -> "0.001"
-  std::optional<int64_t> parameters;          // where config.yaml has the comment "# parameters: N"
+  std::optional<int64_t> parameters;          // of the model that config.yaml describes, where it does
   std::vector<StepMetrics> steps;
 };
 

@@ -184,8 +184,11 @@ TEST_F(BadInput, CheckpointOfTheRun) {
   trained(save);
   // Another model, another step.
   expect_refused({{"model.n_embd", "64"}},
-                 {"is 65x64 in the model and 65x32 in the checkpoint", "--train.proj_suffix"});
-  expect_refused({{"model.n_layer", "6"}}, {"in the model and not in the checkpoint"});
+                 {"is 65x64 in the model and 65x32 in the checkpoint", "--model.n_embd 32", "--train.proj_suffix"});
+  expect_refused({{"model.n_layer", "6"}}, {"in the model and not in the checkpoint", "--model.n_layer 3"});
+  // Another model of the same shapes.
+  expect_refused({{"model.parallel", "1"}}, {"model.parallel is 1", "begun with 0"});
+  expect_refused({{"model.alibi", "on"}}, {"model.alibi is on", "begun with none", "--model.alibi none"});
   expect_refused({{"model.ctx_len", "32"}}, {"model.ctx_len is 32", "begun with 16"});
   expect_refused({{"train.micro_bsz", "4"}}, {"is 4", "begun with 2"});
   // Damaged files: no step is lost by going back to an older one unasked.

@@ -141,7 +141,7 @@ TEST_P(Mixers, EveryParameterHasAGradient) {
   }
 }
 
-TEST_P(Mixers, ThreadsChangeNoBits) {
+TEST_P(Mixers, SameBitsOnOneAndManyCores) {
   const Model m(config());
   const Batch batch = hashed_batch(3, 9, kVocab);
   const auto on = [&](int n) {

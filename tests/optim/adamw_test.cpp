@@ -97,7 +97,7 @@ TEST(AdamW, WithoutGradientOnlyTheDecayActs) {
   EXPECT_EQ(sum_of_squares(s.m), 0);
 }
 
-TEST(AdamW, ThreadsChangeNoBits) {
+TEST(AdamW, SameBitsOnOneAndManyCores) {
   const auto run = [](int n) {
     const Threads threads(n);
     const State s = fresh(kN);

@@ -204,9 +204,10 @@ TEST_P(Cuts, AModelCutAnywhereIsTheModel) {
         EXPECT_EQ(holders, 1 + (p->name() == "w_kv_cache_b.weight" && (cut == 5 || cut == 6) && c.tmix2 == "gold"));
         if (relative_difference(sum, p->grad()) == 0) continue;
         // Where both stages expand the keys, what upper blocks give to the keys meets only after the expansion's
-        // backward pass, not before it: sums of a few terms in another order, each rounded to 6e-8.
+        // backward pass, not before it: sums of a few terms in another order, each rounded to 6e-8, and carried on
+        // down through all layers. Seen: 1e-6 at -O3, 2.1e-6 under the sanitizers.
         EXPECT_TRUE(c.tmix2 == "gold" && (cut == 5 || cut == 6)) << p->name() << ": no shared weight is split";
-        EXPECT_LE(relative_difference(sum, p->grad()), 2e-6) << p->name();
+        EXPECT_LE(relative_difference(sum, p->grad()), 5e-6) << p->name();
       }
     }
   }

@@ -43,8 +43,7 @@ class Summary(dict):
 """,
 }
 
-CONFIG = """# parameters: 10
-model:
+CONFIG = """model:
   tmix: gold
   rope:
     base: 10000

@@ -63,7 +63,7 @@ TYPED_TEST(Arithmetic, SquaresAreSummedInDouble) {
   EXPECT_EQ(sum_of_squares(t.range(0, 0)), 0.0);
 }
 
-TYPED_TEST(Arithmetic, ThreadsChangeNoBits) {
+TYPED_TEST(Arithmetic, SameBitsOnOneAndManyCores) {
   using T = TypeParam;
   const Tensor a = hashed<T>("a", kLong), b = hashed<T>("b", kLong);
   const auto all = [&](int threads) {

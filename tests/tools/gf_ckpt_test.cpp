@@ -98,7 +98,7 @@ TEST_F(GfCkpt, WrongInputIsRefusedAndNothingIsMade) {
   const fs::path out = folder_ / "out";
   expect("", 2, {"no action", "info, verify, export or import"});
   expect("inspect x", 2, {"inspect"});
-  expect("info", 2, {"checkpoint"});
+  expect("info", 2, {"no CHECKPOINT given"});
   expect("info " + (folder_ / "nowhere").string(), 2, {"nowhere"});
   expect("export " + checkpoints_.string() + " " + file_.string() + " --dtype f8", 2, {"f8", "f32, bf16 or f16"});
   EXPECT_FALSE(fs::exists(file_));

@@ -35,8 +35,8 @@ TEST_F(GfData, TokenizeAndInfo) {
   const ProgramResult made = run({"tokenize", "--vocab", "byte", "--out", out_, text_});
   EXPECT_EQ(made.status, 0) << made.err;
   EXPECT_EQ(made.err, "");  // no progress line where there is no terminal
-  contains(made.out, out_ + ": 5001 tokens in 1 documents, vocab_size 257\n");
-  contains(made.out, "(5000 bytes) of 1 files");
+  contains(made.out, out_ + ": 5001 tokens in 1 document, vocab_size 257\n");
+  contains(made.out, "(5000 bytes) of 1 file");
 
   const ProgramResult info = run({"info", out_, "--ctx-len", "100"});
   EXPECT_EQ(info.status, 0) << info.err;
@@ -72,12 +72,12 @@ TEST_F(GfData, RefusesWrongCommandLines) {
   refused({"frobnicate"}, {"\"frobnicate\""});
   refused({"tokenize", "--vocab", "byte", text_}, {"--out"});
   refused({"tokenize", "--out", out_, text_}, {"--vocab"});
-  refused({"tokenize", "--vocab", "byte", "--out", out_}, {"path"});
+  refused({"tokenize", "--vocab", "byte", "--out", out_}, {"no PATH given"});
   refused({"tokenize", "--vocab", "byte", "--out", out_, "--validation", "x", text_}, {"--validation"});
   refused({"tokenize", "--vocab", "byte", "--out", out_, folder_ / "none"}, {"none", "No such file"});
   refused({"tokenize", "--vocab", folder_ / "none", "--out", out_, text_}, {"none", "--vocab byte"});
   refused({"tokenize", "--vocab", "byte", "--out", "/proc/none/out", text_}, {"/proc/none"});
-  refused({"info"}, {"prefix"});
+  refused({"info"}, {"no PREFIX given"});
   refused({"info", out_}, {out_ + ".idx"});
   refused({"info", out_, "--ctx-len", "0"}, {"--ctx-len 0"});
 }

@@ -64,14 +64,17 @@ nlohmann::json data_in(const std::string& page) {
 
 TEST(RunHistory, LoadsConfigAndSteps) {
   TempFolder folder;
-  const RunHistory run = load_run(make_run(
-      folder, "a", "# parameters: 1234\nmodel:\n  tmix: gold\n  rope: {base: 1e4}\ntrain: {betas: [0.9, 0.99]}\n"));
+  const RunHistory run = load_run(
+      make_run(folder, "a",
+               "model:\n  tmix: gold\n  rope: {base: 1e4}\n  alibi: {}\n  brope: null\ntrain: {betas: [0.9, 0.99]}\n"));
   EXPECT_EQ(run.name, "a");
-  EXPECT_EQ(run.parameters, 1234);
+  EXPECT_FALSE(run.parameters.has_value()) << "gold cannot be a lower layer";
   EXPECT_EQ(run.steps.size(), 3u);
   EXPECT_EQ(run.config.at("model.tmix"), "gold");
   EXPECT_EQ(run.config.at("model.rope.base"), "1e4");
   EXPECT_EQ(run.config.at("train.betas[1]"), "0.99");
+  EXPECT_EQ(run.config.at("model.alibi"), "on");
+  EXPECT_FALSE(run.config.contains("model.brope"));
 }
 
 TEST(RunHistory, TheNameIsTheFoldersHoweverItIsWritten) {

@@ -104,9 +104,10 @@ void BinIdx::read_header() {
   if (header.magic != kIdxMagic) refuse_index("does not begin with MMIDIDX");
   if (header.version != kIdxVersion) refuse_index(cat("version ", header.version, ", and this program reads 1"));
 
-  const auto* type = std::ranges::find(kTokenTypes, header.type, &TokenType::code);
+  const uint8_t code = header.type;  // a copy: what is packed has no address to refer to
+  const auto* type = std::ranges::find(kTokenTypes, code, &TokenType::code);
   if (type == std::end(kTokenTypes)) {
-    refuse_index(cat("dtype ", int{header.type}, ", and tokens have one of the integer dtypes 1, 2, 3, 4, 5, 8"));
+    refuse_index(cat("dtype ", int{code}, ", and tokens have one of the integer dtypes 1, 2, 3, 4, 5, 8"));
   }
   type_ = *type;
 

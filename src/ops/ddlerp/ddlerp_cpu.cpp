@@ -11,9 +11,9 @@
 namespace gf::cpu {
 namespace {
 
-constexpr int64_t kRun = 64;
+constexpr int64_t kRun = 128;
 
-// A thread's working memory: `count` pieces of kRun x C, and a row of zeros.
+// A thread's working memory: pieces of kRun x C, a row of zeros, and one for what nobody wants.
 template <class T>
 class Scratch {
  public:
@@ -22,15 +22,17 @@ class Scratch {
     scratch.C_ = C;
     scratch.rows_.resize(std::max<size_t>(scratch.rows_.size(), kPieces * kRun * C));
     scratch.zeros_.resize(std::max<size_t>(scratch.zeros_.size(), C));
+    scratch.unwanted_.resize(scratch.zeros_.size());
     return scratch;
   }
   T* piece(int i) { return rows_.data() + i * kRun * C_; }
   const T* zeros() const { return zeros_.data(); }
+  T* unwanted() { return unwanted_.data(); }
 
  private:
   static constexpr int64_t kPieces = 2;
   int64_t C_ = 0;
-  std::vector<T> rows_, zeros_;
+  std::vector<T> rows_, zeros_, unwanted_;
 };
 
 template <class T>
@@ -100,7 +102,7 @@ class BackwardBlock {
         dz_(kRun * width_) {}
 
   void run() {
-    std::fill_n(partial_, at_.size, T(0));
+    std::fill_n(partial_ + at_.dmix_x, at_.size - at_.dmix_x, T(0));
     for (int s = 0; s < f_.num_sources; ++s)
       std::fill(p_.dsources[s] + begin_ * f_.C, p_.dsources[s] + end_ * f_.C, T(0));
     for (int64_t begin = begin_; begin < end_; begin += kRun) {
@@ -110,13 +112,18 @@ class BackwardBlock {
         if (p_.dout[i]) target(i, begin, end);
       mixing_input(begin, end);
     }
+    for (int i = 0; i < f_.targets; ++i)
+      if (!p_.dout[i]) std::fill_n(partial_ + at_.dw2 + i * f_.R * f_.C, f_.R * f_.C, T(0));
   }
 
  private:
+  // The products of a block's first run replace what is there, those of later runs are added.
+  T keep(int64_t begin) const { return begin == begin_ ? T(0) : T(1); }
+
   // Where the gradient of the row before `row` goes: into the source's gradient, or beside it where another block
-  // owns that row. Null before the first row of a sequence.
+  // owns that row. Before the first row of a sequence there is none.
   T* before(int source, int64_t row) {
-    if (row % f_.Tn == 0) return nullptr;
+    if (row % f_.Tn == 0) return scratch_.unwanted();
     return row > begin_ ? p_.dsources[source] + (row - 1) * f_.C : partial_ + at_.before + source * f_.C;
   }
 
@@ -127,31 +134,31 @@ class BackwardBlock {
     T* const dfactor = scratch_.piece(1);
     T* const dmix = partial_ + at_.dmix + i * C;
     factors(f_, i, begin, end, factor);
-    for (int64_t row = begin; row < end; ++row) {
-      const Row<T> s = row_of(f_.sources[source], row, f_, scratch_.zeros());
-      const T* const d = p_.dout[i] + row * C;
-      const T* const m = factor + (row - begin) * C;
-      T* const dm = dfactor + (row - begin) * C;
-      add_interpolation(d, m, f_.mix[i], p_.dsources[source] + row * C, before(source, row));
-#pragma omp simd
-      for (int64_t c = 0; c < C; ++c) {
-        dm[c] = d[c] * (s.before[c] - s.now[c]);
-        dmix[c] += dm[c];
-      }
-    }
+    for (int64_t row = begin; row < end; ++row)
+      interpolate(source, row, p_.dout[i] + row * C, f_.mix[i], factor + (row - begin) * C,
+                  [dm = dfactor + (row - begin) * C, dmix](int64_t c, T g) {
+                    dm[c] = g;
+                    dmix[c] += g;
+                  });
     const T* const w2 = f_.w2 + i * f_.R * C;
     const T* const z = f_.z + begin * width_ + i * f_.R;
     gemm<T>(false, true, rows, f_.R, C, T(1), dfactor, C, w2, C, T(0), dz_.data() + i * f_.R, width_);
-    gemm<T>(true, false, f_.R, C, rows, T(1), z, width_, dfactor, C, T(1), partial_ + at_.dw2 + i * f_.R * C, C);
+    gemm<T>(true, false, f_.R, C, rows, T(1), z, width_, dfactor, C, keep(begin), partial_ + at_.dw2 + i * f_.R * C, C);
   }
 
-  // now += d (1 - share), before += d share, with share = mix + factor (factor null: mix alone)
-  void add_interpolation(const T* d, const T* factor, const T* mix, T* now, T* before) {
+  // The backward pass of now + (before - now) share, with share = mix + factor, or mix alone where factor is null:
+  // adds to the gradients of the row and of the one before it, and hands that of `share` to give(c, gradient).
+  template <class Give>
+  void interpolate(int source, int64_t row, const T* d, const T* mix, const T* factor, Give&& give) {
+    const Row<T> s = row_of(f_.sources[source], row, f_, scratch_.zeros());
+    T *const dnow = p_.dsources[source] + row * f_.C, *const dbefore = before(source, row);
 #pragma omp simd
-    for (int64_t c = 0; c < f_.C; ++c) now[c] += d[c] * (T(1) - (mix[c] + (factor ? factor[c] : T(0))));
-    if (!before) return;
-#pragma omp simd
-    for (int64_t c = 0; c < f_.C; ++c) before[c] += d[c] * (mix[c] + (factor ? factor[c] : T(0)));
+    for (int64_t c = 0; c < f_.C; ++c) {
+      const T to_before = d[c] * (factor ? mix[c] + factor[c] : mix[c]);
+      dnow[c] += d[c] - to_before;
+      dbefore[c] += to_before;
+      give(c, d[c] * (s.before[c] - s.now[c]));
+    }
   }
 
   void mixing_input(int64_t begin, int64_t end) {
@@ -162,16 +169,13 @@ class BackwardBlock {
     T* const shifted = scratch_.piece(0);
     T* const dshifted = scratch_.piece(1);
     shift_rows(f_, begin, end, scratch_.zeros(), shifted);
-    gemm<T>(true, false, C, width_, rows, T(1), shifted, C, dz_.data(), width_, T(1), partial_ + at_.dw1, width_);
+    gemm<T>(true, false, C, width_, rows, T(1), shifted, C, dz_.data(), width_, keep(begin), partial_ + at_.dw1,
+            width_);
     gemm<T>(false, true, rows, C, width_, T(1), dz_.data(), width_, f_.w1, width_, T(0), dshifted, C);
     T* const dmix_x = partial_ + at_.dmix_x;
-    for (int64_t row = begin; row < end; ++row) {
-      const Row<T> x = row_of(f_.sources[0], row, f_, scratch_.zeros());
-      const T* const d = dshifted + (row - begin) * C;
-      add_interpolation(d, nullptr, f_.mix_x, p_.dsources[0] + row * C, before(0, row));
-#pragma omp simd
-      for (int64_t c = 0; c < C; ++c) dmix_x[c] += d[c] * (x.before[c] - x.now[c]);
-    }
+    for (int64_t row = begin; row < end; ++row)
+      interpolate(0, row, dshifted + (row - begin) * C, f_.mix_x, nullptr,
+                  [dmix_x](int64_t c, T g) { dmix_x[c] += g; });
   }
 
   const DdlerpBackwardArgs<T>& p_;

@@ -34,7 +34,7 @@ struct DdlerpPartial {
 
 // Few blocks: each carries partial sums of whole weights.
 inline Blocks ddlerp_blocks(int64_t rows) {
-  return Blocks::at_most(rows, 16, 64);
+  return Blocks::at_most(rows, 16, 128);
 }
 
 template <class T>
