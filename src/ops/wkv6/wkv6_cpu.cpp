@@ -101,28 +101,39 @@ void scan(const Scan<T>& s, int64_t steps, int64_t N, const Ahead& ahead) {
   }
 }
 
-enum Rows : int { kR, kK, kV, kDecay, kLogDecay, kKeyScale, kOut, kDy, kDr, kDk, kDv, kSums, kNumRows };
+enum Rows : int { kR, kK, kV, kOut, kDy, kDr, kDk, kDv, kNumRows };
+
+// What follows from w alone, for some steps: the decay, its logarithm, and where keys are scaled 1 - decay.
+template <class T>
+struct Decays {
+  T *decay, *log, *key_scale;  // steps x N each
+};
 
 // A thread's working memory, kept from call to call. Rows are padded to whole registers and begin on cache lines;
 // the padding stays zero, and so does all that is computed in it.
 template <class T>
 class Scratch {
  public:
-  // The calling thread's, fit for heads of N and this many states of N x N.
-  static Scratch& of(int64_t N, int64_t num_states) {
+  // The calling thread's, fit for heads of N, this many states of N x N and the decays of this many steps.
+  static Scratch& of(int64_t N, int64_t num_states, int64_t num_steps) {
     thread_local Scratch scratch;
-    scratch.fit(N, num_states);
+    scratch.fit(N, num_states, num_steps);
     return scratch;
   }
   int64_t N() const { return N_; }
   T* rows(int which) { return memory_.get() + which * rows_size_; }
   T* state(int64_t i) { return memory_.get() + kNumRows * rows_size_ + i * N_ * N_; }
+  Decays<T> decays(int64_t step) {
+    T* const first = state(num_states_) + step * N_;
+    return {first, first + num_steps_ * N_, first + 2 * num_steps_ * N_};
+  }
 
  private:
-  void fit(int64_t N, int64_t num_states) {
+  void fit(int64_t N, int64_t num_states, int64_t num_steps) {
     N_ = (N + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
     rows_size_ = kChunk * N_ + 2 * 64 / static_cast<int64_t>(sizeof(T));  // skewed: no two rows lie 4 KiB apart
-    const int64_t size = kNumRows * rows_size_ + num_states * N_ * N_;
+    num_states_ = num_states, num_steps_ = num_steps;
+    const int64_t size = kNumRows * rows_size_ + num_states * N_ * N_ + 3 * num_steps * N_;
     if (size > size_) {
       constexpr size_t kPage = size_t{2} << 20;  // a large one: the states of a long sequence are many small pages
       const size_t bytes = (size * sizeof(T) + kPage - 1) / kPage * kPage;
@@ -132,8 +143,9 @@ class Scratch {
       size_ = size;
     }
     std::fill_n(memory_.get(), kNumRows * rows_size_, T(0));
+    if (N != N_) std::fill_n(decays(0).decay, 3 * num_steps * N_, T(0));
   }
-  int64_t N_ = 0, rows_size_ = 0, size_ = 0;
+  int64_t N_ = 0, rows_size_ = 0, num_states_ = 0, num_steps_ = 0, size_ = 0;
   std::unique_ptr<T[], decltype([](T* p) { std::free(p); })> memory_;
 };
 
@@ -178,30 +190,37 @@ Ahead rows_ahead(const Wkv6Args<T>& p, const Head& head, int64_t begin, std::ini
   return ahead;
 }
 
-// k' and the decays of steps [begin, end). 1 - decay comes from expm1: k' keeps its digits where decays are near 1.
+// 1 - decay comes from expm1: k' keeps its digits where decays are near 1.
 template <class T>
-void load_keys(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, Scratch<T>& m) {
-  load_rows(head, p.w, begin, end, m.rows(kLogDecay), m.N());
-  load_rows(head, p.k, begin, end, m.rows(kK), m.N());
-  T *const log_decay = m.rows(kLogDecay), *const decay = m.rows(kDecay);
-  T *const key = m.rows(kK), *const key_scale = m.rows(kKeyScale);
-  const int64_t n = (end - begin) * m.N();
+void load_decays(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, int64_t N, const Decays<T>& to) {
+  load_rows(head, p.w, begin, end, to.log, N);
+  T *const decay = to.decay, *const log = to.log, *const key_scale = to.key_scale;
+  const int64_t n = (end - begin) * N;
   if (p.scale_keys) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
-      log_decay[i] = -simd::exp(log_decay[i]);
-      const T less_one = simd::expm1(log_decay[i]);
+      log[i] = -simd::exp(log[i]);
+      const T less_one = simd::expm1(log[i]);
       decay[i] = T(1) + less_one;
       key_scale[i] = -less_one;
-      key[i] *= key_scale[i];
     }
   } else {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
-      log_decay[i] = -simd::exp(log_decay[i]);
-      decay[i] = simd::exp(log_decay[i]);
+      log[i] = -simd::exp(log[i]);
+      decay[i] = simd::exp(log[i]);
     }
   }
+}
+
+// k' of steps [begin, end).
+template <class T>
+void load_keys(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, int64_t N, const Decays<T>& decays,
+               T* key) {
+  load_rows(head, p.k, begin, end, key, N);
+  if (!p.scale_keys) return;
+#pragma omp simd
+  for (int64_t i = 0; i < (end - begin) * N; ++i) key[i] *= decays.key_scale[i];
 }
 
 template <class T>
@@ -214,15 +233,17 @@ T bonus(const T* r, const T* u, const T* k, int64_t N) {
 
 template <class T>
 void forward_head(const Wkv6Args<T>& p, const Head& head) {
-  Scratch<T>& m = Scratch<T>::of(head.N, 1);
+  Scratch<T>& m = Scratch<T>::of(head.N, 1, kChunk);
   const int64_t N = m.N();
   std::fill_n(m.state(0), N * N, T(0));
   T* const y = m.rows(kOut);
+  const Decays<T> decays = m.decays(0);
   for (int64_t begin = 0; begin < p.Tn; begin += kChunk) {
     const int64_t end = std::min(begin + kChunk, p.Tn);
     load_rows(head, p.r, begin, end, m.rows(kR), N);
     load_rows(head, p.v, begin, end, m.rows(kV), N);
-    load_keys(p, head, begin, end, m);
+    load_decays(p, head, begin, end, N, decays);
+    load_keys(p, head, begin, end, N, decays, m.rows(kK));
     if (p.add)
       load_rows(head, p.add, begin, end, y, N);
     else
@@ -235,7 +256,7 @@ void forward_head(const Wkv6Args<T>& p, const Head& head) {
         for (int64_t j = 0; j < head.N; ++j) y[row + j] += b * v[j];
       }
     scan<T, DecayAlong::rows, Time::forward>(
-        {m.rows(kR), m.rows(kK), m.rows(kV), m.rows(kDecay), y, m.state(0), m.state(0)}, end - begin, N,
+        {m.rows(kR), m.rows(kK), m.rows(kV), decays.decay, y, m.state(0), m.state(0)}, end - begin, N,
         rows_ahead(p, head, end, {p.r, p.v, p.k, p.w, p.add, p.y}));
     store_rows(head, y, begin, end, p.y, N);
   }
@@ -245,24 +266,31 @@ void forward_head(const Wkv6Args<T>& p, const Head& head) {
 // q_{t-1} = dlw_t + r_t dr'_t, for the log decay lw and without the bonus. One sum a chunk anchors it, so that
 // rounding cannot pile up over more than kChunk steps. Where a decay is under kForgotten, |dlw| <= decay |q_{t-1}|
 // is less than q's own rounding, which dw = dlw lw would blow up: it is zero there, and the sum starts afresh.
-template <class T>
-void decay_gradient(const T* St, const T* Dt, int64_t steps, Scratch<T>& m) {
+template <class T, int W>
+void decay_gradient_columns(const T* St, const T* Dt, int64_t steps, const T* decay, Scratch<T>& m, int64_t first) {
+  constexpr int64_t L = kLanes<T>;
   const int64_t N = m.N();
-  T* const q = m.rows(kSums);
-  std::fill_n(q, N, T(0));
-  for (int64_t j = 0; j < N; ++j)
-#pragma omp simd
-    for (int64_t i = 0; i < N; ++i) q[i] += St[j * N + i] * Dt[j * N + i];
-  for (int64_t t = steps - 1; t >= 0; --t) {
-    const T *const decay = m.rows(kDecay) + t * N, *const r = m.rows(kR) + t * N, *const dr = m.rows(kDr) + t * N;
-    const T *const key = m.rows(kK) + t * N, *const dkey = m.rows(kDk) + t * N;
-    T* const dlw = m.rows(kOut) + t * N;
-#pragma omp simd
-    for (int64_t i = 0; i < N; ++i) {
-      dlw[i] = decay[i] < T(kForgotten) ? T(0) : q[i] - key[i] * dkey[i];
-      q[i] = dlw[i] + r[i] * dr[i];
+  Vector<T> q[W] = {};
+  for (int64_t at = first; at < N * N; at += N)
+#pragma GCC unroll 4
+    for (int i = 0; i < W; ++i) q[i] += load(St + at + i * L) * load(Dt + at + i * L);
+  for (int64_t t = steps - 1; t >= 0; --t)
+#pragma GCC unroll 4
+    for (int i = 0; i < W; ++i) {
+      const int64_t at = t * N + first + i * L;
+      const Vector<T> dlw =
+          load(decay + at) < T(kForgotten) ? Vector<T>{} : q[i] - load(m.rows(kK) + at) * load(m.rows(kDk) + at);
+      q[i] = dlw + load(m.rows(kR) + at) * load(m.rows(kDr) + at);
+      store(m.rows(kOut) + at, dlw);
     }
-  }
+}
+
+template <class T>
+void decay_gradient(const T* St, const T* Dt, int64_t steps, const T* decay, Scratch<T>& m) {
+  constexpr int64_t L = kLanes<T>;
+  int64_t col = 0;  // side by side, so that no channel waits for the steps of another
+  for (; col + 4 * L <= m.N(); col += 4 * L) decay_gradient_columns<T, 4>(St, Dt, steps, decay, m, col);
+  for (; col < m.N(); col += L) decay_gradient_columns<T, 1>(St, Dt, steps, decay, m, col);
 }
 
 template <class T>
@@ -288,15 +316,16 @@ void bonus_gradient(const T* u, int64_t head_size, int64_t steps, Scratch<T>& m,
 
 // From the gradients of k' and the log decay to those of k and w.
 template <class T>
-void store_keys(const Wkv6BackwardArgs<T>& p, const Head& head, int64_t begin, int64_t end, Scratch<T>& m) {
+void store_keys(const Wkv6BackwardArgs<T>& p, const Head& head, int64_t begin, int64_t end, const Decays<T>& decays,
+                Scratch<T>& m) {
   const int64_t N = m.N();
   for (int64_t t = begin; t < end; ++t) {
     const int64_t row = (t - begin) * N;
-    const T *const dlw = m.rows(kOut) + row, *const log_decay = m.rows(kLogDecay) + row;
+    const T *const dlw = m.rows(kOut) + row, *const log_decay = decays.log + row;
     const T* const dkey = m.rows(kDk) + row;
     T *const dw = p.dw + head.at(t), *const dk = p.dk + head.at(t);
     if (p.forward.scale_keys) {
-      const T *const key_scale = m.rows(kKeyScale) + row, *const decay = m.rows(kDecay) + row;
+      const T *const key_scale = decays.key_scale + row, *const decay = decays.decay + row;
       const T* const k = p.forward.k + head.at(t);
 #pragma omp simd
       for (int64_t i = 0; i < head.N; ++i) {
@@ -313,7 +342,8 @@ void store_keys(const Wkv6BackwardArgs<T>& p, const Head& head, int64_t begin, i
   }
 }
 
-// Forward in time: dr' = S_{t-1} dy, with S^T kept before each chunk and after the last, as m.state(0 .. chunks).
+// Forward in time: dr' = S_{t-1} dy. Keeps S^T before each chunk and after the last, as m.state(0 .. chunks), and the
+// decays of all steps.
 template <class T>
 void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, Scratch<T>& m) {
   const Wkv6Args<T>& f = p.forward;
@@ -323,10 +353,12 @@ void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, S
     const int64_t end = std::min(begin + kChunk, f.Tn);
     load_rows(head, f.v, begin, end, m.rows(kV), N);
     load_rows(head, p.dy, begin, end, m.rows(kDy), N);
-    load_keys(f, head, begin, end, m);
+    const Decays<T> decays = m.decays(begin);
+    load_decays(f, head, begin, end, N, decays);
+    load_keys(f, head, begin, end, N, decays, m.rows(kK));
     std::fill_n(m.rows(kDr), (end - begin) * N, T(0));
     scan<T, DecayAlong::lanes, Time::forward>(
-        {m.rows(kDy), m.rows(kV), m.rows(kK), m.rows(kDecay), m.rows(kDr), m.state(c), m.state(c + 1)}, end - begin, N,
+        {m.rows(kDy), m.rows(kV), m.rows(kK), decays.decay, m.rows(kDr), m.state(c), m.state(c + 1)}, end - begin, N,
         rows_ahead(f, head, end, {f.v, f.k, f.w, p.dy, p.dr}));
     store_rows(head, m.rows(kDr), begin, end, p.dr, N);
   }
@@ -336,7 +368,7 @@ template <class T>
 void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
   const Wkv6Args<T>& f = p.forward;
   const int64_t chunks = (f.Tn + kChunk - 1) / kChunk;
-  Scratch<T>& m = Scratch<T>::of(head.N, chunks + 4);
+  Scratch<T>& m = Scratch<T>::of(head.N, chunks + 4, chunks * kChunk);
   const int64_t N = m.N();
   backward_pass_over_states(p, head, m);
   T *const D = m.state(chunks + 1), *Dt = m.state(chunks + 2), *Dt_before = m.state(chunks + 3);
@@ -348,18 +380,19 @@ void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
     load_rows(head, f.v, begin, end, m.rows(kV), N);
     load_rows(head, p.dy, begin, end, m.rows(kDy), N);
     load_rows(head, p.dr, begin, end, m.rows(kDr), N);
-    load_keys(f, head, begin, end, m);
+    const Decays<T> decays = m.decays(begin);
+    load_keys(f, head, begin, end, N, decays, m.rows(kK));
     std::fill_n(m.rows(kDk), steps * N, T(0));
     std::fill_n(m.rows(kDv), steps * N, T(0));
     std::swap(Dt, Dt_before);
     scan<T, DecayAlong::lanes, Time::backward>(
-        {m.rows(kV), m.rows(kDy), m.rows(kR), m.rows(kDecay), m.rows(kDk), Dt_before, Dt}, steps, N,
-        rows_ahead(f, head, begin - kChunk, {f.r, f.v, f.k, f.w, p.dy}));
-    scan<T, DecayAlong::rows, Time::backward>({m.rows(kK), m.rows(kR), m.rows(kDy), m.rows(kDecay), m.rows(kDv), D, D},
+        {m.rows(kV), m.rows(kDy), m.rows(kR), decays.decay, m.rows(kDk), Dt_before, Dt}, steps, N,
+        rows_ahead(f, head, begin - kChunk, {f.r, f.v, f.k, p.dy}));
+    scan<T, DecayAlong::rows, Time::backward>({m.rows(kK), m.rows(kR), m.rows(kDy), decays.decay, m.rows(kDv), D, D},
                                               steps, N, rows_ahead(f, head, begin - kChunk, {p.dr, p.dk, p.dv, p.dw}));
-    decay_gradient(m.state(c + 1), Dt_before, steps, m);
+    decay_gradient(m.state(c + 1), Dt_before, steps, decays.decay, m);
     if (f.u) bonus_gradient(f.u + head.index * head.N, head.N, steps, m, du);
-    store_keys(p, head, begin, end, m);
+    store_keys(p, head, begin, end, decays, m);
     store_rows(head, m.rows(kDr), begin, end, p.dr, N);
     store_rows(head, m.rows(kDv), begin, end, p.dv, N);
   }
