@@ -2,25 +2,44 @@
 // Loops over independent blocks of work. How the work is cut never depends on the number of threads, so
 // that every result has the same bits with one thread and with many; only who does a block may change.
 #pragma once
+#include <omp.h>
+
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <vector>
 
 namespace gf {
 
-// Calls body(i) for i in [0, count), in any order, on all OpenMP threads. The first exception is rethrown.
+// Calls body(i) for i in [0, count) on all OpenMP threads. The first exception is rethrown. Each thread begins with a
+// run of its own, the same in each loop of the same count: what it wrote of a tensor in one loop lies in its cache for
+// the next. A thread that is done helps the others.
 template <class Body>
 void parallel_for(int64_t count, Body&& body) {
+  struct alignas(64) Next {
+    std::atomic<int64_t> index;
+  };
+  const int64_t threads = omp_in_parallel() ? 1 : std::min<int64_t>(omp_get_max_threads(), count);
+  if (threads <= 1) {
+    for (int64_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+  std::vector<Next> next(threads);
+  for (int64_t t = 0; t < threads; ++t) next[t].index = count * t / threads;
   std::exception_ptr error;
   std::mutex guard;
-#pragma omp parallel for schedule(dynamic) if (count > 1)
-  for (int64_t i = 0; i < count; ++i) {
-    try {
-      body(i);
-    } catch (...) {
-      const std::lock_guard lock(guard);
-      if (!error) error = std::current_exception();
+#pragma omp parallel num_threads(static_cast <int>(threads))
+  for (int64_t k = 0; k < threads; ++k) {
+    const int64_t run = (omp_get_thread_num() + k) % threads, end = count * (run + 1) / threads;
+    for (int64_t i = next[run].index++; i < end; i = next[run].index++) {
+      try {
+        body(i);
+      } catch (...) {
+        const std::lock_guard lock(guard);
+        if (!error) error = std::current_exception();
+      }
     }
   }
   if (error) std::rethrow_exception(error);
