@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <malloc.h>
+
 #define EIGEN_DONT_PARALLELIZE  // parameters are made side by side instead
 #include <Eigen/QR>
 
@@ -63,6 +65,9 @@ void initialise(const ParameterStore& store, uint64_t seed) {
     fill(p, seed, host.data<float>());
     if (!here) copy(host, p.value());
   });
+#ifdef __GLIBC__
+  malloc_trim(0);  // what orthogonal() took would stay with the process
+#endif
 }
 
 }  // namespace gf

@@ -85,10 +85,10 @@ double Stage::take_loss() {
   return loss;
 }
 
-size_t Stage::peak_activation_bytes() const {
+size_t Stage::activation_bytes() const {
   size_t bytes = 0;
-  for (const auto& arena : idle_) bytes += arena->peak_bytes();
-  for (const auto& [microbatch, f] : in_flight_) bytes += f.arena->peak_bytes();
+  for (const auto& arena : idle_) bytes += arena->reserved_bytes();
+  for (const auto& [microbatch, f] : in_flight_) bytes += f.arena->reserved_bytes();
   return bytes;
 }
 

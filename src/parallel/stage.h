@@ -35,7 +35,7 @@ class Stage {
   // The losses of the passes since the last call, each scaled; a sum over a step is its mean loss.
   double take_loss();
 
-  size_t peak_activation_bytes() const;  // of all arenas, each at its largest
+  size_t activation_bytes() const;  // that all arenas have got so far
 
  private:
   struct InFlight {

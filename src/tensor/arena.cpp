@@ -21,10 +21,17 @@ namespace gf {
 namespace {
 
 constexpr size_t kAlign = 256;                // a multiple of every vector width and of a GPU's transaction
-constexpr size_t kRegion = size_t{32} << 20;  // regions come in multiples of this, once an arena is in earnest
+constexpr size_t kRegion = size_t{32} << 20;  // regions come in multiples of this, where there is no address space
+constexpr size_t kSpace = size_t{64} << 30;   // address space that an arena grows in: no memory until it is used
+constexpr size_t kGrowth = size_t{2} << 20;   // by so much: a large page
 
 size_t round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
+}
+
+[[noreturn]] void no_memory(size_t bytes) {
+  fail(cat("cannot get ", (bytes + (size_t{1} << 20) - 1) >> 20, " MiB of memory"),
+       "a smaller --train.micro_bsz with more --train.accumulate_grad_batches, or --train.grad_cp 1");
 }
 
 std::byte* reserve(Device device, size_t bytes) {
@@ -33,9 +40,7 @@ std::byte* reserve(Device device, size_t bytes) {
       device,
       [&] {
         void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED)
-          fail(cat("cannot get ", bytes >> 20, " MiB of memory"),
-               "try a smaller --train.micro_bsz, or --train.grad_cp 1");
+        if (p == MAP_FAILED) no_memory(bytes);
         if (bytes >= kRegion) madvise(p, bytes, MADV_HUGEPAGE);
         region = static_cast<std::byte*>(p);
       },
@@ -57,10 +62,10 @@ class Arena::Pool {
   Pool& operator=(const Pool&) = delete;
 
   ~Pool() {
-    for (const auto& [region, bytes] : regions_) {
+    for (const auto& [region, r] : regions_) {
       if (device_.kind == Device::Kind::meta) continue;
-      ASAN_UNPOISON_MEMORY_REGION(region, bytes);
-      give_back(device_, region, bytes);
+      ASAN_UNPOISON_MEMORY_REGION(region, r.used);
+      give_back(device_, region, r.bytes);
     }
   }
 
@@ -83,10 +88,19 @@ class Arena::Pool {
 
   void put_back(std::byte* begin) {
     const auto it = used_.find(begin);
-    size_t bytes = it->second;
+    const size_t bytes = it->second;
     used_.erase(it);
     in_use_ -= bytes;
     if (device_.kind == Device::Kind::cpu) ASAN_POISON_MEMORY_REGION(begin, bytes);
+    add_free(begin, bytes);
+  }
+
+  Device device_;
+  size_t in_use_ = 0, peak_ = 0, reserved_ = 0;
+
+ private:
+  // Joined with its free neighbours, but not across the beginning of a region.
+  void add_free(std::byte* begin, size_t bytes) {
     const auto next = by_address_.find(begin + bytes);
     if (next != by_address_.end() && !regions_.contains(next->first)) {
       const size_t more = next->second;
@@ -106,13 +120,56 @@ class Arena::Pool {
     insert_free(begin, bytes);
   }
 
-  Device device_;
-  size_t in_use_ = 0, peak_ = 0, reserved_ = 0;
-
- private:
+  // A lone tensor (Tensor::empty) gets just its size. An arena in earnest grows at its end, so that no tensor is cut
+  // off by a region's.
   void grow(size_t bytes) {
-    // A lone tensor (Tensor::empty) gets just its size; an arena in earnest asks for large regions.
-    if (!regions_.empty() || bytes >= kRegion) bytes = round_up(bytes, kRegion);
+    if (regions_.empty() || device_.kind == Device::Kind::cuda || !extend(bytes)) add_region(bytes);
+  }
+
+  bool extend(size_t bytes) {
+    size_t at_end = 0;  // free already
+    if (!by_address_.empty()) {
+      const auto last = by_address_.lower_bound(end_);
+      if (last != by_address_.begin() && std::prev(last)->first + std::prev(last)->second == end_)
+        at_end = std::prev(last)->second;
+    }
+    size_t more = round_up(bytes - std::min(bytes, at_end), kGrowth);
+    if (more > left_) {
+      more = round_up(bytes, kGrowth);
+      if (more > kSpace || !add_space()) return false;
+    }
+    if (device_.kind == Device::Kind::cpu) {
+      if (mprotect(end_, more, PROT_READ | PROT_WRITE) != 0) no_memory(more);
+      madvise(end_, more, MADV_HUGEPAGE);
+      ASAN_POISON_MEMORY_REGION(end_, more);
+    }
+    std::byte* const begin = end_;
+    end_ += more;
+    left_ -= more;
+    regions_[space_].used += more;
+    reserved_ += more;
+    add_free(begin, more);
+    return true;
+  }
+
+  // False where the system gives no address space (`ulimit -v`).
+  bool add_space() {
+    std::byte* space = next_meta_;
+    if (device_.kind == Device::Kind::cpu) {
+      void* const p = mmap(nullptr, kSpace, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (p == MAP_FAILED) return false;
+      space = static_cast<std::byte*>(p);
+    } else {
+      next_meta_ += kSpace + kAlign;
+    }
+    regions_[space] = {kSpace, 0};
+    space_ = end_ = space;
+    left_ = kSpace;
+    return true;
+  }
+
+  void add_region(size_t bytes) {
+    if (!regions_.empty()) bytes = round_up(bytes, kRegion);
     std::byte* region = nullptr;
     if (device_.kind == Device::Kind::meta) {
       region = next_meta_;  // addresses that nobody will follow
@@ -122,7 +179,7 @@ class Arena::Pool {
       region = reserve(device_, bytes);
       if (device_.kind == Device::Kind::cpu) ASAN_POISON_MEMORY_REGION(region, bytes);
     }
-    regions_[region] = bytes;
+    regions_[region] = {bytes, bytes};
     reserved_ += bytes;
     insert_free(region, bytes);
   }
@@ -135,8 +192,14 @@ class Arena::Pool {
     by_size_.erase({bytes, begin});
   }
 
-  std::map<std::byte*, size_t> regions_, by_address_, used_;
+  struct Region {
+    size_t bytes, used;  // used: from its beginning on, by tensors or free for them
+  };
+  std::map<std::byte*, Region> regions_;
+  std::map<std::byte*, size_t> by_address_, used_;
   std::set<std::pair<size_t, std::byte*>> by_size_;
+  std::byte *space_ = nullptr, *end_ = nullptr;  // the newest address space, and the end of what is used of it
+  size_t left_ = 0;                              // behind that
   std::byte* next_meta_ = reinterpret_cast<std::byte*>(uintptr_t{1} << 20);
 };
 

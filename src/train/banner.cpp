@@ -27,9 +27,12 @@ std::string parameters(const ModelConfig& config) {
 }
 
 std::string memory(const MemoryForecast& f) {
-  return fmt::format("memory   {} in all: {} program, {} parameters, {} gradients, {} optimizer, {} activations\n",
-                     human_bytes(f.total()), human_bytes(f.program), human_bytes(f.parameters),
-                     human_bytes(f.gradients), human_bytes(f.optimizer), human_bytes(f.activations));
+  return fmt::format(
+      "memory   {} in all: {} program and libraries, {} parameters, {} gradients, {} optimizer, {} activations, {} "
+      "{}\n",
+      human_bytes(f.total()), human_bytes(f.program + f.libraries), human_bytes(f.parameters), human_bytes(f.gradients),
+      human_bytes(f.optimizer), human_bytes(f.activations), human_bytes(std::max(f.validation, f.saving)),
+      f.validation > f.saving ? "validation" : "saving");
 }
 
 }  // namespace
@@ -52,7 +55,7 @@ std::string banner(const Plan& plan, const MemoryForecast& forecast) {
                       plan.schedule.steps(), human_count(static_cast<double>(t.my_exit_tokens)));
   text += fmt::format(
       "log      a line every {}; its loss and tok/s are means over about ten steps, metrics.jsonl has each\n",
-      counted(t.log_every_n_steps, "step"));
+      t.log_every_n_steps == 1 ? "step" : counted(t.log_every_n_steps, "step"));
   text += fmt::format("machine  1 rank on the CPU, float32, {}\n", counted(omp_get_max_threads(), "thread"));
   text += fmt::format("folder   {}\n", plan.paths.root().string());
   if (!t.wandb.empty())

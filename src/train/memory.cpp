@@ -20,6 +20,15 @@ Batch meta_batch(int64_t sequences, int64_t length) {
           std::vector<int64_t>(static_cast<size_t>(sequences))};
 }
 
+// Of a forward pass with the loss. The parameters are of the meta device.
+size_t evaluation_bytes(const LayerStack& layers, int64_t batch, int64_t length) {
+  Arena arena(kMeta);
+  Tape tape(arena, Tape::Mode::evaluate);
+  const Batch tokens = meta_batch(batch, length);
+  layers.head()->loss({tokens}, layers.forward(tape, {tokens}, {}).x_BTC);
+  return arena.reserved_bytes();
+}
+
 // A number from a file of /proc or /sys; nothing where there is none.
 size_t number_in(const char* path, const std::string& key) {
   std::ifstream in(path);
@@ -63,18 +72,39 @@ MemoryForecast forecast_memory(const Config& config, int64_t microbatches) {
   const std::vector<Batch> batches(std::min<int64_t>(microbatches, 8),
                                    meta_batch(config.train.micro_bsz, config.model.ctx_len));
   pipeline.run(batches, [](int64_t, int64_t) {});
-  f.activations = stage.peak_activation_bytes();
+  f.activations = stage.activation_bytes();
+  if (!config.train.validation_data_file.empty())
+    f.validation = evaluation_bytes(layers, config.train.micro_bsz, config.model.ctx_len);
   return f;
+}
+
+void check_memory(const Config& config, const MemoryForecast& f, size_t available) {
+  if (f.more() <= available) return;
+  const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
+  std::string hint = "a smaller model, or a machine with more memory";
+  // From the least change on: recompute, then ever smaller microbatches, of which a step takes more.
+  for (int64_t parts = 1; parts <= config.train.micro_bsz; parts *= 2) {
+    if (config.train.micro_bsz % parts != 0) break;
+    Config smaller = config;
+    smaller.train.grad_cp = true;
+    smaller.train.micro_bsz /= parts;
+    smaller.train.accumulate_grad_batches *= parts;
+    const size_t need = forecast_memory(smaller, 2).more();
+    if (need > available) continue;
+    hint = "--train.grad_cp 1";
+    if (parts > 1)
+      hint += cat(" --train.micro_bsz ", smaller.train.micro_bsz, " --train.accumulate_grad_batches ",
+                  smaller.train.accumulate_grad_batches);
+    hint += cat(", which needs ", text(need));
+    break;
+  }
+  refuse(cat("the run needs ", text(f.more()), " of memory, and there are ", text(available)), hint);
 }
 
 void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t length, const std::string& hint) {
   LayerStack layers(config);
   layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::none);
-  Arena arena(kMeta);
-  Tape tape(arena, Tape::Mode::evaluate);
-  const Batch tokens = meta_batch(batch, length);
-  layers.head()->loss({tokens}, layers.forward(tape, {tokens}, {}).x_BTC);
-  const size_t need = arena.peak_bytes(), available = available_bytes();
+  const size_t need = evaluation_bytes(layers, batch, length), available = available_bytes();
   if (need > available)
     refuse(cat(batch, batch == 1 ? " window of " : " windows of ", length, " tokens take ",
                human_bytes(static_cast<double>(need)), " of memory, and there are ",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a run will need, before it needs it.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -10,14 +11,23 @@
 namespace gf {
 
 struct MemoryForecast {
-  size_t program = 0;  // what the process holds already: code, libraries, read-ahead
+  size_t program = 0;  // what the process holds already
+  // Not reckoned but seen: the buffers of oneDNN's products and the heap between them, from 10 to 80 MB; and what HDF5
+  // takes to index a checkpoint.
+  static constexpr size_t libraries = 28'000'000, saving = 24'000'000;
   size_t parameters = 0, gradients = 0, optimizer = 0;
   size_t activations = 0;  // of the microbatches in flight, with their gradients and scratch
-  size_t total() const { return program + parameters + gradients + optimizer + activations; }
+  size_t validation = 0;   // which goes before a save begins
+  size_t total() const { return program + more(); }
+  size_t more() const {
+    return libraries + parameters + gradients + optimizer + activations + std::max(validation, saving);
+  }
 };
 
 // Runs a microbatch forward and backward over tensors without memory: the sums are those of the real pass.
 MemoryForecast forecast_memory(const Config&, int64_t microbatches);
+// Refuses a run that needs more than is `available`; the hint says what would fit.
+void check_memory(const Config&, const MemoryForecast&, size_t available);
 
 // Refuses windows that take more memory than there is: `batch` of them at a time, forward, with the loss.
 void check_evaluation_memory(const ModelConfig&, int64_t batch, int64_t length, const std::string& hint);

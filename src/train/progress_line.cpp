@@ -58,7 +58,7 @@ void ProgressLine::step(const StepMetrics& m) {
   loss_.add(m.loss);
   speed_.add(m.tokens_per_s);
   seconds_in_steps_ += m.step_s;
-  ++steps_taken_;
+  if (++steps_taken_ == 2) recent_.clear();  // the first step touches all memory and makes all kernels
   recent_.push_back(m.step_s);
   if (recent_.size() > kPaceSteps) recent_.pop_front();
 

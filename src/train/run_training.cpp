@@ -27,14 +27,6 @@ void refuse_many_ranks() {
   }
 }
 
-void check_memory(const MemoryForecast& f) {
-  const size_t more = f.total() - f.program, available = available_bytes();
-  if (more > available)
-    refuse(cat("the run needs ", human_bytes(static_cast<double>(more)), " more memory, and there are ",
-               human_bytes(static_cast<double>(available))),
-           "a smaller --train.micro_bsz, --train.grad_cp 1, or a smaller model");
-}
-
 std::string saved_line(const Plan& plan, int64_t step, double seconds) {
   return fmt::format("saved {} in {}", (plan.paths.checkpoints() / step_folder_name(step)).string(),
                      human_duration(seconds));
@@ -106,7 +98,7 @@ Exit run_training(Config config) {
   Plan plan(std::move(config));
   const MemoryForecast forecast = forecast_memory(plan.config, plan.microbatches);
   fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(plan, forecast));
-  check_memory(forecast);
+  check_memory(plan.config, forecast, available_bytes());
   Run run(plan);
   fmt::print("start    {}{}\n", run.start,
              run.folder->is_exclusive()

@@ -9,14 +9,14 @@
 namespace gf {
 namespace {
 
-class OnThreads : public testing::TestWithParam<int> {
+class OnCores : public testing::TestWithParam<int> {
  protected:
   void SetUp() override { omp_set_num_threads(GetParam()); }
   void TearDown() override { omp_set_num_threads(before_); }
   const int before_ = omp_get_max_threads();
 };
 
-TEST_P(OnThreads, EachIndexComesOnce) {
+TEST_P(OnCores, EachIndexComesOnce) {
   for (const int64_t count : {0, 1, 2, 3, 7, 1000}) {
     std::vector<std::atomic<int>> calls(count);
     parallel_for(count, [&](int64_t i) { ++calls[i]; });
@@ -24,13 +24,13 @@ TEST_P(OnThreads, EachIndexComesOnce) {
   }
 }
 
-TEST_P(OnThreads, ALoopInALoopRunsOnItsThread) {
+TEST_P(OnCores, ALoopInALoopRunsOnItsThread) {
   std::vector<int64_t> sums(8);
   parallel_for(8, [&](int64_t i) { parallel_for(100, [&](int64_t j) { sums[i] += j; }); });
   EXPECT_EQ(sums, std::vector<int64_t>(8, 4950));
 }
 
-TEST_P(OnThreads, AnExceptionComesOut) {
+TEST_P(OnCores, AnExceptionComesOut) {
   std::vector<std::atomic<int>> calls(100);
   const auto throwing = [&](int64_t i) {
     ++calls[i];
@@ -43,7 +43,7 @@ TEST_P(OnThreads, AnExceptionComesOut) {
 }
 
 // One task that takes as long as all others together: those of its run are done by whoever is free.
-TEST_P(OnThreads, WhoIsDoneHelpsTheOthers) {
+TEST_P(OnCores, WhoIsDoneHelpsTheOthers) {
   std::atomic<int> done = 0;
   parallel_for(64, [&](int64_t i) {
     if (i == 0 && GetParam() > 1)
@@ -53,7 +53,7 @@ TEST_P(OnThreads, WhoIsDoneHelpsTheOthers) {
   EXPECT_EQ(done, 64);
 }
 
-INSTANTIATE_TEST_SUITE_P(Some, OnThreads, testing::Values(1, 2, 3, 8));
+INSTANTIATE_TEST_SUITE_P(Some, OnCores, testing::Values(1, 2, 3, 8));
 
 }  // namespace
 }  // namespace gf

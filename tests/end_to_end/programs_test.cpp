@@ -64,6 +64,31 @@ TEST_F(Programs, ReportOfARun) {
   EXPECT_NE(page.find("tiny-0"), std::string::npos);
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // which takes more
+// Of a run large enough that the libraries' share, which is not reckoned, counts little.
+TEST_F(Programs, TakesTheMemoryThatTheBannerSays) {
+  const Options wide = {{"model.n_embd", "256"},     {"model.head_size", "64"}, {"model.ctx_len", "256"},
+                        {"train.micro_bsz", "8"},    {"model.n_layer", "6"},    {"train.max_steps", "2"},
+                        {"model.vocab_size", "4096"}};
+  for (const char* grad_cp : {"0", "1"}) {
+    Options options = wide;
+    options["train.grad_cp"] = grad_cp;
+    options["train.proj_suffix"] = grad_cp;
+    const ProgramResult result = train(options);
+    ASSERT_EQ(result.status, 0) << result.err;
+    const auto megabytes = [&](const char* pattern) {
+      std::smatch found;
+      if (!std::regex_search(result.out, found, std::regex(pattern))) return 0.0;
+      return std::stod(found[1]) * (found[2] == "GB" ? 1000 : 1);
+    };
+    const double said = megabytes("memory +([0-9.]+) (MB|GB) in all"),
+                 taken = megabytes("peak memory ([0-9.]+) (MB|GB)");
+    EXPECT_GT(taken, 0);
+    EXPECT_NEAR(said / taken, 1, 0.1) << "grad_cp " << grad_cp << ": " << said << " MB said, " << taken << " taken";
+  }
+}
+#endif
+
 TEST_F(Programs, ATraceOfSomeStepsChangesNoBit) {
   const Outcome plain = trained({{"train.max_steps", "5"}});
   expect_same(trained({{"train.max_steps", "5"}, {"train.proj_suffix", "traced"}, {"parallel.trace_steps", "3"}}),

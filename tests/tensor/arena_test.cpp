@@ -2,6 +2,7 @@
 #include "tensor/arena.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -100,15 +101,45 @@ TEST(Arena, JoinsNeighboursInAnyOrder) {
   }
 }
 
-TEST(Arena, RegionsAreNeverJoined) {
-  Arena arena(kCpu);
-  for (int round = 0; round < 3; ++round) {  // each region is 32 MiB; two tensors of 20 need two
-    const Tensor a = arena.empty({20 << 18}, DType::f32), b = arena.empty({20 << 18}, DType::f32);
-    a.data<float>()[a.numel() - 1] = b.data<float>()[b.numel() - 1] = 1;
+// Two tensors of 20 MiB leave a gap that takes one of 40, whatever the arena got from the system at a time; the first
+// memory of an arena is a region of its own.
+TEST(Arena, GrowsAtItsEnd) {
+  for (const Device device : {kCpu, kMeta}) {
+    Arena arena(device);
+    const Tensor first = blocks(arena, 1);
+    const size_t before = arena.reserved_bytes();
+    {
+      const Tensor a = arena.empty({20 << 18}, DType::f32), b = arena.empty({20 << 18}, DType::f32);
+      if (device == kCpu) a.data<float>()[a.numel() - 1] = b.data<float>()[b.numel() - 1] = 1;
+    }
+    const size_t reserved = arena.reserved_bytes();
+    EXPECT_EQ(reserved, before + (40 << 20));
+    Tensor big = arena.empty({40 << 18}, DType::f32);
+    EXPECT_EQ(arena.reserved_bytes(), reserved);
+    const Tensor more = arena.empty({1 << 18}, DType::f32);
+    EXPECT_EQ(arena.reserved_bytes(), reserved + (2 << 20)) << "a large page";
+    big = {};
+    const Tensor larger = arena.empty({45 << 18}, DType::f32);  // its gap is cut off by what came behind it
+    EXPECT_EQ(arena.reserved_bytes(), reserved + (2 << 20) + (44 << 20));
   }
-  const size_t reserved = arena.reserved_bytes();
-  const Tensor big = arena.empty({40 << 18}, DType::f32);
-  EXPECT_GE(arena.reserved_bytes(), reserved + big.bytes()) << "40 MiB fit into no region of 32";
+}
+
+// `ulimit -v`: no address space to grow in, but memory.
+TEST(Arena, GrowsByRegionsWhereThereIsNoAddressSpace) {
+  EXPECT_EXIT(
+      {
+        rlimit limit{};
+        getrlimit(RLIMIT_AS, &limit);
+        limit.rlim_cur = rlim_t{8} << 30;
+        setrlimit(RLIMIT_AS, &limit);
+        Arena arena(kCpu);
+        const Tensor a = blocks(arena, 1);
+        const size_t before = arena.reserved_bytes();
+        const Tensor b = arena.empty({20 << 18}, DType::f32);
+        b.data<float>()[b.numel() - 1] = 1;
+        std::exit(arena.reserved_bytes() == before + (32 << 20) ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 TEST(Arena, TheSamePassGetsTheSameAddresses) {
