@@ -14,7 +14,7 @@ constexpr int kStopping[] = {SIGTERM, SIGUSR1, SIGHUP, SIGINT};
 // What a signal handler may touch: lock-free atomics at namespace scope, nothing else.
 volatile std::sig_atomic_t g_received = 0;
 bool g_installed = false;
-struct sigaction g_previous[std::size(kStopping)], g_previous_pipe;
+struct sigaction g_previous[std::size(kStopping)];
 stack_t g_previous_stack;
 
 // While oneDNN (2.6.3) multiplies on AVX-512, the stack pointer points into a buffer on the heap. The system would put
@@ -49,13 +49,10 @@ StopSignal::StopSignal() : stack_(std::make_unique<std::byte[]>(kStackBytes)) {
     // nohup, or a script's shell for what it starts in the background, has turned it off.
     if (g_previous[i].sa_handler == SIG_IGN) sigaction(kStopping[i], &g_previous[i], nullptr);
   }
-  action.sa_handler = SIG_IGN;
-  sigaction(SIGPIPE, &action, &g_previous_pipe);
 }
 
 StopSignal::~StopSignal() {
   for (size_t i = 0; i < std::size(kStopping); ++i) sigaction(kStopping[i], &g_previous[i], nullptr);
-  sigaction(SIGPIPE, &g_previous_pipe, nullptr);
   sigaltstack(&g_previous_stack, nullptr);
   g_installed = false;
 }

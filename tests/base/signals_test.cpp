@@ -54,12 +54,6 @@ TEST(Signals, WhatNohupTurnedOffStaysOff) {
   std::signal(SIGHUP, SIG_DFL);
 }
 
-TEST(Signals, AReaderThatWentAwayEndsNothing) {
-  const StopSignal stop;
-  std::raise(SIGPIPE);
-  EXPECT_EQ(stop.received(), 0);
-}
-
 TEST(Signals, HaveTheirNames) {
   const StopSignal stop;
   std::raise(SIGUSR1);

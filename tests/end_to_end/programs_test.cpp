@@ -64,7 +64,49 @@ TEST_F(Programs, ReportOfARun) {
   EXPECT_NE(page.find("tiny-0"), std::string::npos);
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // which takes more
+// A log that cannot be written is no reason to end a run; the metrics are (see Metrics.AFailedWriteNamesFileAndReason).
+TEST_F(Programs, ALogThatCannotBeWrittenEndsNothing) {
+  const Outcome whole = trained({{"train.max_steps", "3"}});
+  int count = 0;
+  for (const char* output : {">/dev/full", ">&-", "| true"}) {
+    SCOPED_TRACE(output);
+    const std::string suffix = std::to_string(++count);
+    std::vector<std::string> words = {"-c", cat("set -o pipefail; \"$@\" ", output), "bash",
+                                      cat(GF_BIN_DIR, "/gf-dist-train")};
+    for (const std::string& word : arguments({{"train.max_steps", "3"}, {"train.proj_suffix", suffix}}))
+      words.push_back(word);
+    const ProgramResult result = run_program("/bin/bash", words, {});
+    EXPECT_EQ(result.status, 0) << result.err;
+    expect_same(outcome(suffix), whole);
+  }
+}
+
+#if !defined(__SANITIZE_ADDRESS__)  // which takes more, and cannot live with a limit on address space
+TEST_F(Programs, MemoryThatCannotBeHadIsNamed) {
+  std::vector<std::string> words = {"-c", "ulimit -v 1000000 && exec \"$@\"", "bash",
+                                    cat(GF_BIN_DIR, "/gf-dist-train")};
+  for (const std::string& word : arguments({{"model.n_embd", "1024"}, {"model.n_layer", "12"}})) words.push_back(word);
+  const ProgramResult result = run_program("/bin/bash", words, {{"OMP_NUM_THREADS", "1"}});
+  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_TRUE(std::regex_search(
+      result.err, std::regex("^gf-dist-train: cannot get [0-9]+ MiB of memory\n  try: a smaller --train.micro_bsz")))
+      << result.err;
+}
+
+// Nothing is kept from step to step.
+TEST_F(Programs, ManyStepsTakeTheMemoryOfAFew) {
+  const auto peak = [&](const char* steps) {
+    const ProgramResult result = train({{"train.max_steps", steps},
+                                        {"train.my_exit_tokens", "100000000"},
+                                        {"train.log_every_n_steps", "1000"},
+                                        {"train.proj_suffix", steps}});
+    std::smatch found;
+    EXPECT_TRUE(std::regex_search(result.out, found, std::regex("peak memory ([0-9.]+) MB")))
+        << result.out << result.err;
+    return std::stod(found[1]);
+  };
+  EXPECT_LE(peak("2000"), peak("10") + 2);  // the heap's grain, and the page cache's of metrics.jsonl
+}
 // Of a run large enough that the libraries' share, which is not reckoned, counts little.
 TEST_F(Programs, TakesTheMemoryThatTheBannerSays) {
   const Options wide = {{"model.n_embd", "256"},     {"model.head_size", "64"}, {"model.ctx_len", "256"},

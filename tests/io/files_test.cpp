@@ -40,6 +40,17 @@ TEST(Files, ShortWritesAreContinued) {
   EXPECT_EQ(read_small_file(folder / "a", 100), "0123456789");
 }
 
+TEST(Files, ShortReadsAreContinued) {
+  const TempFolder folder;
+  write_file_atomically(folder / "a", "0123456789");
+  const FaultyDisk disk(folder.path().string(), Fault::short_read, 0);
+  EXPECT_EQ(read_small_file(folder / "a", 100), "0123456789");
+  std::string bytes(7, ' ');
+  File::open(folder / "a").read_at(std::as_writable_bytes(std::span(bytes)), 2);
+  EXPECT_EQ(bytes, "2345678");
+  EXPECT_GT(disk.calls(), 3);
+}
+
 TEST(Files, ReadingBeyondTheEndIsRefused) {
   const TempFolder folder;
   write_file_atomically(folder / "a", "0123456789");

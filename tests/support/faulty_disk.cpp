@@ -66,9 +66,26 @@ ssize_t put(const char* name, int fd, const void* data, size_t size, Args... off
   return real(fd, data, size, offset...);
 }
 
+template <class... Args>
+ssize_t get(const char* name, int fd, void* data, size_t size, Args... offset) {
+  static auto* const real = next<ssize_t(int, void*, size_t, Args...)>(name);
+  if (fault == gf::Fault::short_read && is_watched(fd) && num_calls++ >= nth_call) size = (size + 1) / 2;
+  return real(fd, data, size, offset...);
+}
+
 }  // namespace
 
 extern "C" {
+
+ssize_t read(int fd, void* data, size_t size) {
+  return get("read", fd, data, size);
+}
+ssize_t pread(int fd, void* data, size_t size, off_t at) {
+  return get("pread", fd, data, size, at);
+}
+ssize_t pread64(int fd, void* data, size_t size, off64_t at) {
+  return get("pread64", fd, data, size, at);
+}
 
 ssize_t write(int fd, const void* data, size_t size) {
   return put("write", fd, data, size);
