@@ -26,8 +26,8 @@ struct Where {
 
 class Error : public std::runtime_error {
  public:
-  Error(std::string what, std::string hint, Exit status, Where where)
-      : std::runtime_error(std::move(what)), hint_(std::move(hint)), status_(status), where_(where) {}
+  Error(const std::string& what, std::string hint, Exit status, Where where)
+      : std::runtime_error(what), hint_(std::move(hint)), status_(status), where_(where) {}
   const std::string& hint() const { return hint_; }
   Exit status() const { return status_; }
   Where where() const { return where_; }
@@ -47,13 +47,13 @@ std::string cat(const Args&... args) {
 }
 
 // Something went wrong that the user's input did not cause: status 1.
-[[noreturn]] inline void fail(std::string what, std::string hint = {}, Where where = Where::here()) {
-  throw Error(std::move(what), std::move(hint), Exit::failed, where);
+[[noreturn]] inline void fail(const std::string& what, std::string hint = {}, Where where = Where::here()) {
+  throw Error(what, std::move(hint), Exit::failed, where);
 }
 
 // The user's input is wrong: status 2. To be thrown before anything was changed.
-[[noreturn]] inline void refuse(std::string what, std::string hint = {}, Where where = Where::here()) {
-  throw Error(std::move(what), std::move(hint), Exit::bad_input, where);
+[[noreturn]] inline void refuse(const std::string& what, std::string hint = {}, Where where = Where::here()) {
+  throw Error(what, std::move(hint), Exit::bad_input, where);
 }
 
 }  // namespace gf

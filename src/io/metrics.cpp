@@ -141,7 +141,8 @@ MetricsWriter::~MetricsWriter() {
 
 void MetricsWriter::append(const StepMetrics& m) {
   GF_CHECK(m.step >= next_step_, "metrics of step ", m.step, " after those of step ", next_step_ - 1);
-  write_all(to_line(m));
+  const std::string line = to_line(m);
+  write_all(line);
   next_step_ = m.step + 1;
 }
 

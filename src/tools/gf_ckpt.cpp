@@ -115,7 +115,7 @@ std::string configuration(const po::variables_map& values, const SafetensorsRead
   const bool given = values.count("config");
   if (!given && metadata == source.metadata().end()) return "";
   const std::string path = values[given ? "config" : "in"].as<std::string>();
-  const std::string text = given ? read_small_file(path, 1 << 20) : metadata->second;
+  std::string text = given ? read_small_file(path, 1 << 20) : metadata->second;
   try {
     if (!YAML::Load(text).IsMap()) refuse(path + " is no configuration: it has no keys");
   } catch (const YAML::Exception& e) {
