@@ -4,6 +4,9 @@
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 
+#include <algorithm>
+#include <bit>
+
 #define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Core>
 
@@ -55,17 +58,21 @@ void gemm<double>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
   C.noalias() += alpha * left * right;
 }
 
-// Each tile packs its share of A and of B anew, which costs least where tiles are square and large; but there must be
-// a few for the threads to share, as long as they are large enough to be worth a task.
+// Each tile packs its share of A and of B anew, which costs least where tiles are large and their rows long; but there
+// must be a few for the threads to share, as long as they are large enough to be worth a task.
 GemmTiles GemmTiles::of(int64_t m, int64_t n) {
-  constexpr int64_t kRows = 384, kCols = 512, kMultiple = 16, kFew = 4, kMany = 8;
+  constexpr int64_t kRows = 384, kCols = 1024, kMultiple = 16, kFew = 4, kMany = 8;
   int64_t row_tiles = std::max<int64_t>(1, (m + kRows / 2) / kRows),
-          col_tiles = std::max<int64_t>(1, (n + kCols / 2) / kCols);
-  while (row_tiles * col_tiles < kMany) {
-    const int64_t least = row_tiles * col_tiles < kFew ? 64 : 128, rows = m / row_tiles, cols = n / col_tiles;
-    if (std::max(rows, cols) < 2 * least) break;
-    ++(rows >= cols ? row_tiles : col_tiles);
-  }
+          col_tiles = std::max<int64_t>(1, (n + kCols - 1) / kCols);
+  // So many tiles in all, by cutting `size` finer, but not below `least`; a power of two, for equal shares.
+  const auto cut = [](int64_t& tiles, int64_t others, int64_t wanted, int64_t size, int64_t least) {
+    const auto most = static_cast<uint64_t>(std::min((wanted + others - 1) / others, size / least));
+    tiles = std::max(tiles, static_cast<int64_t>(std::bit_floor(most)));
+  };
+  cut(row_tiles, col_tiles, kMany, m, 128);
+  cut(row_tiles, col_tiles, kFew, m, 64);
+  cut(col_tiles, row_tiles, kMany, n, 256);
+  cut(col_tiles, row_tiles, kFew, n, 64);
   const auto length = [](int64_t size, int64_t tiles) {
     return ((size + tiles - 1) / tiles + kMultiple - 1) / kMultiple * kMultiple;
   };
