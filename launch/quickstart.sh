@@ -105,24 +105,33 @@ tokenize() {
   echo "already there: $data.bin and $validation.bin (remove them to make them again)"
 }
 
-# The first time, training saves after its step and ends; the second time it ends at once.
-stop() {
-  if [[ $stopped -eq 0 ]]; then kill -TERM "$training"; else kill -KILL -- "-$training"; fi
-  stopped=1
+# As gf-dist-train has it: signals let it save and end, however many; only a second Ctrl-C ends it at once.
+interrupt() {
+  if [[ $interrupted -eq 1 ]]; then
+    kill -KILL -- "-$training"
+    exit 130
+  fi
+  interrupted=1
+  kill -TERM "$training"
 }
 
 train() {
-  local status stopped=0
+  local status interrupted=0
   if [[ ${#options[@]} -gt 0 ]]; then seconds=0; fi  # no limit
   # In the background, so that this shell hears of signals; in a process group of its own, which timeout makes.
-  trap stop INT TERM HUP
   timeout "$seconds" "$bin/gf-dist-train" -c configs/quickstart.yaml --train.data_file "$data" --train.validation_data_file "$validation" \
     --train.proj_dir out --train.proj_name quickstart --train.proj_suffix "$suffix" "${options[@]}" &
   training=$!
+  trap interrupt INT
+  trap 'kill -TERM "$training"' TERM HUP
   while true; do  # a signal ends a wait before its time
     status=0
     wait "$training" || status=$?
-    kill -0 "$training" 2>/dev/null || break
+    kill -0 "$training" 2>/dev/null && continue
+    if [[ $status -gt 128 ]]; then  # a signal's; that of the program, where it ended in between
+      wait "$training" 2>/dev/null || { [[ $? -eq 127 ]] || status=75; }
+    fi
+    break
   done
   trap - INT TERM HUP
   if [[ $status -eq 124 ]]; then
@@ -131,7 +140,7 @@ train() {
     return
   fi
   if [[ $status -eq 75 ]]; then
-    echo "to go on from the checkpoint: $again"
+    echo "to go on from the checkpoint: $again" || true  # the terminal may be gone
   fi
   [[ $status -eq 0 ]] || exit "$status"
 }

@@ -212,6 +212,7 @@ void Run::begin() {
     if (!fs::exists(plan.paths.config())) write_file_atomically(plan.paths.config(), plan.resolved());
     return;
   }
+  if (place.step >= plan.last_step) return;  // nothing to do, nothing to change
   tokens = std::make_unique<TokenStream>(
       plan.data, *plan.sampler, TokenStream::Options{c.model.vocab_size, c.train.micro_bsz, 0, 1, place.samples});
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);

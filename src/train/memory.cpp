@@ -57,7 +57,7 @@ std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
 
 }  // namespace
 
-MemoryForecast forecast_memory(const Config& config, int64_t microbatches) {
+MemoryForecast forecast_memory(const Config& config, int64_t microbatches, int64_t validation_windows) {
   MemoryForecast f;
   f.program = resident_bytes();
   LayerStack layers(config.model);
@@ -73,8 +73,8 @@ MemoryForecast forecast_memory(const Config& config, int64_t microbatches) {
                                    meta_batch(config.train.micro_bsz, config.model.ctx_len));
   pipeline.run(batches, [](int64_t, int64_t) {});
   f.activations = stage.activation_bytes();
-  if (!config.train.validation_data_file.empty())
-    f.validation = evaluation_bytes(layers, config.train.micro_bsz, config.model.ctx_len);
+  f.validation_windows = std::min(validation_windows, config.train.micro_bsz);
+  if (f.validation_windows > 0) f.validation = evaluation_bytes(layers, f.validation_windows, config.model.ctx_len);
   return f;
 }
 
@@ -83,13 +83,13 @@ void check_memory(const Config& config, const MemoryForecast& f, size_t availabl
   const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
   std::string hint = "a smaller model, or a machine with more memory";
   // From the least change on: recompute, then ever smaller microbatches, of which a step takes more.
-  for (int64_t parts = 1; parts <= config.train.micro_bsz; parts *= 2) {
-    if (config.train.micro_bsz % parts != 0) break;
+  for (int64_t parts = 1; parts <= config.train.micro_bsz; ++parts) {
+    if (config.train.micro_bsz % parts != 0) continue;
     Config smaller = config;
     smaller.train.grad_cp = true;
     smaller.train.micro_bsz /= parts;
     smaller.train.accumulate_grad_batches *= parts;
-    const size_t need = forecast_memory(smaller, 2).more();
+    const size_t need = forecast_memory(smaller, 2, f.validation_windows).more();
     if (need > available) continue;
     hint = "--train.grad_cp 1";
     if (parts > 1)

@@ -16,8 +16,9 @@ struct MemoryForecast {
   // takes to index a checkpoint.
   static constexpr size_t libraries = 28'000'000, saving = 24'000'000;
   size_t parameters = 0, gradients = 0, optimizer = 0;
-  size_t activations = 0;  // of the microbatches in flight, with their gradients and scratch
-  size_t validation = 0;   // which goes before a save begins
+  size_t activations = 0;          // of the microbatches in flight, with their gradients and scratch
+  int64_t validation_windows = 0;  // looked at together
+  size_t validation = 0;           // for these; it goes before a save begins
   size_t total() const { return program + more(); }
   size_t more() const {
     return libraries + parameters + gradients + optimizer + activations + std::max(validation, saving);
@@ -25,7 +26,8 @@ struct MemoryForecast {
 };
 
 // Runs a microbatch forward and backward over tensors without memory: the sums are those of the real pass.
-MemoryForecast forecast_memory(const Config&, int64_t microbatches);
+// `validation_windows`: of a whole validation, 0 for none.
+MemoryForecast forecast_memory(const Config&, int64_t microbatches, int64_t validation_windows);
 // Refuses a run that needs more than is `available`; the hint says what would fit.
 void check_memory(const Config&, const MemoryForecast&, size_t available);
 

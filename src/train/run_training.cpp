@@ -96,7 +96,7 @@ Exit run_training(Config config) {
   const StopSignal
       stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
   Plan plan(std::move(config));
-  const MemoryForecast forecast = forecast_memory(plan.config, plan.microbatches);
+  const MemoryForecast forecast = forecast_memory(plan.config, plan.microbatches, plan.validation_windows);
   fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(plan, forecast));
   check_memory(plan.config, forecast, available_bytes());
   Run run(plan);

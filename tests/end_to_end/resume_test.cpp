@@ -173,13 +173,11 @@ TEST_F(Interrupted, AndTheNewestCheckpointWasNeverFinished) {
 
 TEST_F(Interrupted, AndDoneAlready) {
   trained();
-  const auto before = contents(run("0") / "checkpoints");
-  const std::string metrics = metrics_text("0");
-  const ProgramResult again = train();
+  const auto before = contents(run("0"));
+  const ProgramResult again = train({{"train.lr_init", "0.5"}});  // nothing of which is true of the run
   EXPECT_EQ(again.status, 0);
   EXPECT_NE(again.out.find("nothing to do"), std::string::npos) << again.out;
-  EXPECT_EQ(contents(run("0") / "checkpoints"), before);
-  EXPECT_EQ(metrics_text("0"), metrics);
+  EXPECT_EQ(contents(run("0")), before);
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ Config run_of(int64_t sequences) {
 
 TEST(Memory, ARunThatTakesMoreThanThereIsIsToldWhatFits) {
   const Config c = run_of(16);
-  const MemoryForecast f = forecast_memory(c, 1);
+  const MemoryForecast f = forecast_memory(c, 1, 0);
   EXPECT_NO_THROW(check_memory(c, f, f.more()));
   expect_refused({"the run needs", "there are", "--train.grad_cp 1, which needs"},
                  [&] { check_memory(c, f, f.more() - 1); });
@@ -40,13 +40,24 @@ TEST(Memory, ARunThatTakesMoreThanThereIsIsToldWhatFits) {
   expect_refused({"--train.grad_cp 1 --train.micro_bsz ", " --train.accumulate_grad_batches ", ", which needs "},
                  [&] { check_memory(c, f, f.more() - f.activations + f.activations / 4); });
   expect_refused({"a smaller model"}, [&] { check_memory(c, f, f.parameters); });
+  // 15 sequences go by fives and threes too.
+  const Config odd = run_of(15);
+  const MemoryForecast g = forecast_memory(odd, 1, 0);
+  expect_refused({"--train.micro_bsz 1 --train.accumulate_grad_batches 15"}, [&] {
+    Config one = run_of(1);
+    one.train.grad_cp = true;
+    check_memory(odd, g, forecast_memory(one, 2, 0).more());
+  });
 }
 
 TEST(Memory, ValidationCounts) {
-  Config c = run_of(2);
-  EXPECT_EQ(forecast_memory(c, 1).validation, 0u);
-  c.train.validation_data_file = "some";
-  EXPECT_GT(forecast_memory(c, 1).validation, 2u * 512 * 256 * 4);
+  const Config c = run_of(4);
+  const size_t activation = size_t{512} * 256 * 4;
+  EXPECT_EQ(forecast_memory(c, 1, 0).validation, 0u);
+  const size_t two = forecast_memory(c, 1, 2).validation;
+  EXPECT_GT(two, 2 * activation);
+  EXPECT_GT(forecast_memory(c, 1, 4).validation, two);
+  EXPECT_EQ(forecast_memory(c, 1, 100).validation, forecast_memory(c, 1, 4).validation) << "never more than micro_bsz";
 }
 
 TEST(Memory, OrdinaryWindowsAreNot) {

@@ -49,7 +49,7 @@ Batch TokenStream::read(int64_t first_sample) const {
   return batch;
 }
 
-void TokenStream::read_ahead(std::stop_token stop) {
+void TokenStream::read_ahead(const std::stop_token& stop) {
   int64_t sample = options_.samples_seen + options_.data_rank * options_.micro_batch;
   try {
     while (!stop.stop_requested()) {

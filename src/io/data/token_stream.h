@@ -39,7 +39,7 @@ class TokenStream {
  private:
   int64_t samples_per_round() const { return options_.micro_batch * options_.data_size; }
   Batch read(int64_t first_sample) const;
-  void read_ahead(std::stop_token);
+  void read_ahead(const std::stop_token&);
 
   std::shared_ptr<const BinIdx> data_;
   Sampler sampler_;
