@@ -119,7 +119,8 @@ train() {
   local status interrupted=0
   if [[ ${#options[@]} -gt 0 ]]; then seconds=0; fi  # no limit
   # In the background, so that this shell hears of signals; in a process group of its own, which timeout makes.
-  timeout "$seconds" "$bin/gf-dist-train" -c configs/quickstart.yaml --train.data_file "$data" --train.validation_data_file "$validation" \
+  timeout "$seconds" "$bin/gf-dist-train" -c configs/quickstart.yaml \
+    --train.data_file "$data" --train.validation_data_file "$validation" \
     --train.proj_dir out --train.proj_name quickstart --train.proj_suffix "$suffix" "${options[@]}" &
   training=$!
   trap interrupt INT

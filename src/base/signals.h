@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SIGTERM, SIGUSR1 (a scheduler's warning before its limit) and SIGHUP (the terminal is gone) ask for a stop after the
-// current step; SIGINT does so once, and a second one ends the process at once. A signal that was
-// ignored when the program began (nohup) stays so.
+// current step; SIGINT does so once, and a second one ends the process at once. A signal that was ignored when the
+// program began (nohup) stays so.
 #pragma once
 #include <cstddef>
 #include <memory>

@@ -128,7 +128,7 @@ class Arena::Pool {
 
   bool extend(size_t bytes) {
     size_t at_end = 0;  // free already
-    if (!by_address_.empty()) {
+    if (end_ != space_) {  // what ends where a space begins is of another region
       const auto last = by_address_.lower_bound(end_);
       if (last != by_address_.begin() && std::prev(last)->first + std::prev(last)->second == end_)
         at_end = std::prev(last)->second;

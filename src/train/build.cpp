@@ -178,6 +178,7 @@ void Run::start_from(const TensorSource* load) {
 }
 
 void Run::go_on_from(const StepFolder& newest) {
+  check_can_go_on(newest);  // again: another process may have added it since
   const CheckpointReader reader(newest.path);
   const Attributes& a = reader.attributes();
   const Config then = config_from_text(a.config, reader.path().string());
