@@ -2,8 +2,9 @@
 // A whole training step (forward, backward, norm, AdamW) on random tokens, beside oneDNN's best product in the same
 // process:  step_bench -c FILE... --section.key VALUE... as for gf-dist-train, --steps N.
 // Prints one JSON line: median seconds, tokens/s, and the share of the product's speed that the model's own products
-// reach over the whole step. --top N adds a table of the N ops that took longest in one more step, each with the share
-// that the limits measured here (product, memory) allow it at best.
+// reach over the whole step: the median over steps, each against the best product just before and after it. --top N
+// adds a table of the N ops that took longest in one more step, each with the share that the limits measured here
+// (product, memory) allow it at best.
 #include <fmt/format.h>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -30,17 +31,27 @@ double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
-// The best of a few products of the size that most of the model's have.
-double sgemm_peak(int64_t rows, int64_t width) {
-  std::vector<float> a(rows * width, 0.5f), b(width * width, 0.25f), c(rows * width);
-  double best = 1e9;
-  for (int i = 0; i < 8; ++i) {
-    const Stopwatch watch;
-    dnnl_sgemm('N', 'T', rows, width, width, 1, a.data(), width, b.data(), width, 0, c.data(), width);
-    best = std::min(best, watch.seconds());
+// oneDNN's own product, of the size that most of the model's have.
+class Sgemm {
+ public:
+  Sgemm(int64_t rows, int64_t width)
+      : rows_(rows), width_(width), a_(rows * width, 0.5f), b_(width * width, 0.25f), c_(rows * width) {}
+
+  // FLOP/s of the best of a few.
+  double peak() {
+    double best = 1e9;
+    for (int i = 0; i < 6; ++i) {
+      const Stopwatch watch;
+      dnnl_sgemm('N', 'T', rows_, width_, width_, 1, a_.data(), width_, b_.data(), width_, 0, c_.data(), width_);
+      best = std::min(best, watch.seconds());
+    }
+    return 2.0 * static_cast<double>(rows_ * width_ * width_) / best;
   }
-  return 2.0 * static_cast<double>(rows * width * width) / best;
-}
+
+ private:
+  int64_t rows_, width_;
+  std::vector<float> a_, b_, c_;
+};
 
 // Bytes per second of the best copy of memory that no cache holds, read and write counted.
 double copy_peak() {
@@ -125,20 +136,22 @@ void run(const Config& config, int steps, int top) {
     optimizer.step(1e-4, 0.001);
     return watch.seconds();
   };
-  std::vector<double> seconds;
-  for (int i = 0; i <= steps; ++i) {
-    const double s = timed_step(i);
-    if (i > 0) seconds.push_back(s);
-  }
-  const double step = median(seconds), peak = sgemm_peak(2048, std::max<int64_t>(config.model.n_embd, 256));
   const double flops = product_flops_per_token(layers) * static_cast<double>(tokens);
+  Sgemm sgemm(2048, std::max<int64_t>(config.model.n_embd, 256));
+  timed_step(0);
+  std::vector<double> seconds, shares, peaks{sgemm.peak()};
+  for (int i = 1; i <= steps; ++i) {
+    seconds.push_back(timed_step(i));
+    peaks.push_back(sgemm.peak());
+    shares.push_back(flops / seconds.back() / std::max(peaks[i - 1], peaks[i]));
+  }
+  const double step = median(seconds), peak = median(peaks);
   fmt::print(
       "{{\"tmix\": \"{}\", \"tmix2\": \"{}\", \"params\": {}, \"threads\": {}, \"step_s\": {:.4f}, \"tokens_per_s\": "
       "{:.1f}, "
       "\"sgemm_gflops\": {:.0f}, \"share\": {:.3f}, \"peak_mb\": {:.0f}}}\n",
       config.model.tmix, config.model.tmix2, layers.parameters().count(), omp_get_max_threads(), step,
-      static_cast<double>(tokens) / step, peak / 1e9, flops / step / peak,
-      static_cast<double>(peak_resident_bytes()) / 1e6);
+      static_cast<double>(tokens) / step, peak / 1e9, median(shares), static_cast<double>(peak_resident_bytes()) / 1e6);
   if (top <= 0) return;
   const Trace trace;
   const double traced = timed_step(steps + 1);

@@ -6,7 +6,7 @@
 
 namespace gf {
 
-// y = relu(x W^T)^2 over M x N, and its backward pass d(x W^T) = 2 sqrt(y) dy, in place over dy.
+// y = relu(x W^T)^2 over M x N.
 template <class T>
 struct LinearReluSquaredArgs {
   int64_t M, N, K;
@@ -14,17 +14,26 @@ struct LinearReluSquaredArgs {
   T* y;
 };
 
+// dy becomes d(x W^T) = 2 sqrt(y) dy, from which dx = d(x W^T) W.
+template <class T>
+struct LinearReluSquaredBackwardArgs {
+  int64_t M, N, K;
+  const T *w, *y;
+  T* dy;
+  T* dx;  // replaced; null where not wanted
+};
+
 namespace cpu {
 template <class T>
 void linear_relu_squared(const LinearReluSquaredArgs<T>&);
 template <class T>
-void relu_squared_backward(const T* y, T* dy, int64_t n);
+void linear_relu_squared_backward(const LinearReluSquaredBackwardArgs<T>&);
 }  // namespace cpu
 namespace cuda {
 template <class T>
 void linear_relu_squared(const LinearReluSquaredArgs<T>&, CudaStream);
 template <class T>
-void relu_squared_backward(const T* y, T* dy, int64_t n, CudaStream);
+void linear_relu_squared_backward(const LinearReluSquaredBackwardArgs<T>&, CudaStream);
 }  // namespace cuda
 
 }  // namespace gf

@@ -57,21 +57,29 @@ Var linear_relu_squared(const Var& x, const Var& w) {
         y.device(), [&] { cpu::linear_relu_squared(args); },
         [&](auto stream) { cuda::linear_relu_squared(args, stream); });
   });
-  return tape.record(
-      "linear_relu_squared", {x, w}, y,
-      [xv = x.value(), wv = w.value(), y, &tape](std::span<Tensor> grad, Grads& grads) {
-        const Tensor dpre = tape.writable(std::move(grad[0]));
-        with_real(y.dtype(), [&]<class T>(Type<T>) {
-          on_device(
-              y.device(), [&] { cpu::relu_squared_backward(y.data<T>(), dpre.data<T>(), y.numel()); },
-              [&](auto stream) { cuda::relu_squared_backward(y.data<T>(), dpre.data<T>(), y.numel(), stream); });
-        });
-        if (grads.wants(0)) grads.add(0, input_gradient(dpre, Matrix(wv), xv.shape(), tape));
-        if (grads.wants(1))
-          grads.later(1, [xv, dpre](const Tensor& sum) {
-            matmul(Matrix(dpre).T(), Matrix(xv), Matrix(sum), Into::accumulate);
-          });
-      });
+  return tape.record("linear_relu_squared", {x, w}, y,
+                     [xv = x.value(), wv = w.value(), y, &tape](std::span<Tensor> grad, Grads& grads) {
+                       const Tensor dpre = tape.writable(std::move(grad[0]));
+                       Tensor dx = grads.wants(0) ? tape.empty(xv.shape(), y.dtype()) : Tensor();
+                       if (dx) Trace::add_flops(2.0 * static_cast<double>(y.numel() * wv.size(1)));
+                       with_real(y.dtype(), [&]<class T>(Type<T>) {
+                         const LinearReluSquaredBackwardArgs<T> args{.M = y.numel() / wv.size(0),
+                                                                     .N = wv.size(0),
+                                                                     .K = wv.size(1),
+                                                                     .w = wv.data<T>(),
+                                                                     .y = y.data<T>(),
+                                                                     .dy = dpre.data<T>(),
+                                                                     .dx = dx ? dx.data<T>() : nullptr};
+                         on_device(
+                             y.device(), [&] { cpu::linear_relu_squared_backward(args); },
+                             [&](auto stream) { cuda::linear_relu_squared_backward(args, stream); });
+                       });
+                       if (dx) grads.add(0, std::move(dx));
+                       if (grads.wants(1))
+                         grads.later(1, [xv, dpre](const Tensor& sum) {
+                           matmul(Matrix(dpre).T(), Matrix(xv), Matrix(sum), Into::accumulate);
+                         });
+                     });
 }
 
 Var linear_concat(const Var& x, const Var& c, const Var& w) {

@@ -21,17 +21,21 @@ void linear_relu_squared(const LinearReluSquaredArgs<T>& p) {
                    });
 }
 
+// By blocks of rows: the product reads what was just written while it is in the cache.
 template <class T>
-void relu_squared_backward(const T* y, T* dy, int64_t n) {
-  parallel_ranges(n, 1 << 15, [&](int64_t begin, int64_t end) {
+void linear_relu_squared_backward(const LinearReluSquaredBackwardArgs<T>& p) {
+  parallel_ranges(p.M, GemmTiles::of(p.M, p.K).rows, [&](int64_t begin, int64_t end) {
+    const T* const y = p.y + begin * p.N;
+    T* const dy = p.dy + begin * p.N;
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) dy[i] *= T(2) * std::sqrt(y[i]);
+    for (int64_t i = 0; i < (end - begin) * p.N; ++i) dy[i] *= T(2) * std::sqrt(y[i]);
+    if (p.dx) gemm<T>(false, false, end - begin, p.K, p.N, T(1), dy, p.N, p.w, p.K, T(0), p.dx + begin * p.K, p.K);
   });
 }
 
 template void linear_relu_squared(const LinearReluSquaredArgs<float>&);
 template void linear_relu_squared(const LinearReluSquaredArgs<double>&);
-template void relu_squared_backward(const float*, float*, int64_t);
-template void relu_squared_backward(const double*, double*, int64_t);
+template void linear_relu_squared_backward(const LinearReluSquaredBackwardArgs<float>&);
+template void linear_relu_squared_backward(const LinearReluSquaredBackwardArgs<double>&);
 
 }  // namespace gf::cpu
