@@ -125,14 +125,14 @@ void run(const Config& config, int steps, int top) {
   layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
   initialise(layers.parameters(), 1);
   const auto world = make_self_communicator();
-  ShardedOptimizer optimizer(layers.parameters(), *world, {}, {});
+  ShardedOptimizer optimizer(layers, *world, {}, {});
   const int64_t tokens = config.train.global_batch() * config.model.ctx_len;
   Stage stage(layers, {kCpu, config.train.grad_cp, 1 / static_cast<double>(tokens), 1e-4, 0});
   Pipeline pipeline(stage, *world, find_schedule("one_f_one_b"));
   const auto timed_step = [&](int i) {
     const std::vector<Batch> batches(microbatches_per_rank(config.train, 1), random_batch(config, i));
     const Stopwatch watch;
-    pipeline.run(batches, [&](int64_t begin, int64_t end) { optimizer.reduce(begin, end); });
+    pipeline.run(batches, optimizer);
     optimizer.step(1e-4, 0.001);
     return watch.seconds();
   };

@@ -125,7 +125,19 @@ std::vector<Var> Tape::record(const char* op, std::span<const Var> inputs, std::
   // An op is done when it is recorded: it took the time since the one before.
   if (Trace* trace = Trace::current()) trace->add_span(Trace::Kind::op, forward_span(op, inputs, vars));
   if (needed) nodes_.push_back({op, std::move(ids), first, count, std::move(backward)});
+  if (between_ops_) between_ops_();
   return vars;
+}
+
+void Tape::mark(std::function<void()> passed, bool and_weights) {
+  if (!recording()) return;
+  const auto reached = [this, passed = std::move(passed), and_weights](std::span<Tensor>, Grads&) {
+    if (and_weights && !put_off_.empty())
+      put_off_.push_back({nullptr, passed});
+    else
+      passed();
+  };
+  nodes_.push_back({"mark", {}, 0, 0, reached});
 }
 
 Var Tape::record(const char* op, std::initializer_list<Var> inputs, Tensor output, Backward backward) {
@@ -170,6 +182,10 @@ Tensor Tape::grad_sum(const Var& leaf) {
 }
 
 void Tape::run(const Node& node) {
+  if (node.num_outputs == 0) {  // a mark
+    Grads none(*this, {}, node.op);
+    return node.backward({}, none);
+  }
   std::vector<Tensor> grad_outputs(node.num_outputs);
   bool any = false;
   for (uint32_t i = 0; i < node.num_outputs; ++i) {
@@ -206,6 +222,7 @@ void Tape::backward(std::vector<Seed> seeds, WeightGradients weights) {
     const Node node = std::move(nodes_.back());
     nodes_.pop_back();
     run(node);
+    if (between_ops_) between_ops_();
   }
   if (weights == WeightGradients::now) backward_weights();
 }
@@ -214,8 +231,13 @@ void Tape::backward_weights() {
   const auto work = std::move(put_off_);
   put_off_.clear();
   for (const PutOff& w : work) {
-    const TraceSpan span(Trace::Kind::op, [&] { return Trace::What{cat(w.op, " weights")}; });
-    w.run();
+    if (w.op) {
+      const TraceSpan span(Trace::Kind::op, [&] { return Trace::What{cat(w.op, " weights")}; });
+      w.run();
+    } else {
+      w.run();
+    }
+    if (between_ops_) between_ops_();
   }
 }
 

@@ -44,7 +44,7 @@ enum class WeightGradients : uint8_t { now, later };
 
 // A weight's gradient that is still to be taken.
 struct PutOff {
-  const char* op;
+  const char* op;  // null: nothing to time
   std::function<void()> run;
 };
 
@@ -102,6 +102,12 @@ class Tape {
                           bool always = false);
   Var record(const char* op, std::initializer_list<Var> inputs, Tensor output, Backward backward);
 
+  // A place on the tape: `passed` is called when the backward pass gets there, all that was recorded after it being
+  // done. With `and_weights` only once the weight gradients that were put off until then are taken too.
+  void mark(std::function<void()> passed, bool and_weights);
+  // Called between any two ops, forward and backward: a moment to look after what goes on beside them.
+  void between_ops(std::function<void()> look) { between_ops_ = std::move(look); }
+
   // Where the gradient of a leaf is summed up, for an op that can only give it in its forward pass.
   Tensor grad_sum(const Var& leaf);
 
@@ -144,6 +150,7 @@ class Tape {
   std::vector<Node> nodes_;
   std::vector<Slot> slots_;
   std::vector<PutOff> put_off_;
+  std::function<void()> between_ops_;
 };
 
 }  // namespace gf

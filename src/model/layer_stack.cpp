@@ -23,29 +23,53 @@ Flow recomputed(Tape& tape, const Layer& block, const Pass& pass, const LayerSpe
 
 }  // namespace
 
-LayerStack::LayerStack(const ModelConfig& config, const std::vector<LayerSpec>& specs)
-    : config_(config), specs_(specs), rotary_(make_rotary_table(config_)) {
+LayerStack::LayerStack(const ModelConfig& config, const std::vector<LayerSpec>& specs,
+                       std::shared_ptr<ParameterStore> parameters)
+    : config_(config), specs_(specs), rotary_(make_rotary_table(config_)), parameters_(std::move(parameters)) {
+  parameters_->pad_layer();
   for (const LayerSpec& spec : specs_) {
+    const int64_t begin = parameters_->flat_size();
     if (spec.kind == LayerSpec::Kind::head) {
-      head_ = std::make_unique<Head>(LayerContext(parameters_, "", -1, config_, rotary_.get()));
+      head_ = std::make_unique<Head>(LayerContext(*parameters_, "", -1, config_, rotary_.get()));
       layers_.push_back(nullptr);
     } else {
-      layers_.push_back(make_layer(spec, parameters_, config_, rotary_.get()));
+      layers_.push_back(make_layer(spec, *parameters_, config_, rotary_.get()));
     }
+    parameters_->pad_layer();
+    ranges_.push_back({begin, parameters_->flat_size()});
   }
 }
 
-Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute_blocks,
-                         const Observer& observer) const {
+// Runs one layer, and tells the hooks when it and its backward pass use its parameters.
+template <class Run>
+auto LayerStack::with_hooks(Tape& tape, size_t layer, ParameterHooks* hooks, Run&& run) const {
+  if (!hooks) return run();
+  const FlatRange range = ranges_[layer];
+  hooks->before_use(range);
+  tape.mark([hooks, range] { hooks->after_use(range), hooks->gradients_done(range); }, /*and_weights=*/true);
+  auto result = run();
+  tape.mark([hooks, range] { hooks->before_use(range); }, /*and_weights=*/false);
+  hooks->after_use(range);
+  return result;
+}
+
+Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute_blocks, const Observer& observer,
+                         ParameterHooks* hooks) const {
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (!layers_[i]) continue;
-    if (recompute_blocks && tape.recording() && specs_[i].kind == LayerSpec::Kind::block)
-      flow = recomputed(tape, *layers_[i], pass, specs_[i], std::move(flow));
-    else
-      flow = layers_[i]->forward(tape, pass, std::move(flow));
+    flow = with_hooks(tape, i, hooks, [&] {
+      if (recompute_blocks && tape.recording() && specs_[i].kind == LayerSpec::Kind::block)
+        return recomputed(tape, *layers_[i], pass, specs_[i], std::move(flow));
+      return layers_[i]->forward(tape, pass, std::move(flow));
+    });
     if (observer) observer(specs_[i].name(), flow);
   }
   return flow;
+}
+
+Head::Loss LayerStack::loss(Tape& tape, const Pass& pass, const Var& x, ParameterHooks* hooks) const {
+  GF_CHECK(head_, "the loss of a stage without the head");
+  return with_hooks(tape, layers_.size() - 1, hooks, [&] { return head_->loss(pass, x); });
 }
 
 }  // namespace gf

@@ -9,31 +9,53 @@
 
 namespace gf {
 
+// Who keeps the parameters is told when layers use them: it may have to bring them, and can take gradients away as they
+// are done. Ranges are those of a whole layer.
+class ParameterHooks {
+ public:
+  virtual ~ParameterHooks() = default;
+  virtual void begin_step(int64_t /*microbatches*/) {}
+  virtual void before_use(FlatRange) {}      // a forward or backward pass is about to read values and add to gradients
+  virtual void after_use(FlatRange) {}       // it is done with them
+  virtual void gradients_done(FlatRange) {}  // a microbatch has added all it has
+  virtual void look() {}                     // between any two ops
+};
+
 class LayerStack {
  public:
-  LayerStack(const ModelConfig&, const std::vector<LayerSpec>&);
+  // Layers that are stages of one rank share a store.
+  LayerStack(const ModelConfig&, const std::vector<LayerSpec>&,
+             std::shared_ptr<ParameterStore> = std::make_shared<ParameterStore>());
   explicit LayerStack(const ModelConfig& config) : LayerStack(config, layout_of(config)) {}
   LayerStack(const LayerStack&) = delete;
   LayerStack& operator=(const LayerStack&) = delete;
 
   const ModelConfig& config() const { return config_; }
-  ParameterStore& parameters() { return parameters_; }
-  const ParameterStore& parameters() const { return parameters_; }
+  ParameterStore& parameters() { return *parameters_; }
+  const ParameterStore& parameters() const { return *parameters_; }
   const std::vector<LayerSpec>& layers() const { return specs_; }
-  const Head* head() const { return head_.get(); }  // null: another stage has it
+  const std::vector<FlatRange>& ranges() const { return ranges_; }  // of each layer's parameters
+  const Head* head() const { return head_.get(); }                  // null: another stage has it
 
   // Called with each layer's name and what it has just written.
   using Observer = std::function<void(const std::string& layer, const Flow&)>;
   // Through all layers but the head. With recompute_blocks a block keeps only its inputs and runs again in the
   // backward pass; pass.batch must live until then.
-  Flow forward(Tape&, const Pass&, Flow, bool recompute_blocks = false, const Observer& = {}) const;
+  Flow forward(Tape&, const Pass&, Flow, bool recompute_blocks = false, const Observer& = {},
+               ParameterHooks* = nullptr) const;
+  // Through the head.
+  Head::Loss loss(Tape&, const Pass&, const Var& x_BTC, ParameterHooks* = nullptr) const;
 
  private:
+  template <class Run>
+  auto with_hooks(Tape&, size_t layer, ParameterHooks*, Run&&) const;
+
   const ModelConfig config_;
   std::vector<LayerSpec> specs_;
   std::unique_ptr<RotaryTable> rotary_;
-  ParameterStore parameters_;
+  std::shared_ptr<ParameterStore> parameters_;
   std::vector<std::unique_ptr<Layer>> layers_;  // one a spec, null for the head
+  std::vector<FlatRange> ranges_;
   std::unique_ptr<Head> head_;
 };
 

@@ -17,6 +17,10 @@ const Parameter& ParameterStore::add(std::string name, ParameterSpec spec) {
   return *all_.back();
 }
 
+void ParameterStore::pad_layer() {
+  size_ = (size_ + layer_multiple_ - 1) / layer_multiple_ * layer_multiple_;
+}
+
 void ParameterStore::allocate(Device device, DType dtype, Gradients gradients) {
   GF_CHECK(!allocated(), "parameters allocated twice");
   values_ = Tensor::zeros({size_}, dtype, device);

@@ -64,14 +64,24 @@ class Parameter {
   Tensor value_, grad_;
 };
 
+// A part of the flat buffers.
+struct FlatRange {
+  int64_t begin = 0, end = 0;
+  int64_t size() const { return end - begin; }
+};
+
 class ParameterStore {
  public:
   // Each parameter begins on a cache line. The padding between two stays zero: it adds nothing to a norm, and an
   // optimizer leaves it where it is.
   static constexpr int64_t kAlign = 16;
+  // A layer's parameters begin and end at multiples of `layer_multiple`, so that they can be dealt out to ranks in
+  // equal parts.
+  explicit ParameterStore(int64_t layer_multiple = kAlign) : layer_multiple_(layer_multiple) {}
 
   // The parameter of that name; a second layer that shares it gets the same one.
   const Parameter& add(std::string name, ParameterSpec);
+  void pad_layer();  // between two layers
   enum class Gradients : uint8_t { none, zeroed };
   void allocate(Device, DType, Gradients);  // once, after the last add
   bool allocated() const { return static_cast<bool>(values_); }
@@ -86,6 +96,7 @@ class ParameterStore {
  private:
   std::vector<std::unique_ptr<Parameter>> all_;
   std::unordered_map<std::string_view, const Parameter*> by_name_;
+  int64_t layer_multiple_;
   int64_t size_ = 0;
   Tensor values_, grads_;
 };

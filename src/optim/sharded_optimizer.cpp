@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "optim/sharded_optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/trace.h"
@@ -9,44 +10,246 @@
 
 namespace gf {
 
-ShardedOptimizer::ShardedOptimizer(ParameterStore& store, Communicator& data, const AdamWConfig& config,
-                                   const GroupRules& rules)
-    : store_(store),
-      data_(data),
-      config_(config),
-      rules_(rules),
-      exp_avg_(Tensor::zeros({store.flat_size()}, DType::f32, store.values().device())),
-      exp_avg_sq_(Tensor::zeros({store.flat_size()}, DType::f32, store.values().device())) {}
+// Some layers in a row, whose values and gradients come and go together.
+struct ShardedOptimizer::Bucket {
+  FlatRange range, own;  // own: this rank's part
+  bool shared = false;   // with other stages: reduced at the end of the step, always in memory
+  int64_t layers = 0;
+  int64_t state = 0;  // where the moments of `own` begin
+  int64_t done = 0;   // gradients_done() of its layers in this step
+  int users = 0;      // passes that are using it
+  bool whole = true;  // the values of all ranks' parts are here
+  std::unique_ptr<Work> reduction, gathering;
+};
 
-void ShardedOptimizer::reduce(int64_t begin, int64_t end) {
-  data_.all_reduce(store_.grads().range(begin, end), Reduce::sum)->wait();
+struct ShardedOptimizer::Part {
+  const Parameter* parameter;
+  FlatRange flat;
+  int64_t state;  // where its moments begin
+  size_t name;    // its place in the order of the norm
+  bool mine;      // nobody else's, for the norm and for saving
+};
+
+namespace {
+
+std::vector<std::string> names_of(const ParameterStore& store) {
+  std::vector<std::string> names;
+  for (const auto& p : store.all()) names.push_back(p->name());
+  return names;
 }
 
+}  // namespace
+
+int64_t Sharding::layer_multiple(int data_ranks, int zero) {
+  constexpr int64_t kPage = 4096 / sizeof(float);
+  if (data_ranks == 1) return ParameterStore::kAlign;
+  return data_ranks * (zero >= 2 ? kPage : ParameterStore::kAlign);
+}
+
+ShardedOptimizer::ShardedOptimizer(std::vector<const LayerStack*> pieces, ParameterStore& store,
+                                   const ParameterRanks& ranks, const std::vector<std::string>& names,
+                                   const AdamWConfig& config, const GroupRules& rules, const Sharding& sharding)
+    : store_(store), ranks_(ranks), config_(config), rules_(rules), sharding_(sharding), num_names_(names.size()) {
+  if (ranks_.data.size() == 1) sharding_.zero = 0;  // nobody to share with
+  make_buckets(pieces);
+  make_parts(names);
+  int64_t owned = 0;
+  for (const Bucket& b : buckets_) owned += b.own.size();
+  const int64_t states = owns_all() ? store_.flat_size() : owned;
+  exp_avg_ = Tensor::zeros({states}, DType::f32, store_.values().device());
+  exp_avg_sq_ = Tensor::zeros({states}, DType::f32, store_.values().device());
+}
+
+ShardedOptimizer::ShardedOptimizer(LayerStack& layers, Communicator& self, const AdamWConfig& config,
+                                   const GroupRules& rules)
+    : ShardedOptimizer({&layers}, layers.parameters(), {self, self}, names_of(layers.parameters()), config, rules) {}
+
+ShardedOptimizer::~ShardedOptimizer() = default;
+
+void ShardedOptimizer::make_buckets(const std::vector<const LayerStack*>& pieces) {
+  const int ranks = ranks_.data.size(), rank = ranks_.data.rank();
+  for (const LayerStack* piece : pieces) {
+    bool open = false;  // whether the last bucket may take another layer
+    for (size_t i = 0; i < piece->ranges().size(); ++i) {
+      const FlatRange layer = piece->ranges()[i];
+      if (layer.size() == 0) continue;  // an earlier layer has its parameters
+      const bool shared = piece->layers()[i].kind == LayerSpec::Kind::key_expand;
+      if (!open || shared) {
+        buckets_.emplace_back();
+        buckets_.back().range.begin = layer.begin;
+        buckets_.back().shared = shared;
+      }
+      Bucket& b = buckets_.back();
+      b.range.end = layer.end;
+      ++b.layers;
+      open = !shared && b.range.size() * static_cast<int64_t>(sizeof(float)) < sharding_.bucket_bytes;
+    }
+  }
+  int64_t state = 0;
+  for (Bucket& b : buckets_) {
+    GF_CHECK(b.range.size() % ranks == 0, "a bucket of ", b.range.size(), " for ", ranks, " ranks");
+    const int64_t part = b.range.size() / ranks;
+    b.own = {b.range.begin + rank * part, b.range.begin + (rank + 1) * part};
+    b.state = owns_all() ? b.own.begin : state;
+    state += part;
+  }
+}
+
+void ShardedOptimizer::make_parts(const std::vector<std::string>& names) {
+  std::map<std::string_view, size_t> places;
+  for (size_t i = 0; i < names.size(); ++i) places.emplace(names[i], i);
+  size_t at = 0;
+  for (const Bucket& b : buckets_) {
+    for (; at < store_.all().size() && store_.all()[at]->begin() < b.range.end; ++at) {
+      const Parameter& p = *store_.all()[at];
+      const FlatRange own{std::max(p.begin(), b.own.begin), std::min(p.end(), b.own.end)};
+      if (own.begin >= own.end) continue;
+      const auto place = places.find(p.name());
+      GF_CHECK(place != places.end(), p.name(), " is not one of the model's parameters");
+      const bool mine = !b.shared || !ranks_.shared || ranks_.shared->rank() == 0;
+      parts_.push_back({&p, own, b.state + own.begin - b.own.begin, place->second, mine});
+    }
+  }
+}
+
+ShardedOptimizer::Bucket& ShardedOptimizer::bucket_of(FlatRange layer) {
+  const auto after = std::upper_bound(buckets_.begin(), buckets_.end(), layer.begin,
+                                      [](int64_t begin, const Bucket& b) { return begin < b.range.begin; });
+  GF_CHECK(after != buckets_.begin(), "no bucket has a layer at ", layer.begin);
+  return *std::prev(after);
+}
+
+void ShardedOptimizer::begin_step(int64_t microbatches) {
+  microbatches_ = microbatches;
+  for (Bucket& b : buckets_) b.done = 0;
+}
+
+void ShardedOptimizer::before_use(FlatRange layer) {
+  if (layer.size() == 0 || ranks_.data.size() == 1) return;
+  Bucket& b = bucket_of(layer);
+  finish_reduction(b);
+  if (sharding_.zero == 3 && !b.shared) {
+    gather(b);
+    // The layers go up in a forward pass and down in a backward pass: what comes next is on its way meanwhile.
+    Bucket* const begin = buckets_.data();
+    const int64_t here = &b - begin, next = here >= last_used_ ? here + 1 : here - 1;
+    for (Bucket& other : buckets_)
+      if (other.whole && other.users == 0 && &other != &b && !other.shared && (&other - begin) != next) drop_values(other);
+    last_used_ = here;
+    if (next >= 0 && next < static_cast<int64_t>(buckets_.size()) && !buckets_[next].shared) gather(buckets_[next]);
+  }
+  finish_gathering(b);
+  ++b.users;
+}
+
+void ShardedOptimizer::after_use(FlatRange layer) {
+  if (layer.size() == 0 || ranks_.data.size() == 1) return;
+  --bucket_of(layer).users;
+}
+
+void ShardedOptimizer::gradients_done(FlatRange layer) {
+  if (layer.size() == 0 || ranks_.data.size() == 1) return;
+  Bucket& b = bucket_of(layer);
+  if (b.shared || ++b.done % b.layers != 0) return;
+  if (sharding_.zero >= 2 || b.done == b.layers * microbatches_) reduce(b);
+}
+
+void ShardedOptimizer::look() {
+  for (Bucket& b : buckets_) {
+    if (b.reduction && b.reduction->poll()) finish_reduction(b);
+    if (b.gathering && b.gathering->poll()) finish_gathering(b);
+  }
+}
+
+void ShardedOptimizer::reduce(Bucket& b) {
+  const Tensor& grads = store_.grads();
+  b.reduction = ranks_.data.reduce_scatter(grads.range(b.range.begin, b.range.end),
+                                           grads.range(b.own.begin, b.own.end), Reduce::sum);
+}
+
+void ShardedOptimizer::finish_reduction(Bucket& b) {
+  if (!b.reduction) return;
+  b.reduction->wait();
+  b.reduction.reset();
+  if (sharding_.zero >= 2) drop_others(store_.grads(), b);
+}
+
+// The parts of other ranks.
+void ShardedOptimizer::drop_others(const Tensor& flat, const Bucket& b) const {
+  discard(flat.range(b.range.begin, b.own.begin));
+  discard(flat.range(b.own.end, b.range.end));
+}
+
+void ShardedOptimizer::gather(Bucket& b) {
+  if (b.whole || b.gathering) return;
+  b.gathering = ranks_.data.all_gather(store_.values().range(b.own.begin, b.own.end),
+                                       store_.values().range(b.range.begin, b.range.end));
+}
+
+void ShardedOptimizer::finish_gathering(Bucket& b) {
+  if (!b.gathering) return;
+  b.gathering->wait();
+  b.gathering.reset();
+  b.whole = true;
+}
+
+void ShardedOptimizer::drop_values(Bucket& b) {
+  finish_gathering(b);
+  drop_others(store_.values(), b);
+  b.whole = false;
+}
+
+void ShardedOptimizer::finish_gradients() {
+  for (Bucket& b : buckets_) {
+    if (b.shared && ranks_.data.size() > 1) reduce(b);
+    finish_reduction(b);
+  }
+  const Tensor& grads = store_.grads();
+  for (const Bucket& b : buckets_)
+    if (b.shared && ranks_.shared) ranks_.shared->all_reduce(grads.range(b.own.begin, b.own.end), Reduce::sum);
+  if (!owns_all() || ranks_.data.size() == 1) return;
+  for (const Bucket& b : buckets_)
+    ranks_.data.all_gather(grads.range(b.own.begin, b.own.end), grads.range(b.range.begin, b.range.end))->wait();
+}
+
+// One sum a parameter, added up in the order of the whole model: the same bits however the model is cut into stages.
 double ShardedOptimizer::gradient_norm() const {
   const TraceSpan span(Trace::Kind::op, [&] {
     return Trace::What{"gradient norm", "", static_cast<double>(store_.grads().bytes())};
   });
-  return std::sqrt(sum_of_squares(store_.grads()));
+  const Tensor squares = Tensor::zeros({static_cast<int64_t>(num_names_)}, DType::f64, kCpu);
+  double* const square = squares.data<double>();
+  for (const Part& part : parts_)
+    if (part.mine) square[part.name] += sum_of_squares(store_.grads().range(part.flat.begin, part.flat.end));
+  ranks_.world.all_reduce(squares, Reduce::sum);
+  double sum = 0;
+  for (size_t i = 0; i < num_names_; ++i) sum += square[i];
+  return std::sqrt(sum);
 }
 
 ShardedOptimizer::Update ShardedOptimizer::step(double learning_rate, double weight_decay) {
+  finish_gradients();
   const double norm = gradient_norm();
   if (!std::isfinite(norm)) return {norm, false};
   ++updates_;
+  update_all(norm, learning_rate, weight_decay);
+  spread_update();
+  return {norm, true};
+}
+
+void ShardedOptimizer::update_all(double norm, double learning_rate, double weight_decay) {
   const double clip = config_.clip_norm > 0 ? std::min(1.0, config_.clip_norm / (norm + 1e-6)) : 1.0;
   const auto count = static_cast<double>(updates_);
   const double bias1 = 1 - std::pow(config_.beta1, count), bias2 = 1 - std::pow(config_.beta2, count);
   // Reads and writes parameter, both moments, and the gradient, which it sets to zero.
-  const TraceSpan span(Trace::Kind::op, [&] {
-    return Trace::What{"adamw", "", 8.0 * static_cast<double>(store_.grads().bytes())};
-  });
-  for (const auto& p : store_.all()) {
-    const Group group = group_of(p->spec(), rules_);
-    const AdamWArgs args{p->shape().numel(),
-                         p->value().data<float>(),
-                         p->grad().data<float>(),
-                         exp_avg_.data<float>() + p->begin(),
-                         exp_avg_sq_.data<float>() + p->begin(),
+  const TraceSpan span(Trace::Kind::op, [&] { return Trace::What{"adamw", "", 8.0 * static_cast<double>(exp_avg_.bytes())}; });
+  const auto update = [&](const Parameter& p, FlatRange flat, int64_t state) {
+    const Group group = group_of(p.spec(), rules_);
+    const AdamWArgs args{flat.size(),
+                         store_.values().data<float>() + flat.begin,
+                         store_.grads().data<float>() + flat.begin,
+                         exp_avg_.data<float>() + state,
+                         exp_avg_sq_.data<float>() + state,
                          clip,
                          learning_rate * group.lr_scale,
                          config_.beta1,
@@ -57,11 +260,53 @@ ShardedOptimizer::Update ShardedOptimizer::step(double learning_rate, double wei
                          group.decays ? weight_decay : 0};
     on_device(
         exp_avg_.device(), [&] { cpu::adamw(args); }, [&](auto stream) { cuda::adamw(args, stream); });
-  }
-  return {norm, true};
+  };
+  if (owns_all())
+    for (const auto& p : store_.all()) update(*p, {p->begin(), p->end()}, p->begin());
+  else
+    for (const Part& part : parts_) update(*part.parameter, part.flat, part.state);
 }
 
-std::vector<ShardView> ShardedOptimizer::views(const std::string& prefix, const Tensor& flat) {
+// What others have updated, and what they will add gradients to.
+void ShardedOptimizer::spread_update() {
+  if (owns_all()) return;
+  for (Bucket& b : buckets_) {
+    if (sharding_.zero == 1) {
+      fill_zero(store_.grads().range(b.range.begin, b.own.begin));
+      fill_zero(store_.grads().range(b.own.end, b.range.end));
+    } else if (b.shared) {
+      drop_others(store_.grads(), b);
+    }
+    if (sharding_.zero == 3 && !b.shared) {
+      drop_values(b);
+    } else {
+      b.whole = false;
+      gather(b);
+    }
+  }
+  last_used_ = 0;
+}
+
+void ShardedOptimizer::release_values() {
+  if (sharding_.zero < 3) return;
+  for (Bucket& b : buckets_)
+    if (!b.shared) drop_values(b);
+}
+
+std::vector<ShardView> ShardedOptimizer::views_of_parts(const std::string& prefix, const Tensor& tensor, bool states,
+                                                        bool others) const {
+  std::vector<ShardView> views;
+  for (const Part& part : parts_) {
+    if (!part.mine && !others) continue;
+    const int64_t at = states ? part.state : part.flat.begin, begin = part.flat.begin - part.parameter->begin();
+    const Tensor piece = tensor.range(at, at + part.flat.size());
+    views.push_back({prefix + part.parameter->name(), piece.dtype(), part.parameter->shape(), begin,
+                     begin + part.flat.size(), piece.raw()});
+  }
+  return views;
+}
+
+std::vector<ShardView> ShardedOptimizer::views_of_all(const std::string& prefix, const Tensor& flat) const {
   std::vector<ShardView> views;
   for (const auto& p : store_.all()) {
     const Tensor piece = flat.range(p->begin(), p->end());
@@ -70,14 +315,43 @@ std::vector<ShardView> ShardedOptimizer::views(const std::string& prefix, const 
   return views;
 }
 
-std::vector<ShardView> ShardedOptimizer::parameters() {
-  return views("model/", store_.values());
+std::vector<ShardView> ShardedOptimizer::parameters() const {
+  return views_of_parts("model/", store_.values(), false, false);
 }
 
-std::vector<ShardView> ShardedOptimizer::moments() {
-  std::vector<ShardView> all = views("optim/exp_avg/", exp_avg_);
-  for (ShardView& v : views("optim/exp_avg_sq/", exp_avg_sq_)) all.push_back(std::move(v));
+std::vector<ShardView> ShardedOptimizer::moments() const {
+  std::vector<ShardView> all = views_of_parts("optim/exp_avg/", exp_avg_, true, false);
+  for (ShardView& v : views_of_parts("optim/exp_avg_sq/", exp_avg_sq_, true, false)) all.push_back(std::move(v));
   return all;
+}
+
+std::vector<ShardView> ShardedOptimizer::parameters_to_read() const {
+  return views_of_all("model/", store_.values());
+}
+
+std::vector<ShardView> ShardedOptimizer::moments_to_read() const {
+  std::vector<ShardView> all;
+  for (const auto& [prefix, tensor] :
+       {std::pair("optim/exp_avg/", exp_avg_), std::pair("optim/exp_avg_sq/", exp_avg_sq_)}) {
+    auto views = owns_all() ? views_of_all(prefix, tensor) : views_of_parts(prefix, tensor, true, true);
+    all.insert(all.end(), std::make_move_iterator(views.begin()), std::make_move_iterator(views.end()));
+  }
+  return all;
+}
+
+ShardedOptimizer::Bytes ShardedOptimizer::bytes() const {
+  int64_t owned = 0, passing = 0;  // passing: the two largest buckets, one used and one on its way
+  std::vector<int64_t> sizes;
+  for (const Bucket& b : buckets_) {
+    owned += b.own.size();
+    sizes.push_back(b.range.size());
+  }
+  std::sort(sizes.rbegin(), sizes.rend());
+  for (size_t i = 0; i < std::min<size_t>(2, sizes.size()); ++i) passing += sizes[i];
+  const int64_t all = store_.flat_size(), sharded = std::min(all, owned + passing);
+  const auto bytes = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
+  return {bytes(sharding_.zero == 3 ? sharded : all), bytes(sharding_.zero >= 2 ? sharded : all),
+          exp_avg_.bytes() + exp_avg_sq_.bytes()};
 }
 
 }  // namespace gf

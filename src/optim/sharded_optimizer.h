@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW over a stage's flat parameters, shared out over the data ranks. Owns the two moments.
+// AdamW over a rank's flat parameters, shared out over the data ranks as ZeRO does (Rajbhandari et al. 2020). Owns the
+// two moments, and decides which parameters and gradients are in memory when.
+//
+// Layers are gathered into buckets; of each bucket every data rank owns an equal part. zero 0: all ranks keep and
+// update everything. 1: each keeps the moments of its parts and updates those; the new values are gathered while the
+// next forward pass begins. 2: a rank also gives away the gradients of the others' parts as soon as a microbatch has
+// added to all of a bucket. 3: it also keeps only its parts of the values, and gathers a bucket ahead of its use.
+// What is given away leaves its place in the flat buffers: addresses stay, memory goes.
 #pragma once
+#include <map>
+#include <memory>
 #include <vector>
 
-#include "model/parameter.h"
+#include "model/layer_stack.h"
 #include "optim/groups.h"
 #include "parallel/communicator.h"
 #include "tensor/shard_view.h"
@@ -15,12 +24,37 @@ struct AdamWConfig {
   double clip_norm = 1;  // largest global norm of the gradient; 0: no limit
 };
 
-class ShardedOptimizer {
- public:
-  ShardedOptimizer(ParameterStore&, Communicator& data, const AdamWConfig&, const GroupRules&);
+struct Sharding {
+  int zero = 0;
+  int64_t bucket_bytes = int64_t{200} << 20;  // of gradients reduced at a time; a larger layer is a bucket of its own
+  // Of ParameterStore: parts of a bucket are of equal size, and of whole pages where these come and go.
+  static int64_t layer_multiple(int data_ranks, int zero);
+};
 
-  // The gradients of [begin, end) of the flat buffer are complete on this rank: begin to sum them over the ranks.
-  void reduce(int64_t begin, int64_t end);
+// Who holds what this rank holds.
+struct ParameterRanks {
+  Communicator& world;  // all ranks: for the norm
+  Communicator& data;   // those of the same stages
+  // Stages that share the layers named key_expand; null where one alone has them. The first of them speaks for all.
+  Communicator* shared = nullptr;
+};
+
+class ShardedOptimizer final : public ParameterHooks {
+ public:
+  // `pieces` share one store, which must have been allocated; `names` are those of all the model's parameters, in the
+  // order of the whole model: the order of the norm's sum.
+  ShardedOptimizer(std::vector<const LayerStack*> pieces, ParameterStore&, const ParameterRanks&,
+                   const std::vector<std::string>& names, const AdamWConfig&, const GroupRules&, const Sharding& = {});
+  // The whole model on one rank.
+  ShardedOptimizer(LayerStack&, Communicator& self, const AdamWConfig&, const GroupRules&);
+  ~ShardedOptimizer() override;
+
+  // What a pipeline tells: see ParameterHooks.
+  void begin_step(int64_t microbatches) override;
+  void before_use(FlatRange) override;
+  void after_use(FlatRange) override;
+  void gradients_done(FlatRange) override;
+  void look() override;
 
   struct Update {
     double grad_norm;  // before clipping; not finite: nothing was changed
@@ -32,21 +66,52 @@ class ShardedOptimizer {
   int64_t updates() const { return updates_; }  // applied so far: what bias correction counts
   void set_updates(int64_t updates) { updates_ = updates; }
 
-  // The parameters, or the moments, of this rank as pieces of named tensors: model/<name>; optim/exp_avg/<name>,
+  // The parts that this rank saves, each element of the model being one rank's: model/<name>; optim/exp_avg/<name>,
   // optim/exp_avg_sq/<name>.
-  std::vector<ShardView> parameters();
-  std::vector<ShardView> moments();
-  size_t state_bytes() const { return exp_avg_.bytes() + exp_avg_sq_.bytes(); }
+  std::vector<ShardView> parameters() const;
+  std::vector<ShardView> moments() const;
+  // What this rank has to read, of which others may save parts.
+  std::vector<ShardView> parameters_to_read() const;
+  std::vector<ShardView> moments_to_read() const;
+  // The parts of the values that other ranks keep may go now: after they were set from outside.
+  void release_values();
+
+  struct Bytes {
+    size_t parameters = 0, gradients = 0, moments = 0;  // at most at a time
+  };
+  Bytes bytes() const;
 
  private:
+  struct Bucket;
+  struct Part;  // of a parameter, owned by this rank
+  void make_buckets(const std::vector<const LayerStack*>&);
+  void make_parts(const std::vector<std::string>& names);
+  Bucket& bucket_of(FlatRange layer);
+  void reduce(Bucket&);
+  void finish_reduction(Bucket&);
+  void drop_others(const Tensor& flat, const Bucket&) const;
+  void gather(Bucket&);
+  void finish_gathering(Bucket&);
+  void drop_values(Bucket&);
+  void finish_gradients();
   double gradient_norm() const;
-  std::vector<ShardView> views(const std::string& prefix, const Tensor& flat);
+  void update_all(double norm, double learning_rate, double weight_decay);
+  void spread_update();
+  bool owns_all() const { return sharding_.zero == 0; }  // of moments and gradients
+  std::vector<ShardView> views_of_parts(const std::string& prefix, const Tensor&, bool states, bool others) const;
+  std::vector<ShardView> views_of_all(const std::string& prefix, const Tensor& flat) const;
 
   ParameterStore& store_;
-  Communicator& data_;
+  ParameterRanks ranks_;
   AdamWConfig config_;
   GroupRules rules_;
-  Tensor exp_avg_, exp_avg_sq_;
+  Sharding sharding_;
+  size_t num_names_ = 0;
+  std::vector<Bucket> buckets_;  // in the order of the flat buffers
+  std::vector<Part> parts_;
+  Tensor exp_avg_, exp_avg_sq_;  // of the owned parts, one after another; zero 0: of all
+  int64_t microbatches_ = 0;
+  int64_t last_used_ = 0;  // bucket
   int64_t updates_ = 0;
 };
 

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fixed set of ranks that talk. No global state: whoever communicates holds one.
+// A fixed set of ranks that talk. No global state: whoever communicates holds one. Every rank of it makes the same
+// calls in the same order.
+//
+// A sum over ranks is taken in the order of the ranks, by the rank that owns the result's part: the same numbers give
+// the same bits over any transport, at any time. So transports bring only what moves bytes (all_to_all, all_gather,
+// exchange); reductions are made of these, once, in communicator.cpp.
 #pragma once
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -11,11 +17,12 @@ namespace gf {
 
 enum class Reduce : uint8_t { sum, max };
 
-// A pending operation. wait() orders it before what the caller does next with its tensors.
+// A pending operation. It makes progress only inside these calls, and must be brought to its end before it goes.
 class Work {
  public:
   virtual ~Work() = default;
-  virtual void wait() = 0;
+  virtual bool poll() = 0;  // true once it is done: its tensors may be read, and written again
+  virtual void wait() = 0;  // until then
 };
 
 class Communicator {
@@ -24,22 +31,36 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  virtual std::unique_ptr<Work> all_reduce(Tensor, Reduce) = 0;                          // in place
-  virtual std::unique_ptr<Work> reduce_scatter(Tensor whole, Tensor shard, Reduce) = 0;  // shard: this rank's part
-  virtual std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) = 0;
-  virtual std::unique_ptr<Work> broadcast(Tensor, int root) = 0;
+  // `shard` is this rank's part of `whole`, which has one per rank, and may lie in it.
+  std::unique_ptr<Work> reduce_scatter(Tensor whole, Tensor shard, Reduce);
+  // In place. These two return when they are done: of more than one step, they could not keep to one order beside others.
+  void all_reduce(Tensor, Reduce);
+  void broadcast(Tensor, int root);
+
+  virtual std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) = 0;  // likewise
+  // Part i of `from` goes to rank i, which puts it at part rank() of its `to`. The two do not overlap.
+  virtual std::unique_ptr<Work> all_to_all(Tensor from, Tensor to) = 0;
 
   struct Message {
     Tensor tensor;
     int peer;
     bool send;
   };
-  virtual std::unique_ptr<Work> exchange(std::span<const Message>) = 0;  // one group: all sends and receives together
+  // One group: all sends and receives begin together, and each ends by itself. Messages of a pair of ranks arrive in
+  // the order they were sent. -> one for each message, in their order.
+  virtual std::vector<std::unique_ptr<Work>> exchange(std::span<const Message>) = 0;
 
   virtual void barrier() = 0;
+  // The ranks that give the same color, in the order of their keys.
   virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
+
+  std::vector<std::string> gather_text(const std::string& mine);  // of all ranks, of any lengths
 };
 
 std::unique_ptr<Communicator> make_self_communicator();  // one rank, no MPI
+
+// Connections are made when they are first used. This makes those between all pairs of ranks, in one order everywhere,
+// so that later they cost nothing and cannot be what a run hangs in.
+void warm_up(Communicator&);
 
 }  // namespace gf

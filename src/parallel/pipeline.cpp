@@ -1,20 +1,141 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/pipeline.h"
 
+#include "base/trace.h"
+
 namespace gf {
 
-double Pipeline::run(std::span<const Batch> microbatches,
-                     const std::function<void(int64_t begin, int64_t end)>& grads_ready) {
-  GF_CHECK(pipe_.size() == 1, "a pipeline of ", pipe_.size(), " stages");
-  const PipeShape shape{pipe_.size(), pipe_.rank(), static_cast<int>(microbatches.size())};
-  for (const Compute& c : plan_(shape)) {
-    if (c.pass == Compute::Pass::forward)
-      stage_.forward(c.microbatch, microbatches[c.microbatch], {});
-    else
-      stage_.backward(c.microbatch, {});
+// The step's own hooks, and messages on their way, which make progress when somebody looks.
+class Pipeline::StepHooks final : public ParameterHooks {
+ public:
+  StepHooks(Pipeline& pipeline, ParameterHooks& inner) : pipeline_(pipeline), inner_(inner) {}
+  void before_use(FlatRange r) override { inner_.before_use(r); }
+  void after_use(FlatRange r) override { inner_.after_use(r); }
+  void gradients_done(FlatRange r) override { inner_.gradients_done(r); }
+  void look() override {
+    pipeline_.look();
+    inner_.look();
   }
-  grads_ready(0, stage_.layers().parameters().flat_size());
-  return stage_.take_loss();
+
+ private:
+  Pipeline& pipeline_;
+  ParameterHooks& inner_;
+};
+
+Pipeline::Pipeline(std::vector<Stage*> pieces, Communicator& pipe, const ScheduleEntry& schedule,
+                   std::vector<BoundaryShape> cuts, HangWatch* watch)
+    : pieces_(std::move(pieces)), pipe_(pipe), schedule_(schedule), cuts_(std::move(cuts)), watch_(watch) {
+  GF_CHECK(static_cast<int>(cuts_.size()) == num_stages() + 1, cuts_.size(), " cuts around ", num_stages(), " stages");
+}
+
+Pipeline::Pipeline(Stage& stage, Communicator& self, const ScheduleEntry& schedule)
+    : Pipeline({&stage}, self, schedule, {{}, {}}) {}
+
+double Pipeline::run(std::span<const Batch> microbatches, ParameterHooks& hooks) {
+  auto found = programs_.find(microbatches.size());
+  if (found == programs_.end()) {
+    auto all = lower(schedule_, pipe_.size(), static_cast<int>(microbatches.size()), static_cast<int>(pieces_.size()));
+    found = programs_.emplace(microbatches.size(), std::move(all[pipe_.rank()])).first;
+  }
+  hooks.begin_step(static_cast<int64_t>(microbatches.size()));
+  StepHooks step(*this, hooks);
+  const auto batch_size = static_cast<int64_t>(microbatches[0].samples_B.size());
+  for (const Step& s : found->second) {
+    if (!s.exchange.empty())
+      begin(s.exchange, batch_size);
+    else
+      compute(s.compute, microbatches, step);
+  }
+  for (const auto& work : leaving_) work->wait();
+  leaving_.clear();
+  double loss = 0;
+  for (Stage* stage : pieces_) loss += stage->take_loss();
+  return loss;
+}
+
+void Pipeline::begin(const std::vector<Transfer>& transfers, int64_t batch_size) {
+  std::vector<Communicator::Message> messages;
+  std::vector<Arriving*> into;  // where a message's work goes; null: it leaves
+  for (const Transfer& t : transfers) {
+    Boundary boundary;
+    Arriving* arriving = nullptr;
+    if (t.send) {
+      const auto given = given_.extract(key(t.pass));
+      GF_CHECK(!given.empty(), "nothing to send of the ", name_of(t.pass));
+      boundary = given.mapped();
+    } else {
+      BoundaryShape shape = taken_by(t.pass);
+      shape.B = batch_size;
+      arriving = &arriving_[key(t.pass)];
+      boundary = arriving->boundary = shape.empty(kCpu);
+    }
+    for (const Tensor& tensor : tensors_of(boundary)) {
+      messages.push_back({tensor, t.peer, t.send});
+      into.push_back(arriving);
+    }
+  }
+  auto works = pipe_.exchange(messages);
+  for (size_t i = 0; i < works.size(); ++i) (into[i] ? into[i]->works : leaving_).push_back(std::move(works[i]));
+}
+
+void Pipeline::look() {
+  std::erase_if(leaving_, [](const auto& work) { return work->poll(); });
+  for (auto& [pass, arriving] : arriving_)
+    std::erase_if(arriving.works, [](const auto& work) { return work->poll(); });
+}
+
+Boundary Pipeline::take(const Compute& c) {
+  if (taken_by(c).fields == 0) return {};  // the first stage's forward pass, the last one's backward pass
+  const TraceSpan span("wait");
+  const auto found = arriving_.extract(key(c));
+  GF_CHECK(!found.empty(), "nothing arrives for the ", name_of(c));
+  for (const auto& work : found.mapped().works) work->wait();
+  return found.mapped().boundary;
+}
+
+void Pipeline::give(const Compute& c, Boundary boundary) {
+  const int stage = stage_of(c.piece), next = stage + (c.is_forward() ? 1 : -1);
+  if (next < 0 || next >= num_stages()) return;
+  if (pipe_.size() > 1)
+    given_[key(c)] = std::move(boundary);
+  else  // the next stage is on this rank too
+    arriving_[{c.is_forward(), next, c.microbatch}].boundary = std::move(boundary);
+}
+
+void Pipeline::compute(const Compute& c, std::span<const Batch> microbatches, ParameterHooks& hooks) {
+  const HangWatch::Doing doing(watch_, name_of(c));
+  Stage& stage = *pieces_[c.piece];
+  switch (c.pass) {
+    case Compute::Pass::forward:
+      return give(c, stage.forward(c.microbatch, microbatches[c.microbatch], take(c), &hooks));
+    case Compute::Pass::backward:
+      return give(c, stage.backward(c.microbatch, take(c), WeightGradients::now));
+    case Compute::Pass::backward_input:
+      return give(c, stage.backward(c.microbatch, take(c), WeightGradients::later));
+    case Compute::Pass::backward_weight:
+      return stage.backward_weights(c.microbatch);
+  }
+}
+
+Stage::Sums Pipeline::evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks& hooks) {
+  Stage::Sums sums;
+  Arena arena(kCpu);
+  for (int64_t i = 0; i < count; ++i) {
+    const HangWatch::Doing doing(watch_, cat("validation batch ", i));
+    const Batch b = batch(i);
+    const auto batch_size = static_cast<int64_t>(b.samples_B.size());
+    for (int piece = 0; piece < static_cast<int>(pieces_.size()); ++piece) {
+      const Compute c{Compute::Pass::forward, static_cast<int>(i), piece};
+      const Source source = source_of(c, pipe_.rank(), pipe_.size(), static_cast<int>(pieces_.size()));
+      if (source.rank >= 0 && source.rank != pipe_.rank()) begin({{false, source.rank, c}}, batch_size);
+      give(c, pieces_[piece]->evaluate(arena, b, take(c), sums, &hooks));
+      if (given_.contains(key(c))) begin({{true, (pipe_.rank() + 1) % pipe_.size(), c}}, batch_size);
+    }
+    look();
+  }
+  for (const auto& work : leaving_) work->wait();
+  leaving_.clear();
+  return sums;
 }
 
 }  // namespace gf

@@ -1,27 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a schedule's passes over one step's microbatches.
+// Runs a schedule's passes over one step's microbatches, on the stages of this rank, and talks to the ranks below and
+// above it.
 #pragma once
 #include <functional>
+#include <map>
 #include <span>
+#include <tuple>
 
 #include "parallel/communicator.h"
-#include "parallel/schedule/schedule.h"
+#include "parallel/hang_watch.h"
+#include "parallel/schedule/lowering.h"
 #include "parallel/stage.h"
 
 namespace gf {
 
 class Pipeline {
  public:
-  Pipeline(Stage& stage, Communicator& pipe, PlanFn plan) : stage_(stage), pipe_(pipe), plan_(plan) {}
+  // `pieces` are this rank's stages: stage i * ranks + rank of all of them. `cuts[s]` is what crosses the cut below
+  // stage s; its batch size is that of the microbatches.
+  Pipeline(std::vector<Stage*> pieces, Communicator& pipe, const ScheduleEntry&, std::vector<BoundaryShape> cuts,
+           HangWatch* = nullptr);
+  // The whole model on one rank.
+  Pipeline(Stage&, Communicator& self, const ScheduleEntry&);
 
-  // The step's loss, on the last stage. Calls grads_ready(begin, end) for each range of the stage's flat gradients
-  // that nothing will add to any more.
-  double run(std::span<const Batch> microbatches, const std::function<void(int64_t begin, int64_t end)>& grads_ready);
+  // -> this rank's part of the step's loss: all of it on the rank of the last stage, else 0. The hooks are told when
+  // parameters are used and when their gradients are complete.
+  double run(std::span<const Batch> microbatches, ParameterHooks&);
+
+  // `batch(i)` for i in [0, count), all of them on every rank, though only the first and the last need the tokens.
+  Stage::Sums evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks&);
 
  private:
-  Stage& stage_;
+  class StepHooks;
+  using Key = std::tuple<bool, int, int>;  // forward?, piece, microbatch: of the pass that takes or gave it
+  static Key key(const Compute& c) { return {c.is_forward(), c.piece, c.microbatch}; }
+  struct Arriving {
+    Boundary boundary;
+    std::vector<std::unique_ptr<Work>> works;
+  };
+
+  void begin(const std::vector<Transfer>&, int64_t batch_size);
+  void compute(const Compute&, std::span<const Batch>, ParameterHooks&);
+  Boundary take(const Compute&);
+  void give(const Compute&, Boundary);
+  void look();
+  int num_stages() const { return pipe_.size() * static_cast<int>(pieces_.size()); }
+  int stage_of(int piece) const { return piece * pipe_.size() + pipe_.rank(); }
+  // What `c` takes, or gives, crosses this cut.
+  const BoundaryShape& taken_by(const Compute& c) const { return cuts_[stage_of(c.piece) + (c.is_forward() ? 0 : 1)]; }
+
+  std::vector<Stage*> pieces_;
   Communicator& pipe_;
-  PlanFn plan_;
+  const ScheduleEntry& schedule_;
+  std::vector<BoundaryShape> cuts_;
+  HangWatch* watch_;
+  std::map<size_t, Program> programs_;  // by the number of microbatches
+  std::map<Key, Arriving> arriving_;
+  std::map<Key, Boundary> given_;  // not sent yet
+  std::vector<std::unique_ptr<Work>> leaving_;
 };
 
 }  // namespace gf

@@ -8,18 +8,42 @@ namespace gf {
 namespace {
 
 Var leaf_of(Tape& tape, const Tensor& t) {
-  return t ? tape.leaf(t, true) : Var();
+  return t ? tape.leaf(t, tape.recording()) : Var();
 }
 
-Boundary values_of(const Flow& flow) {
-  const auto value = [](const Var& v) { return v ? v.value() : Tensor(); };
-  return {value(flow.x_BTC), value(flow.origin_BTC), value(flow.compressed_BTZ)};
+Flow flow_of(Tape& tape, const Boundary& in) {
+  Flow flow;
+  flow.x_BTC = leaf_of(tape, in.x_BTC);
+  flow.origin_BTC = leaf_of(tape, in.origin_BTC);
+  flow.compressed_BTZ = leaf_of(tape, in.compressed_BTZ);
+  return flow;
 }
 
 }  // namespace
 
+Boundary BoundaryShape::empty(Device device) const {
+  Boundary b;
+  if (fields & kX) b.x_BTC = Tensor::empty({B, T, C}, DType::f32, device);
+  if (fields & kOrigin) b.origin_BTC = Tensor::empty({B, T, C}, DType::f32, device);
+  if (fields & kCompressed) b.compressed_BTZ = Tensor::empty({B, T, Z}, DType::f32, device);
+  return b;
+}
+
+std::vector<Tensor> tensors_of(const Boundary& b) {
+  std::vector<Tensor> all;
+  for (const Tensor& t : {b.x_BTC, b.origin_BTC, b.compressed_BTZ})
+    if (t) all.push_back(t);
+  return all;
+}
+
 Pass Stage::pass_of(const Batch& batch) const {
   return {batch, true, options_.loss_scale, options_.pull, options_.seed};
+}
+
+// What of a flow the next stage gets.
+Boundary Stage::given(const Flow& flow) const {
+  const auto value = [&](const Var& v, Fields field) { return v && (options_.gives & field) ? v.value() : Tensor(); };
+  return {value(flow.x_BTC, kX), value(flow.origin_BTC, kOrigin), value(flow.compressed_BTZ, kCompressed)};
 }
 
 std::unique_ptr<Arena> Stage::take_arena() {
@@ -29,35 +53,33 @@ std::unique_ptr<Arena> Stage::take_arena() {
   return arena;
 }
 
-Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in) {
+Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in, ParameterHooks* hooks) {
   GF_CHECK(!in_flight_.contains(microbatch), "microbatch ", microbatch, " is already in flight");
   const TraceSpan span("forward");
   InFlight& f = in_flight_[microbatch];
   f.batch = std::move(batch);
   f.arena = take_arena();
   f.tape = std::make_unique<Tape>(*f.arena);
-  f.in.x_BTC = leaf_of(*f.tape, in.x_BTC);
-  f.in.origin_BTC = leaf_of(*f.tape, in.origin_BTC);
-  f.in.compressed_BTZ = leaf_of(*f.tape, in.compressed_BTZ);
+  if (hooks) f.tape->between_ops([hooks] { hooks->look(); });
+  f.in = flow_of(*f.tape, in);
   const Pass pass = pass_of(f.batch);
-  Flow out = layers_.forward(*f.tape, pass, f.in, options_.recompute);
-  if (const Head* head = layers_.head()) {
-    f.loss = head->loss(pass, out.x_BTC).loss;
+  Flow out = layers_.forward(*f.tape, pass, f.in, options_.recompute, {}, hooks);
+  if (layers_.head()) {
+    f.loss = layers_.loss(*f.tape, pass, out.x_BTC, hooks).loss;
     if (options_.device.kind == Device::Kind::cpu) loss_ += f.loss.value().data<float>()[0];
     return {};
   }
   f.out = std::move(out);
   f.out.keys_BTA = {};
   f.out.values_BTC = {};
-  return values_of(f.out);
+  return given(f.out);
 }
 
-Boundary Stage::backward(int microbatch, const Boundary& grad_out) {
+Boundary Stage::backward(int microbatch, const Boundary& grad_out, WeightGradients weights) {
   const auto found = in_flight_.find(microbatch);
   GF_CHECK(found != in_flight_.end(), "backward of microbatch ", microbatch, ", which is not in flight");
   const TraceSpan span("backward");
-  const auto node = in_flight_.extract(found);  // stays where it is: what the tape recorded refers to the batch
-  InFlight& f = node.mapped();
+  InFlight& f = found->second;
   std::vector<Tape::Seed> seeds;
   if (f.loss) {
     const Tensor one = f.tape->empty({1}, f.loss.value().dtype());
@@ -69,20 +91,51 @@ Boundary Stage::backward(int microbatch, const Boundary& grad_out) {
     if (grad_out.compressed_BTZ) seeds.push_back({f.out.compressed_BTZ, grad_out.compressed_BTZ});
   }
   f.out = {};
-  f.tape->backward(std::move(seeds));
+  f.tape->backward(std::move(seeds), weights);
   const auto grad = [&](const Var& v) { return v ? f.tape->grad(v) : Tensor(); };
   Boundary grad_in{grad(f.in.x_BTC), grad(f.in.origin_BTC), grad(f.in.compressed_BTZ)};
   f.in = {};
   f.loss = {};
+  if (weights == WeightGradients::now) {
+    release(f);
+    in_flight_.erase(found);
+  }
+  return grad_in;
+}
+
+void Stage::backward_weights(int microbatch) {
+  const auto found = in_flight_.find(microbatch);
+  GF_CHECK(found != in_flight_.end(), "weight gradients of microbatch ", microbatch, ", which is not in flight");
+  const TraceSpan span("weights");
+  found->second.tape->backward_weights();
+  release(found->second);
+  in_flight_.erase(found);
+}
+
+void Stage::release(InFlight& f) {
   f.tape.reset();
   idle_.push_back(std::move(f.arena));
-  return grad_in;
 }
 
 double Stage::take_loss() {
   const double loss = loss_;
   loss_ = 0;
   return loss;
+}
+
+Boundary Stage::evaluate(Arena& arena, const Batch& batch, const Boundary& in, Sums& sum, ParameterHooks* hooks) {
+  Tape tape(arena, Tape::Mode::evaluate);
+  const Pass pass{batch};
+  const Flow out = layers_.forward(tape, pass, flow_of(tape, in), false, {}, hooks);
+  if (!layers_.head()) return given(out);
+  const Head::Loss result = layers_.loss(tape, pass, out.x_BTC, hooks);
+  const int64_t n = batch.targets_BT.numel();
+  for (int64_t i = 0; i < n; ++i) {
+    sum.loss += result.losses_BT.data<double>()[i];
+    sum.correct += result.correct_BT.data<int32_t>()[i];
+  }
+  sum.tokens += n;
+  return {};
 }
 
 size_t Stage::activation_bytes() const {

@@ -15,12 +15,22 @@ struct Boundary {
   Tensor x_BTC, origin_BTC, compressed_BTZ;
 };
 
+// Which fields of a Boundary are live, and their shapes for batches of B sequences of T tokens.
+struct BoundaryShape {
+  Fields fields = 0;
+  int64_t B = 0, T = 0, C = 0, Z = 0;
+  Boundary empty(Device) const;
+};
+// Those that are not empty, in one order.
+std::vector<Tensor> tensors_of(const Boundary&);
+
 struct StageOptions {
   Device device = kCpu;
   bool recompute = false;  // blocks run again in the backward pass
   double loss_scale = 1;   // 1 / (tokens of the optimizer step)
   double pull = 1e-4;      // on each position's largest logit, as published
   uint64_t seed = 0;       // of the dropout masks
+  Fields gives = kX | kOrigin | kCompressed;  // what the next stage reads
 };
 
 class Stage {
@@ -29,11 +39,20 @@ class Stage {
 
   LayerStack& layers() { return layers_; }
   // -> what the next stage reads; empty from the last one, which keeps the loss.
-  Boundary forward(int microbatch, Batch, const Boundary& in);
-  // Gradients of what forward() returned -> those of what it was given.
-  Boundary backward(int microbatch, const Boundary& grad_out);
+  Boundary forward(int microbatch, Batch, const Boundary& in, ParameterHooks* = nullptr);
+  // Gradients of what forward() returned -> those of what it was given. With WeightGradients::later the microbatch
+  // stays in flight until backward_weights().
+  Boundary backward(int microbatch, const Boundary& grad_out, WeightGradients = WeightGradients::now);
+  void backward_weights(int microbatch);
   // The losses of the passes since the last call, each scaled; a sum over a step is its mean loss.
   double take_loss();
+
+  // Without gradients and dropout. The last stage adds to `sum` instead of returning anything.
+  struct Sums {
+    double loss = 0;  // of all positions, unscaled
+    int64_t correct = 0, tokens = 0;
+  };
+  Boundary evaluate(Arena&, const Batch&, const Boundary& in, Sums& sum, ParameterHooks* = nullptr);
 
   size_t activation_bytes() const;  // that all arenas have got so far
 
@@ -46,7 +65,9 @@ class Stage {
     Var loss;
   };
   Pass pass_of(const Batch& batch) const;
+  Boundary given(const Flow&) const;
   std::unique_ptr<Arena> take_arena();
+  void release(InFlight&);
 
   LayerStack& layers_;
   StageOptions options_;

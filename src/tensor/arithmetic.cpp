@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/arithmetic.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstring>
 #include <numeric>
 #include <vector>
@@ -66,6 +69,22 @@ void check_alike(const char* op, const Tensor& a, const Tensor& b) {
 void fill_zero(const Tensor& t) {
   on_device(
       t.device(), [&] { std::memset(t.raw(), 0, t.bytes()); },
+      [&](auto stream) { cuda::fill_zero(t.raw(), t.bytes(), stream); });
+}
+
+// The address stays: an anonymous page that is given back reads as zeros, and is there again once it is written to.
+void discard(const Tensor& t) {
+  on_device(
+      t.device(),
+      [&] {
+        const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+        const auto begin = reinterpret_cast<uintptr_t>(t.raw()), end = begin + t.bytes();
+        const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+        if (first >= last) return fill_zero(t);
+        std::memset(t.raw(), 0, first - begin);
+        std::memset(reinterpret_cast<void*>(last), 0, end - last);
+        if (madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED) != 0) fill_zero(t);
+      },
       [&](auto stream) { cuda::fill_zero(t.raw(), t.bytes(), stream); });
 }
 

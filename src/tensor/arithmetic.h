@@ -6,6 +6,7 @@
 namespace gf {
 
 void fill_zero(const Tensor&);
+void discard(const Tensor&);  // sets it to zero, and gives its memory back until it is used again, as far as pages go
 void fill(const Tensor&, double value);
 void copy(const Tensor& from, const Tensor& to);                // also between devices
 void add_to(const Tensor& sum, const Tensor& term);             // sum += term

@@ -135,7 +135,7 @@ Run::Run(Plan& p) : plan(p), mesh(make_mesh(make_self_communicator(), 1, 1)), la
   if (newest) check_can_go_on(*newest);
   const auto gradients = t.train_stage == 1 ? ParameterStore::Gradients::none : ParameterStore::Gradients::zeroed;
   layers.parameters().allocate(kCpu, DType::f32, gradients);
-  optimizer = std::make_unique<ShardedOptimizer>(layers.parameters(), *mesh.data,
+  optimizer = std::make_unique<ShardedOptimizer>(layers, *mesh.data,
                                                  AdamWConfig{t.beta1, t.beta2, t.adam_eps, t.gradient_clip_val},
                                                  GroupRules{t.layerwise_lr, t.train_stage});
   // Before the folder is made, so that a file that turns out to be damaged leaves nothing behind.
@@ -191,8 +191,8 @@ void Run::go_on_from(const StepFolder& newest) {
   // What a run began from is part of it, and decides its warm-up.
   t.load_model = then.train.load_model;
   plan.schedule = schedule_of(t, plan.tokens_per_step);
-  reader.read(optimizer->parameters());
-  const auto moments = optimizer->moments();
+  reader.read(optimizer->parameters_to_read());
+  const auto moments = optimizer->moments_to_read();
   if (reader.has(moments[0].name)) {
     reader.read(moments);
     optimizer->set_updates(a.step - plan.first_step);

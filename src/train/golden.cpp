@@ -223,7 +223,7 @@ class Case {
                             tr.at("weight_decay"),
                             -1};
     const auto world = make_self_communicator();
-    ShardedOptimizer optimizer(layers_.parameters(), *world,
+    ShardedOptimizer optimizer(layers_, *world,
                                {tr.at("beta1"), tr.at("beta2"), tr.at("adam_eps"), tr.at("gradient_clip_val")},
                                {tr.at("layerwise_lr").get<int>() > 0, 3});
     // Two microbatches a step, so that accumulation is part of the case.
@@ -239,7 +239,7 @@ class Case {
         for (int64_t b = half * B / 2; b < (half + 1) * B / 2; ++b) starts.push_back(sampler.offset(step * B + b));
         microbatches.push_back(batch_of(data, starts, T));
       }
-      const double loss = pipeline.run(microbatches, [&](int64_t begin, int64_t end) { optimizer.reduce(begin, end); });
+      const double loss = pipeline.run(microbatches, optimizer);
       const double lr = schedule.learning_rate(step);
       const double norm = optimizer.step(lr, schedule.weight_decay_at(step)).grad_norm;
       losses.add(cat("step ", step), relative(loss, want.at("loss")));

@@ -71,7 +71,8 @@ MemoryForecast forecast_memory(const Config& config, int64_t microbatches, int64
   // No schedule has more in flight than a few; the passes of one repeat.
   const std::vector<Batch> batches(std::min<int64_t>(microbatches, 8),
                                    meta_batch(config.train.micro_bsz, config.model.ctx_len));
-  pipeline.run(batches, [](int64_t, int64_t) {});
+  ParameterHooks nobody;
+  pipeline.run(batches, nobody);
   f.activations = stage.activation_bytes();
   f.validation_windows = std::min(validation_windows, config.train.micro_bsz);
   if (f.validation_windows > 0) f.validation = evaluation_bytes(layers, f.validation_windows, config.model.ctx_len);

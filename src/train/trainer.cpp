@@ -24,9 +24,8 @@ StepMetrics Trainer::step() {
   Place& place = run_.place;
   const std::vector<Batch> microbatches = next_microbatches();  // token shard
 
-  const double loss = run_.pipeline->run(microbatches, [&](int64_t begin, int64_t end) {  // stages, loss, gradients
-    run_.optimizer->reduce(begin, end);                                                   // ... reduced as they finish
-  });
+  // Stages, loss, gradients; which the optimizer reduces as they finish.
+  const double loss = run_.pipeline->run(microbatches, *run_.optimizer);
   const Schedule& schedule = run_.plan.schedule;
   const double lr = schedule.learning_rate(place.step);
   if (!std::isfinite(loss)) explain_bad_step(loss, loss, microbatches);

@@ -44,9 +44,8 @@ class OptimizerTest : public testing::Test {
 
 TEST_F(OptimizerTest, EachParameterStepsByItsGroup) {
   const Tensor before = clone(store().values());
-  ShardedOptimizer optimizer(store(), *self, {0.9, 0.99, 1e-8, 0}, {});
+  ShardedOptimizer optimizer(layers, *self, {0.9, 0.99, 1e-8, 0}, {});
   const double norm = fill_gradients(1);
-  optimizer.reduce(0, store().flat_size());
   const auto update = optimizer.step(1e-3, 0.1);
   EXPECT_TRUE(update.applied);
   EXPECT_NEAR(update.grad_norm, norm, 1e-12 * norm);
@@ -67,7 +66,7 @@ TEST_F(OptimizerTest, EachParameterStepsByItsGroup) {
 }
 
 TEST_F(OptimizerTest, ThePaddingStaysZero) {
-  ShardedOptimizer optimizer(store(), *self, {}, {});
+  ShardedOptimizer optimizer(layers, *self, {}, {});
   for (int step = 0; step < 3; ++step) {
     fill_gradients(1);
     optimizer.step(1e-2, 0.1);
@@ -87,7 +86,7 @@ TEST_F(OptimizerTest, ClipsByTheGlobalNorm) {
     fill_hashed(stack.parameters());
     const double norm = fill_gradients(0.1);
     copy(store().grads(), stack.parameters().grads());
-    ShardedOptimizer optimizer(stack.parameters(), *self, {0.9, 0.99, 1e-8, limit}, {});
+    ShardedOptimizer optimizer(stack, *self, {0.9, 0.99, 1e-8, limit}, {});
     EXPECT_NEAR(optimizer.step(1e-3, 0).grad_norm, norm, 1e-12 * norm) << "before clipping";
     double moments = 0;
     for (const ShardView& v : optimizer.moments())
@@ -100,7 +99,7 @@ TEST_F(OptimizerTest, ClipsByTheGlobalNorm) {
 }
 
 TEST_F(OptimizerTest, WhatIsNotFiniteChangesNothing) {
-  ShardedOptimizer optimizer(store(), *self, {}, {});
+  ShardedOptimizer optimizer(layers, *self, {}, {});
   fill_gradients(1);
   optimizer.step(1e-3, 0.1);
   const auto state = [&] {
@@ -129,7 +128,7 @@ TEST_F(OptimizerTest, WhatIsNotFiniteChangesNothing) {
 }
 
 TEST_F(OptimizerTest, LargeGradientsAreNoInfinities) {
-  ShardedOptimizer optimizer(store(), *self, {}, {});
+  ShardedOptimizer optimizer(layers, *self, {}, {});
   const double norm = fill_gradients(1e30);  // whose squares are beyond float32
   const auto update = optimizer.step(1e-3, 0.1);
   EXPECT_TRUE(update.applied);
@@ -156,25 +155,25 @@ void expect_covers(const ParameterStore& store, const std::vector<ShardView>& vi
 }
 
 TEST_F(OptimizerTest, ViewsCoverTheFlatBuffersOnce) {
-  ShardedOptimizer optimizer(store(), *self, {}, {});
+  ShardedOptimizer optimizer(layers, *self, {}, {});
   const auto parameters = optimizer.parameters(), moments = optimizer.moments();
   expect_covers(store(), parameters, "model/", store().values().raw());
   EXPECT_EQ(moments.size(), 2 * store().all().size());
   expect_covers(store(), moments, "optim/exp_avg/", moments[0].data);
   expect_covers(store(), moments, "optim/exp_avg_sq/", moments[store().all().size()].data);
-  EXPECT_EQ(optimizer.state_bytes(), static_cast<size_t>(8 * store().flat_size()));
+  EXPECT_EQ(optimizer.bytes().moments, static_cast<size_t>(8 * store().flat_size()));
 }
 
 // What the views show, written into another optimizer, goes on with the same bits.
 TEST_F(OptimizerTest, ResumesFromItsViews) {
-  ShardedOptimizer first(store(), *self, {}, {});
+  ShardedOptimizer first(layers, *self, {}, {});
   for (int step = 0; step < 3; ++step) {
     fill_gradients(0.1 * (step + 1));
     first.step(1e-3, 0.1);
   }
   LayerStack other(layers.config());
   other.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
-  ShardedOptimizer second(other.parameters(), *self, {}, {});
+  ShardedOptimizer second(other, *self, {}, {});
   const auto transfer = [](const std::vector<ShardView>& from, const std::vector<ShardView>& to) {
     for (size_t i = 0; i < from.size(); ++i)
       std::memcpy(to[i].data, from[i].data, static_cast<size_t>(from[i].end - from[i].begin) * 4);

@@ -14,11 +14,9 @@ class Seen final : public Communicator {
   Seen(int rank, int size) : rank_(rank), size_(size) {}
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  std::unique_ptr<Work> all_reduce(Tensor, Reduce) override { fail("not asked for"); }
-  std::unique_ptr<Work> reduce_scatter(Tensor, Tensor, Reduce) override { fail("not asked for"); }
   std::unique_ptr<Work> all_gather(Tensor, Tensor) override { fail("not asked for"); }
-  std::unique_ptr<Work> broadcast(Tensor, int) override { fail("not asked for"); }
-  std::unique_ptr<Work> exchange(std::span<const Message>) override { fail("not asked for"); }
+  std::unique_ptr<Work> all_to_all(Tensor, Tensor) override { fail("not asked for"); }
+  std::vector<std::unique_ptr<Work>> exchange(std::span<const Message>) override { fail("not asked for"); }
   void barrier() override {}
   std::unique_ptr<Communicator> split(int color, int key) override {
     splits.emplace_back(color, key);
@@ -52,9 +50,9 @@ TEST(Mesh, DataRanksAreNeighbours) {
 }
 
 TEST(Mesh, RefusesAnotherNumberOfRanks) {
-  for (const auto& [pipeline, data] : {std::pair(2, 1), {1, 3}, {0, 1}, {-1, -1}, {1 << 16, 1 << 16}})
-    expect_error(Exit::bad_input, {cat("pipeline ", pipeline), cat("data ", data), "there are 1"},
-                 [&] { make_mesh(make_self_communicator(), pipeline, data); });
+  for (const auto& shape : {std::pair(2, 1), {1, 3}, {0, 1}, {-1, -1}, {1 << 16, 1 << 16}})
+    expect_error(Exit::bad_input, {cat("pipeline ", shape.first), cat("data ", shape.second), "there are 1"},
+                 [&] { make_mesh(make_self_communicator(), shape.first, shape.second); });
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ void CheckpointWriter::together(const Attributes& attributes, std::span<const Sh
   // The largest of these numbers names the first rank that failed.
   const int size = world_.size();
   const Tensor failure = Tensor::of<int32_t>({1}, {failed ? size - world_.rank() : 0});
-  world_.all_reduce(failure, Reduce::max)->wait();
+  world_.all_reduce(failure, Reduce::max);
   const int worst = failure.data<int32_t>()[0];
   if (worst == 0) return;
   if (world_.rank() == 0) {

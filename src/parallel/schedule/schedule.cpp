@@ -7,40 +7,45 @@
 
 namespace gf {
 
-#define SCHEDULE(name) std::vector<Compute> plan_##name(const PipeShape&);
+#define SCHEDULE(name, takes_pieces) std::vector<Compute> plan_##name(const PipeShape&);
 #include "parallel/schedule/schedules.def"
 #undef SCHEDULE
 
 namespace {
-struct Entry {
-  std::string_view name;
-  PlanFn plan;
-};
-constexpr Entry kSchedules[] = {
-#define SCHEDULE(name) {#name, plan_##name},
+constexpr ScheduleEntry kSchedules[] = {
+#define SCHEDULE(name, takes_pieces) {#name, plan_##name, takes_pieces},
 #include "parallel/schedule/schedules.def"
 #undef SCHEDULE
 };
 }  // namespace
 
+std::string name_of(const Compute& c) {
+  const char* pass = "forward";
+  if (c.pass == Compute::Pass::backward) pass = "backward";
+  if (c.pass == Compute::Pass::backward_input) pass = "input gradients";
+  if (c.pass == Compute::Pass::backward_weight) pass = "weight gradients";
+  return cat(pass, " of microbatch ", c.microbatch, c.piece > 0 ? cat(" in piece ", c.piece) : "");
+}
+
 std::vector<std::string_view> schedule_names() {
   std::vector<std::string_view> names;
-  for (const Entry& e : kSchedules) names.push_back(e.name);
+  for (const ScheduleEntry& e : kSchedules) names.push_back(e.name);
   return names;
 }
 
-PlanFn find_schedule(std::string_view name) {
-  for (const Entry& e : kSchedules)
-    if (e.name == name) return e.plan;
+const ScheduleEntry& find_schedule(std::string_view name) {
+  for (const ScheduleEntry& e : kSchedules)
+    if (e.name == name) return e;
   std::string known;
-  for (const Entry& e : kSchedules) known += cat(" ", e.name);
+  for (const ScheduleEntry& e : kSchedules) known += cat(" ", e.name);
   refuse(cat("parallel.schedule is \"", name, "\", and there is no such schedule"), cat("one of:", known));
 }
 
 int peak_in_flight(const std::vector<Compute>& plan) {
   int live = 0, peak = 0;
   for (const Compute& c : plan) {
-    live += c.pass == Compute::Pass::forward ? 1 : -1;
+    if (c.is_forward()) ++live;
+    if (c.releases()) --live;
     peak = std::max(peak, live);
   }
   return peak;

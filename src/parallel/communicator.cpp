@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/communicator.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+
+#include "base/parallel_for.h"
+#include "tensor/arithmetic.h"
+
+namespace gf {
+namespace {
+
+template <class T>
+void combine(const T* parts, int64_t num_parts, int64_t n, Reduce how, T* out) {
+  parallel_ranges(n, 1 << 14, [&](int64_t begin, int64_t end) {
+    if (parts != out) std::copy(parts + begin, parts + end, out + begin);
+    for (int64_t p = 1; p < num_parts; ++p) {
+      const T* const part = parts + p * n;
+      if (how == Reduce::sum) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) out[i] += part[i];
+      } else {
+        for (int64_t i = begin; i < end; ++i) out[i] = std::max(out[i], part[i]);
+      }
+    }
+  });
+}
+
+// out = the sum or maximum of the parts, one after another.
+void combine(const Tensor& parts, Reduce how, const Tensor& out) {
+  const int64_t n = out.numel(), num_parts = parts.numel() / n;
+  const auto run = [&]<class T>(T) { combine(parts.data<T>(), num_parts, n, how, out.data<T>()); };
+  switch (out.dtype()) {
+    case DType::f32:
+      return run(float{});
+    case DType::f64:
+      return run(double{});
+    case DType::i32:
+      return run(int32_t{});
+  }
+}
+
+// What is left to do on this rank once something has arrived.
+class Then final : public Work {
+ public:
+  Then(std::unique_ptr<Work> first, std::function<void()> then) : first_(std::move(first)), then_(std::move(then)) {}
+  bool poll() override {
+    if (!first_->poll()) return false;
+    end();
+    return true;
+  }
+  void wait() override {
+    first_->wait();
+    end();
+  }
+
+ private:
+  void end() {
+    if (then_) then_();
+    then_ = {};
+  }
+  std::unique_ptr<Work> first_;
+  std::function<void()> then_;
+};
+
+}  // namespace
+
+std::unique_ptr<Work> Communicator::reduce_scatter(Tensor whole, Tensor shard, Reduce how) {
+  GF_CHECK(whole.numel() == shard.numel() * size() && whole.dtype() == shard.dtype(), "a shard of ", shard.shape(),
+           " of ", whole.shape(), " over ", size(), " ranks");
+  if (size() == 1) return all_gather(whole, shard);
+  const Tensor parts = Tensor::empty({whole.numel()}, whole.dtype(), whole.device());
+  return std::make_unique<Then>(all_to_all(whole, parts), [parts, how, shard] { combine(parts, how, shard); });
+}
+
+// What is small goes to all ranks whole; what is not is summed by parts.
+void Communicator::all_reduce(Tensor t, Reduce how) {
+  if (size() == 1) return;
+  constexpr int64_t kSmall = 64;
+  const int64_t n = t.numel(), part = (n + size() - 1) / size();
+  if (n <= kSmall) {
+    const Tensor all = Tensor::empty({n * size()}, t.dtype(), t.device());
+    all_gather(t, all)->wait();
+    return combine(all, how, t);
+  }
+  // In a buffer of equal parts.
+  const bool even = n % size() == 0;
+  const Tensor flat = t.view({n}), whole = even ? flat : Tensor::zeros({part * size()}, t.dtype(), t.device());
+  if (!even) copy(flat, whole.range(0, n));
+  const Tensor shard = whole.range(rank() * part, (rank() + 1) * part);
+  reduce_scatter(whole, shard, how)->wait();
+  all_gather(shard, whole)->wait();
+  if (!even) copy(whole.range(0, n), flat);
+}
+
+void Communicator::broadcast(Tensor t, int root) {
+  GF_CHECK(0 <= root && root < size(), "broadcast from rank ", root, " of ", size());
+  std::vector<Message> messages;
+  if (rank() != root) messages.push_back({t, root, false});
+  for (int peer = 0; rank() == root && peer < size(); ++peer)
+    if (peer != root) messages.push_back({t, peer, true});
+  for (const auto& work : exchange(messages)) work->wait();
+}
+
+std::vector<std::string> Communicator::gather_text(const std::string& mine) {
+  const Tensor lengths = Tensor::empty({size()}, DType::i32, kCpu);
+  all_gather(Tensor::of<int32_t>({1}, {static_cast<int32_t>(mine.size())}), lengths)->wait();
+  const int32_t* const length = lengths.data<int32_t>();
+  const int64_t words = *std::max_element(length, length + size()) / 4 + 1;
+  const Tensor text = Tensor::zeros({words}, DType::i32, kCpu), all = Tensor::empty({words * size()}, DType::i32, kCpu);
+  std::memcpy(text.raw(), mine.data(), mine.size());
+  all_gather(text, all)->wait();
+  std::vector<std::string> texts;
+  for (int r = 0; r < size(); ++r)
+    texts.emplace_back(reinterpret_cast<const char*>(all.data<int32_t>() + r * words), length[r]);
+  return texts;
+}
+
+void warm_up(Communicator& ranks) {
+  const int size = ranks.size(), rank = ranks.rank();
+  const Tensor out = Tensor::of<int32_t>({1}, {rank}), in = Tensor::of<int32_t>({1}, {-1});
+  for (int distance = 1; distance < size; ++distance) {
+    const Communicator::Message messages[] = {{out, (rank + distance) % size, true},
+                                              {in, (rank + size - distance) % size, false}};
+    for (const auto& work : ranks.exchange(messages)) work->wait();
+  }
+}
+
+}  // namespace gf

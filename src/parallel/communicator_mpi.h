@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ranks that a launcher (mpirun, srun) started, over MPI. Only the thread that made the World calls MPI
+// (MPI_THREAD_FUNNELED, which every MPI has and none makes slower): operations are non-blocking and make progress when
+// that thread polls them or waits.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "parallel/communicator.h"
+#include "parallel/hang_watch.h"
+
+namespace gf {
+
+// What the environment says of how this process was started.
+struct Launch {
+  bool by_launcher = false;  // MPI will find the other ranks
+  // Refuses where several processes were started that cannot find each other: by srun without PMIx, or by none in a
+  // Slurm job of several tasks.
+  static Launch from_environment();
+};
+
+// At most one in a process, and once: MPI cannot begin again.
+class World {
+ public:
+  World();   // begins MPI where a launcher started this process
+  ~World();  // ends it
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  std::unique_ptr<Communicator> communicator(HangWatch*) const;  // of all ranks; the watch must outlive it
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  const std::string& node() const { return node_; }  // host name
+
+  // Ends all ranks, from any state and any thread. Does not return.
+  [[noreturn]] void end_all(int status) const;
+
+ private:
+  bool mpi_ = false;
+  int rank_ = 0, size_ = 1;
+  std::string node_;
+};
+
+}  // namespace gf
