@@ -129,13 +129,15 @@ std::vector<Var> Tape::record(const char* op, std::span<const Var> inputs, std::
   return vars;
 }
 
-void Tape::mark(std::function<void()> passed, bool and_weights) {
+void Tape::mark(std::function<void()> passed, std::function<void()> weights_passed) {
   if (!recording()) return;
-  const auto reached = [this, passed = std::move(passed), and_weights](std::span<Tensor>, Grads&) {
-    if (and_weights && !put_off_.empty())
-      put_off_.push_back({nullptr, passed});
+  const auto reached = [this, passed = std::move(passed), weights_passed = std::move(weights_passed)](std::span<Tensor>,
+                                                                                                      Grads&) {
+    passed();
+    if (weights_ == WeightGradients::later)
+      put_off_.push_back({nullptr, weights_passed});
     else
-      passed();
+      weights_passed();
   };
   nodes_.push_back({"mark", {}, 0, 0, reached});
 }

@@ -103,8 +103,8 @@ class Tape {
   Var record(const char* op, std::initializer_list<Var> inputs, Tensor output, Backward backward);
 
   // A place on the tape: `passed` is called when the backward pass gets there, all that was recorded after it being
-  // done. With `and_weights` only once the weight gradients that were put off until then are taken too.
-  void mark(std::function<void()> passed, bool and_weights);
+  // done; `weights_passed` likewise, by the taking of the weight gradients, which may come later.
+  void mark(std::function<void()> passed, std::function<void()> weights_passed);
   // Called between any two ops, forward and backward: a moment to look after what goes on beside them.
   void between_ops(std::function<void()> look) { between_ops_ = std::move(look); }
 

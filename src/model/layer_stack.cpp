@@ -45,10 +45,15 @@ template <class Run>
 auto LayerStack::with_hooks(Tape& tape, size_t layer, ParameterHooks* hooks, Run&& run) const {
   if (!hooks) return run();
   const FlatRange range = ranges_[layer];
-  hooks->before_use(range);
-  tape.mark([hooks, range] { hooks->after_use(range), hooks->gradients_done(range); }, /*and_weights=*/true);
+  const auto begin = [hooks, range] { hooks->before_use(range), hooks->before_gradients(range); };
+  if (tape.recording())
+    begin();
+  else
+    hooks->before_use(range);
+  tape.mark([hooks, range] { hooks->after_use(range); }, [hooks, range] { hooks->gradients_done(range); });
   auto result = run();
-  tape.mark([hooks, range] { hooks->before_use(range); }, /*and_weights=*/false);
+  // Small weights' gradients are by-products of the input gradients, and not put off.
+  tape.mark(begin, [hooks, range] { hooks->before_gradients(range); });
   hooks->after_use(range);
   return result;
 }

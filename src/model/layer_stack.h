@@ -15,9 +15,10 @@ class ParameterHooks {
  public:
   virtual ~ParameterHooks() = default;
   virtual void begin_step(int64_t /*microbatches*/) {}
-  virtual void before_use(FlatRange) {}      // a forward or backward pass is about to read values and add to gradients
-  virtual void after_use(FlatRange) {}       // it is done with them
-  virtual void gradients_done(FlatRange) {}  // a microbatch has added all it has
+  virtual void before_use(FlatRange) {}        // a forward or backward pass is about to read values
+  virtual void after_use(FlatRange) {}         // it has read them
+  virtual void before_gradients(FlatRange) {}  // a pass is about to add to gradients (the head's forward pass does too)
+  virtual void gradients_done(FlatRange) {}    // a microbatch has added all it has
   virtual void look() {}                     // between any two ops
 };
 

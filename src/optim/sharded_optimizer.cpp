@@ -127,16 +127,18 @@ void ShardedOptimizer::begin_step(int64_t microbatches) {
 void ShardedOptimizer::before_use(FlatRange layer) {
   if (layer.size() == 0 || ranks_.data.size() == 1) return;
   Bucket& b = bucket_of(layer);
-  finish_reduction(b);
   if (sharding_.zero == 3 && !b.shared) {
     gather(b);
-    // The layers go up in a forward pass and down in a backward pass: what comes next is on its way meanwhile.
-    Bucket* const begin = buckets_.data();
-    const int64_t here = &b - begin, next = here >= last_used_ ? here + 1 : here - 1;
-    for (Bucket& other : buckets_)
-      if (other.whole && other.users == 0 && &other != &b && !other.shared && (&other - begin) != next) drop_values(other);
+    // The layers go up in a forward pass and down in a backward pass: what comes next is on its way meanwhile. What is
+    // gathered or dropped when must not depend on what has arrived, or ranks would not make the same calls.
+    const auto here = &b - buckets_.data(), next = here >= last_used_ ? here + 1 : here - 1;
     last_used_ = here;
-    if (next >= 0 && next < static_cast<int64_t>(buckets_.size()) && !buckets_[next].shared) gather(buckets_[next]);
+    for (auto i = std::ssize(buckets_); i-- > 0;) {
+      Bucket& other = buckets_[i];
+      if (i != here && i != next && !other.shared && other.users == 0 && (other.whole || other.gathering))
+        drop_values(other);
+    }
+    if (next >= 0 && next < std::ssize(buckets_) && !buckets_[next].shared) gather(buckets_[next]);
   }
   finish_gathering(b);
   ++b.users;
@@ -145,6 +147,10 @@ void ShardedOptimizer::before_use(FlatRange layer) {
 void ShardedOptimizer::after_use(FlatRange layer) {
   if (layer.size() == 0 || ranks_.data.size() == 1) return;
   --bucket_of(layer).users;
+}
+
+void ShardedOptimizer::before_gradients(FlatRange layer) {
+  if (layer.size() > 0 && ranks_.data.size() > 1) finish_reduction(bucket_of(layer));
 }
 
 void ShardedOptimizer::gradients_done(FlatRange layer) {

@@ -53,6 +53,7 @@ class ShardedOptimizer final : public ParameterHooks {
   void begin_step(int64_t microbatches) override;
   void before_use(FlatRange) override;
   void after_use(FlatRange) override;
+  void before_gradients(FlatRange) override;
   void gradients_done(FlatRange) override;
   void look() override;
 

@@ -25,22 +25,30 @@ class Post {
 
   void send(const Address& to, const Tensor& t) {
     const std::lock_guard lock(mutex_);
-    boxes_[to].emplace_back(t.raw(), t.raw() + t.bytes());
+    Box& box = boxes_[to];
+    box.arrived[box.sent++] = {t.raw(), t.raw() + t.bytes()};
     changed_.notify_all();
   }
 
+  // A place in the row of those that receive there: the first one gets what was sent first, whoever looks first.
+  uint64_t line_up(const Address& at) {
+    const std::lock_guard lock(mutex_);
+    return boxes_[at].awaited++;
+  }
+
   // False where nothing is there yet; with `wait`, once it is.
-  bool receive(const Address& at, const Tensor& t, bool wait) {
+  bool receive(const Address& at, uint64_t place, const Tensor& t, bool wait) {
     std::unique_lock lock(mutex_);
-    auto& box = boxes_[at];
-    if (wait) changed_.wait(lock, [&] { return failed_ || !box.empty(); });
-    if (box.empty()) {
+    auto& arrived = boxes_[at].arrived;
+    if (wait) changed_.wait(lock, [&] { return failed_ || arrived.contains(place); });
+    const auto found = arrived.find(place);
+    if (found == arrived.end()) {
       if (failed_) fail("another rank failed");
       return false;
     }
-    GF_CHECK(box.front().size() == t.bytes(), "a message of ", box.front().size(), " bytes for ", t.bytes());
-    std::memcpy(t.raw(), box.front().data(), t.bytes());
-    box.pop_front();
+    GF_CHECK(found->second.size() == t.bytes(), "a message of ", found->second.size(), " bytes for ", t.bytes());
+    std::memcpy(t.raw(), found->second.data(), t.bytes());
+    arrived.erase(found);
     return true;
   }
 
@@ -54,9 +62,13 @@ class Post {
   std::exception_ptr error() const { return error_; }
 
  private:
+  struct Box {
+    uint64_t sent = 0, awaited = 0;
+    std::map<uint64_t, std::vector<std::byte>> arrived;  // by its place among those sent
+  };
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<Address, std::deque<std::vector<std::byte>>> boxes_;
+  std::map<Address, Box> boxes_;
   bool failed_ = false;
   std::exception_ptr error_;
 };
@@ -64,19 +76,26 @@ class Post {
 class Arrivals final : public Work {
  public:
   explicit Arrivals(Post& post) : post_(post) {}
-  void expect(Post::Address at, Tensor t) { expected_.emplace_back(std::move(at), std::move(t)); }
+  void expect(const Post::Address& at, Tensor t) { expected_.push_back({at, post_.line_up(at), std::move(t)}); }
 
   bool poll() override { return take(false); }
   void wait() override { take(true); }
 
  private:
+  struct Expected {
+    Post::Address at;
+    uint64_t place;
+    Tensor tensor;
+  };
   bool take(bool wait) {
-    for (; !expected_.empty(); expected_.pop_front())
-      if (!post_.receive(expected_.front().first, expected_.front().second, wait)) return false;
+    for (; !expected_.empty(); expected_.pop_front()) {
+      const Expected& e = expected_.front();
+      if (!post_.receive(e.at, e.place, e.tensor, wait)) return false;
+    }
     return true;
   }
   Post& post_;
-  std::deque<std::pair<Post::Address, Tensor>> expected_;
+  std::deque<Expected> expected_;
 };
 
 class ThreadCommunicator final : public Communicator {

@@ -11,6 +11,7 @@ class Pipeline::StepHooks final : public ParameterHooks {
   StepHooks(Pipeline& pipeline, ParameterHooks& inner) : pipeline_(pipeline), inner_(inner) {}
   void before_use(FlatRange r) override { inner_.before_use(r); }
   void after_use(FlatRange r) override { inner_.after_use(r); }
+  void before_gradients(FlatRange r) override { inner_.before_gradients(r); }
   void gradients_done(FlatRange r) override { inner_.gradients_done(r); }
   void look() override {
     pipeline_.look();

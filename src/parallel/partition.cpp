@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/partition.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <sstream>
+
+#include "model/layer_stack.h"
+
+namespace gf {
+namespace {
+
+using Kind = LayerSpec::Kind;
+
+// Where a stage may begin: at a block, with the key cache below the first GOLD block, or at the head.
+std::vector<size_t> places_to_cut(const std::vector<LayerSpec>& layers) {
+  std::vector<size_t> places{0};
+  bool has_block = false, cache_open = false;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const bool begins = layers[i].kind == Kind::key_compress || layers[i].kind == Kind::head ||
+                        (layers[i].kind == Kind::block && !cache_open);
+    if (begins && has_block) places.push_back(i);
+    has_block = has_block || layers[i].kind == Kind::block;
+    cache_open = layers[i].kind == Kind::key_compress || layers[i].kind == Kind::key_expand;
+  }
+  places.push_back(layers.size());
+  return places;
+}
+
+bool attends(const ModelConfig& c, int64_t block) {
+  const std::string& mix = c.time_mix(block);
+  return mix == "gold" || mix == "gptalpha" || mix == "llama";
+}
+
+// Numbers of a layer's weights that take part in products.
+double product_weights(const ModelConfig& config, const LayerSpec& spec) {
+  double weights = 0;
+  const LayerStack stack(config, {spec});
+  for (const auto& p : stack.parameters().all())
+    if (p->spec().role == Role::matrix || p->spec().role == Role::lora) weights += static_cast<double>(p->shape().numel());
+  return weights;
+}
+
+}  // namespace
+
+std::vector<double> layer_costs(const ModelConfig& c) {
+  const auto A = static_cast<double>(c.dim_att), C = static_cast<double>(c.n_embd), T = static_cast<double>(c.ctx_len);
+  std::vector<double> costs;
+  for (const LayerSpec& spec : layout_of(c)) {
+    if (spec.kind == Kind::embed) {
+      costs.push_back(24 * C);  // a row read, a norm, a row added to
+      continue;
+    }
+    double cost = 6 * product_weights(c, spec);
+    if (spec.kind == Kind::block) {
+      // Norms, mixes, gates: bound by memory, which moves a number in the time of some fifteen operations.
+      cost += 60 * 15 * C;
+      if (attends(c, spec.block)) {
+        cost += 6 * T * A;
+      } else {
+        // The recurrence: ten operations for each number of a head's state, at about a third of the speed of products.
+        cost += 3 * 20 * A * static_cast<double>(c.head_size);
+        if (c.time_mix(spec.block) == "x060c2" && c.use_v2) cost += 6 * C * A;  // W^V is used twice
+      }
+    }
+    costs.push_back(cost);
+  }
+  return costs;
+}
+
+Partition balanced_partition(const ModelConfig& config, const std::vector<double>& costs, int stages,
+                             const StageFits& fits) {
+  const auto layers = layout_of(config);
+  GF_CHECK(costs.size() == layers.size(), costs.size(), " costs for ", layers.size(), " layers");
+  if (stages > config.n_layer)
+    refuse(cat("parallel.pipeline times parallel.pieces is ", stages, " stages, and model.n_layer ", config.n_layer),
+           cat("--parallel.pipeline ", config.n_layer, " at most"));
+  const auto places = places_to_cut(layers);
+  const size_t n = places.size() - 1;
+  std::vector<double> below{0};  // costs below each place
+  for (size_t i = 0, layer = 0; i < n; ++i) {
+    double sum = below.back();
+    for (; layer < places[i + 1]; ++layer) sum += costs[layer];
+    below.push_back(sum);
+  }
+  // best[s][i]: the first i units in s stages: their dearest stage, then the sum of squares.
+  using Score = std::pair<double, double>;
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  std::vector<std::vector<Score>> best(stages + 1, std::vector<Score>(n + 1, {kNever, kNever}));
+  std::vector<std::vector<size_t>> from(stages + 1, std::vector<size_t>(n + 1));
+  best[0][0] = {0, 0};
+  for (int s = 1; s <= stages; ++s)
+    for (size_t end = s; end <= n; ++end)
+      for (size_t begin = s - 1; begin < end; ++begin) {
+        if (best[s - 1][begin].first == kNever) continue;
+        if (fits && !fits(places[begin], places[end], s - 1)) continue;
+        const double cost = below[end] - below[begin];
+        const Score score{std::max(best[s - 1][begin].first, cost), best[s - 1][begin].second + cost * cost};
+        if (score < best[s][end]) best[s][end] = score, from[s][end] = begin;
+      }
+  if (best[stages][n].first == kNever)
+    refuse(cat("no way to cut the model into ", stages, " stages gives each as much as fits into its memory"),
+           "more --parallel.pipeline, --parallel.zero, or --train.grad_cp 1");
+  Partition partition;
+  for (size_t end = n, s = stages;; end = from[s][end], --s) {
+    partition.cuts.push_back(places[end]);
+    if (s == 0) break;
+  }
+  std::reverse(partition.cuts.begin(), partition.cuts.end());
+  return partition;
+}
+
+Partition given_partition(const ModelConfig& config, const std::string& text, int stages) {
+  const auto layers = layout_of(config);
+  const auto wrong = [&](const std::string& what) {
+    refuse(cat("parallel.partition \"", text, "\": ", what),
+           cat("the blocks of ", stages, stages == 1 ? " stage" : " stages", ", lowest first, such as ",
+               text_of(config, balanced_partition(config, layer_costs(config), stages))));
+  };
+  Partition partition{{0}};
+  int64_t next = 0;
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, ',');) {
+    if (part == "head" && next == config.n_layer && partition.num_stages() + 1 == stages) {
+      partition.cuts.push_back(layers.size() - 1);
+      ++next;  // nothing may follow
+      continue;
+    }
+    int64_t first = 0, last = 0;
+    const char *const begin = part.data(), *const end = begin + part.size();
+    auto [at, error] = std::from_chars(begin, end, first);
+    last = first;
+    if (error == std::errc() && at != end && *at == '-') {
+      const auto second = std::from_chars(at + 1, end, last);
+      at = second.ptr, error = second.ec;
+    }
+    if (error != std::errc() || at != end || first > last) wrong(cat("\"", part, "\" is no range of blocks"));
+    if (first != next) wrong(cat("block ", next, " should come next, and ", first, " does"));
+    if (last >= config.n_layer) wrong(cat("block ", last, " of ", config.n_layer));
+    next = last + 1;
+    if (first == 0) continue;
+    size_t cut = 0;
+    while (!(layers[cut].kind == Kind::block && layers[cut].block == first)) ++cut;
+    while (layers[cut - 1].kind == Kind::key_expand || layers[cut - 1].kind == Kind::key_compress) --cut;
+    partition.cuts.push_back(cut);
+  }
+  if (next < config.n_layer) wrong(cat("block ", next, " and above belong to no stage"));
+  partition.cuts.push_back(layers.size());
+  if (partition.num_stages() != stages) wrong(cat("it has ", partition.num_stages(), " stages, and ", stages, " are to run"));
+  return partition;
+}
+
+std::string text_of(const ModelConfig& config, const Partition& partition) {
+  const auto layers = layout_of(config);
+  std::string text;
+  for (int s = 0; s < partition.num_stages(); ++s) {
+    int64_t first = -1, last = -1;
+    for (size_t i = partition.cuts[s]; i < partition.cuts[s + 1]; ++i) {
+      if (layers[i].kind != Kind::block) continue;
+      if (first < 0) first = layers[i].block;
+      last = layers[i].block;
+    }
+    text += s > 0 ? "," : "";
+    text += first < 0 ? "head" : first == last ? cat(first) : cat(first, "-", last);
+  }
+  return text;
+}
+
+std::vector<BoundaryShape> boundary_shapes(const ModelConfig& config, const Partition& partition, int64_t batch) {
+  const auto layers = layout_of(config);
+  std::vector<BoundaryShape> shapes;
+  for (const size_t cut : partition.cuts) {
+    const bool outside = cut == 0 || cut == layers.size();
+    shapes.push_back({outside ? Fields{0} : live_at(layers, cut), batch, config.ctx_len, config.n_embd,
+                      config.compressed_width()});
+  }
+  return shapes;
+}
+
+}  // namespace gf

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which layers each stage of a pipeline has. By cost, not by number: an embedding costs nothing, the head of a large
+// vocabulary as much as several blocks.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "model/layout.h"
+#include "parallel/stage.h"
+
+namespace gf {
+
+// Stage i has the layers [cuts[i], cuts[i + 1]) of layout_of().
+struct Partition {
+  std::vector<size_t> cuts;
+  int num_stages() const { return static_cast<int>(cuts.size()) - 1; }
+  bool operator==(const Partition&) const = default;
+};
+
+// Of each layer of layout_of(), per token, forward and backward: operations of its products, and of what else takes
+// time in proportion, in a fixed measure, so that the same model is cut the same way every time.
+std::vector<double> layer_costs(const ModelConfig&);
+
+// The cut into `stages` whose dearest stage costs least, and of those the one with the evenest costs. Each stage has a
+// block or the head. `fits(begin, end, stage)` may rule out stages that need too much memory. Refuses more stages than
+// blocks, and where nothing fits.
+using StageFits = std::function<bool(size_t begin, size_t end, int stage)>;
+Partition balanced_partition(const ModelConfig&, const std::vector<double>& costs, int stages,
+                             const StageFits& fits = {});
+
+// From "0-3,4-7,8-11": the blocks of each stage, lowest first. The embedding goes with the first, the head with the
+// last, the key cache with the first GOLD block. Refuses gaps, overlaps and another number of stages.
+Partition given_partition(const ModelConfig&, const std::string& text, int stages);
+
+std::string text_of(const ModelConfig&, const Partition&);  // the same way; a stage of the head alone is "head"
+
+// What crosses the cut below each stage, and above the last (nothing), for `batch` sequences a microbatch.
+std::vector<BoundaryShape> boundary_shapes(const ModelConfig&, const Partition&, int64_t batch);
+
+}  // namespace gf
