@@ -14,12 +14,12 @@
 #include "base/clock.h"
 #include "base/denormals.h"
 #include "base/parallel_for.h"
+#include "base/process_memory.h"
 #include "base/random.h"
 #include "base/trace.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/pipeline.h"
 #include "tools/train_command_line.h"
-#include "train/memory.h"
 
 namespace gf {
 namespace {

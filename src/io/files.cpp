@@ -2,6 +2,7 @@
 #include "io/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -68,13 +69,32 @@ File File::open_stream(const fs::path& path, const std::string& hint) {
   return file;
 }
 
-File File::create(const fs::path& path, Exit status) {
-  File file(path, open_descriptor(path, O_RDWR | O_CREAT | O_TRUNC));
+File File::create_new(const fs::path& path, int flags, Exit status) {
+  File file(path, open_descriptor(path, O_RDWR | O_CREAT | flags));
   if (file.descriptor_ < 0 && status == Exit::bad_input)
     refuse(cat(path.string(), " cannot be created: ", std::strerror(errno)),
            "a folder that exists and may be written to");
   if (file.descriptor_ < 0) fail_at("create", path, errno);
   return file;
+}
+
+File File::create(const fs::path& path, Exit status) {
+  return create_new(path, O_TRUNC, status);
+}
+
+// What another process holds must not be touched; what it has renamed meanwhile is not ours to empty either.
+File File::create_alone(const fs::path& path, Exit status) {
+  while (true) {
+    File file = create_new(path, 0, status);
+    // A file system without locks has other errors, and nobody to keep out.
+    if (::flock(file.descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+      refuse(cat(path.string(), " is being written by another process"), "wait for it to end, or another name");
+    struct stat there {};
+    const struct stat here = file.status();
+    if (::stat(path.c_str(), &there) != 0 || there.st_ino != here.st_ino || there.st_dev != here.st_dev) continue;
+    if (retry([&] { return ::ftruncate(file.descriptor_, 0); }) != 0) fail_at("empty", path, errno);
+    return file;
+  }
 }
 
 File File::in_memory() {
@@ -175,13 +195,8 @@ std::string read_small_file(const fs::path& path, int64_t limit) {
   return content;
 }
 
-void write_file_atomically(const fs::path& path, std::string_view content) {
-  const fs::path beside = path.string() + ".partial";
-  File file = File::create(beside);
-  file.write_at(std::as_bytes(std::span(content)), 0);
-  file.sync();
-  file.close();
-  rename_durably(beside, path);
+bool same_path(const fs::path& a, const fs::path& b) {
+  return fs::weakly_canonical(fs::absolute(a)) == fs::weakly_canonical(fs::absolute(b));
 }
 
 void sync_folder(const fs::path& path) {

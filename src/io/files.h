@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files whose errors are seen. Every call is checked, every message names the path and what the system said, and
-// what is reported as written is on the disk: file and folder are synced. No locks are taken.
+// what is reported as written is on the disk: file and folder are synced.
 // A file that cannot be opened for reading is the user's wrong input; all other errors are failures.
 #pragma once
 #include <sys/stat.h>
@@ -26,6 +26,8 @@ class File {
   static File open_stream(const std::filesystem::path&, const std::string& hint = {});
   // For writing and reading back; what it held is gone. `status` is that of the error where it cannot be created.
   static File create(const std::filesystem::path&, Exit status = Exit::failed);
+  // Likewise, as the only process that does so until the object goes; where another one does, it is refused.
+  static File create_alone(const std::filesystem::path&, Exit status);
   static File in_memory();  // empty, for both; its path() opens it again; holes in it take no memory
 
   File(File&&) noexcept;
@@ -50,6 +52,7 @@ class File {
 
  private:
   File(std::filesystem::path path, int descriptor);
+  static File create_new(const std::filesystem::path&, int flags, Exit status);
   struct stat status() const;
   std::filesystem::path path_;
   int descriptor_;
@@ -58,9 +61,8 @@ class File {
 // The whole content of a file that is not larger than `limit` bytes.
 std::string read_small_file(const std::filesystem::path&, int64_t limit);
 
-// Either the old content or all of the new, whatever happens in between: written beside, synced, renamed.
-void write_file_atomically(const std::filesystem::path&, std::string_view content);
-
+// Whether two names are of one place, whether something is there or not.
+bool same_path(const std::filesystem::path&, const std::filesystem::path&);
 void sync_folder(const std::filesystem::path&);
 void create_folder_durably(const std::filesystem::path&);  // and those above it
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);

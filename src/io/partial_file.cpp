@@ -20,8 +20,12 @@ void Appender::flush() {
   buffer_.clear();
 }
 
-PartialFile::PartialFile(const std::filesystem::path& path)
-    : path_(path), file_(File::create(path.string() + ".partial", Exit::bad_input)) {}
+PartialFile::PartialFile(const std::filesystem::path& path, Exit status)
+    : path_(path), file_(File::create_alone(path.string() + ".partial", status)) {
+  if (!std::filesystem::is_directory(path)) return;
+  std::remove(file_.path().c_str());
+  refuse(path.string() + " is a folder, not a file", "the name of a file");
+}
 
 PartialFile::~PartialFile() {
   if (!published_) std::remove(file_.path().c_str());
@@ -30,6 +34,13 @@ PartialFile::~PartialFile() {
 void PartialFile::publish() {
   rename_durably(file_.path(), path_);
   published_ = true;
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content, Exit status) {
+  PartialFile partial(path, status);
+  partial.file().write_at(std::as_bytes(std::span(content)), 0);
+  partial.file().sync();
+  partial.publish();
 }
 
 }  // namespace gf

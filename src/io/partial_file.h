@@ -24,10 +24,12 @@ class Appender {
   std::vector<std::byte> buffer_;
 };
 
-// A file being written as PATH.partial. It gets its name with publish(); without that it goes with the object.
+// A file being written as PATH.partial, by one process at a time. It gets its name with publish(); without that it goes
+// with the object.
 class PartialFile {
  public:
-  explicit PartialFile(const std::filesystem::path& path);
+  // `status` is that of the error where it cannot be created.
+  explicit PartialFile(const std::filesystem::path& path, Exit status = Exit::bad_input);
   ~PartialFile();
   PartialFile(const PartialFile&) = delete;
   PartialFile& operator=(const PartialFile&) = delete;
@@ -41,5 +43,8 @@ class PartialFile {
   File file_;
   bool published_ = false;
 };
+
+// Either the old content or all of the new, whatever happens in between.
+void write_file_atomically(const std::filesystem::path&, std::string_view content, Exit status = Exit::failed);
 
 }  // namespace gf

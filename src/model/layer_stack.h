@@ -19,7 +19,7 @@ class ParameterHooks {
   virtual void after_use(FlatRange) {}         // it has read them
   virtual void before_gradients(FlatRange) {}  // a pass is about to add to gradients (the head's forward pass does too)
   virtual void gradients_done(FlatRange) {}    // a microbatch has added all it has
-  virtual void look() {}                     // between any two ops
+  virtual void look() {}                       // between any two ops
 };
 
 class LayerStack {

@@ -169,8 +169,8 @@ void ShardedOptimizer::look() {
 
 void ShardedOptimizer::reduce(Bucket& b) {
   const Tensor& grads = store_.grads();
-  b.reduction = ranks_.data.reduce_scatter(grads.range(b.range.begin, b.range.end),
-                                           grads.range(b.own.begin, b.own.end), Reduce::sum);
+  b.reduction = ranks_.data.reduce_scatter(grads.range(b.range.begin, b.range.end), grads.range(b.own.begin, b.own.end),
+                                           Reduce::sum);
 }
 
 void ShardedOptimizer::finish_reduction(Bucket& b) {
@@ -248,7 +248,9 @@ void ShardedOptimizer::update_all(double norm, double learning_rate, double weig
   const auto count = static_cast<double>(updates_);
   const double bias1 = 1 - std::pow(config_.beta1, count), bias2 = 1 - std::pow(config_.beta2, count);
   // Reads and writes parameter, both moments, and the gradient, which it sets to zero.
-  const TraceSpan span(Trace::Kind::op, [&] { return Trace::What{"adamw", "", 8.0 * static_cast<double>(exp_avg_.bytes())}; });
+  const TraceSpan span(Trace::Kind::op, [&] {
+    return Trace::What{"adamw", "", 8.0 * static_cast<double>(exp_avg_.bytes())};
+  });
   const auto update = [&](const Parameter& p, FlatRange flat, int64_t state) {
     const Group group = group_of(p.spec(), rules_);
     const AdamWArgs args{flat.size(),

@@ -33,7 +33,8 @@ class Communicator {
 
   // `shard` is this rank's part of `whole`, which has one per rank, and may lie in it.
   std::unique_ptr<Work> reduce_scatter(Tensor whole, Tensor shard, Reduce);
-  // In place. These two return when they are done: of more than one step, they could not keep to one order beside others.
+  // In place. These two return when they are done: of more than one step, they could not keep to one order beside
+  // others.
   void all_reduce(Tensor, Reduce);
   void broadcast(Tensor, int root);
 

@@ -92,8 +92,8 @@ class MpiCommunicator final : public Communicator {
     const bool in_place = shard.raw() == whole.raw() + static_cast<size_t>(rank_) * shard.bytes();
     auto work = begin({shard, whole}, "an all-gather");
     const int n = count_of(shard.numel());
-    check(MPI_Iallgather(in_place ? MPI_IN_PLACE : shard.raw(), n, type_of(shard), whole.raw(), n, type_of(whole), comm_,
-                         work->request()),
+    check(MPI_Iallgather(in_place ? MPI_IN_PLACE : shard.raw(), n, type_of(shard), whole.raw(), n, type_of(whole),
+                         comm_, work->request()),
           "MPI_Iallgather");
     return work;
   }
@@ -146,8 +146,7 @@ class MpiCommunicator final : public Communicator {
     return work;
   }
   std::unique_ptr<MpiWork> begin(std::vector<Tensor> tensors, const std::string& what) const {
-    return std::make_unique<MpiWork>(std::move(tensors), watch_,
-                                     cat("waiting for ", what, " among ", size_, " ranks"));
+    return std::make_unique<MpiWork>(std::move(tensors), watch_, cat("waiting for ", what, " among ", size_, " ranks"));
   }
   MPI_Comm comm_;
   HangWatch* watch_;
@@ -172,9 +171,9 @@ Launch Launch::from_environment() {
     if (variable(name)) return {.by_launcher = true};
   const int tasks = number("SLURM_NTASKS");
   if (tasks > 1 && variable("SLURM_STEP_ID") && number("SLURM_STEP_NUM_TASKS") > 1)
-    refuse(cat("srun started ", number("SLURM_STEP_NUM_TASKS"),
-               " tasks without PMIx, so that each believes to be alone"),
-           "srun --mpi=pmix gf-dist-train ...; `srun --mpi=list` shows what this Slurm has");
+    refuse(
+        cat("srun started ", number("SLURM_STEP_NUM_TASKS"), " tasks without PMIx, so that each believes to be alone"),
+        "srun --mpi=pmix gf-dist-train ...; `srun --mpi=list` shows what this Slurm has");
   if (tasks > 1 && !variable("SLURM_STEP_NUM_TASKS"))
     refuse(cat("SLURM_NTASKS is ", tasks, ", and this is one process that no launcher started"),
            "srun --mpi=pmix gf-dist-train ..., or mpirun -n " + cat(tasks) + " gf-dist-train ...");

@@ -107,11 +107,13 @@ class ThreadCommunicator final : public Communicator {
 
   std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) override {
     GF_CHECK(whole.bytes() == shard.bytes() * size_, "a shard of ", shard.bytes(), " bytes of ", whole.bytes());
-    return spread(Post::Kind::gather, [&](int) { return shard; }, whole);
+    return spread(
+        Post::Kind::gather, [&](int) { return shard; }, whole);
   }
   std::unique_ptr<Work> all_to_all(Tensor from, Tensor to) override {
     GF_CHECK(from.bytes() == to.bytes() && from.numel() % size_ == 0, from.shape(), " to ", to.shape());
-    return spread(Post::Kind::all_to_all, [&](int peer) { return part(from, peer); }, to);
+    return spread(
+        Post::Kind::all_to_all, [&](int peer) { return part(from, peer); }, to);
   }
   std::vector<std::unique_ptr<Work>> exchange(std::span<const Message> messages) override {
     std::vector<std::unique_ptr<Work>> works;

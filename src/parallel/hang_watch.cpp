@@ -8,9 +8,10 @@
 namespace gf {
 
 HangWatch::HangWatch(double limit_s, Hung hung)
-    : limit_s_(limit_s), hung_(std::move(hung)), since_(seconds_now()), watcher_([this](const std::stop_token& stop) {
-        look_on(stop);
-      }) {}
+    : limit_s_(limit_s),
+      hung_(std::move(hung)),
+      since_(seconds_now()),
+      watcher_([this](const std::stop_token& stop) { look_on(stop); }) {}
 
 HangWatch::~HangWatch() = default;
 

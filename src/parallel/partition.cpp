@@ -38,7 +38,8 @@ double product_weights(const ModelConfig& config, const LayerSpec& spec) {
   double weights = 0;
   const LayerStack stack(config, {spec});
   for (const auto& p : stack.parameters().all())
-    if (p->spec().role == Role::matrix || p->spec().role == Role::lora) weights += static_cast<double>(p->shape().numel());
+    if (p->spec().role == Role::matrix || p->spec().role == Role::lora)
+      weights += static_cast<double>(p->shape().numel());
   return weights;
 }
 
@@ -147,7 +148,8 @@ Partition given_partition(const ModelConfig& config, const std::string& text, in
   }
   if (next < config.n_layer) wrong(cat("block ", next, " and above belong to no stage"));
   partition.cuts.push_back(layers.size());
-  if (partition.num_stages() != stages) wrong(cat("it has ", partition.num_stages(), " stages, and ", stages, " are to run"));
+  if (partition.num_stages() != stages)
+    wrong(cat("it has ", partition.num_stages(), " stages, and ", stages, " are to run"));
   return partition;
 }
 
@@ -172,8 +174,8 @@ std::vector<BoundaryShape> boundary_shapes(const ModelConfig& config, const Part
   std::vector<BoundaryShape> shapes;
   for (const size_t cut : partition.cuts) {
     const bool outside = cut == 0 || cut == layers.size();
-    shapes.push_back({outside ? Fields{0} : live_at(layers, cut), batch, config.ctx_len, config.n_embd,
-                      config.compressed_width()});
+    shapes.push_back(
+        {outside ? Fields{0} : live_at(layers, cut), batch, config.ctx_len, config.n_embd, config.compressed_width()});
   }
   return shapes;
 }

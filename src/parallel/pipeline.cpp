@@ -81,8 +81,7 @@ void Pipeline::begin(const std::vector<Transfer>& transfers, int64_t batch_size)
 
 void Pipeline::look() {
   std::erase_if(leaving_, [](const auto& work) { return work->poll(); });
-  for (auto& [pass, arriving] : arriving_)
-    std::erase_if(arriving.works, [](const auto& work) { return work->poll(); });
+  for (auto& [pass, arriving] : arriving_) std::erase_if(arriving.works, [](const auto& work) { return work->poll(); });
 }
 
 Boundary Pipeline::take(const Compute& c) {

@@ -26,10 +26,10 @@ std::vector<Tensor> tensors_of(const Boundary&);
 
 struct StageOptions {
   Device device = kCpu;
-  bool recompute = false;  // blocks run again in the backward pass
-  double loss_scale = 1;   // 1 / (tokens of the optimizer step)
-  double pull = 1e-4;      // on each position's largest logit, as published
-  uint64_t seed = 0;       // of the dropout masks
+  bool recompute = false;                     // blocks run again in the backward pass
+  double loss_scale = 1;                      // 1 / (tokens of the optimizer step)
+  double pull = 1e-4;                         // on each position's largest logit, as published
+  uint64_t seed = 0;                          // of the dropout masks
   Fields gives = kX | kOrigin | kCompressed;  // what the next stage reads
 };
 

@@ -127,7 +127,7 @@ class Arena::Pool {
   }
 
   bool extend(size_t bytes) {
-    size_t at_end = 0;  // free already
+    size_t at_end = 0;     // free already
     if (end_ != space_) {  // what ends where a space begins is of another region
       const auto last = by_address_.lower_bound(end_);
       if (last != by_address_.begin() && std::prev(last)->first + std::prev(last)->second == end_)

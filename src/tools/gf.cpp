@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf: everything but training, one process. Each subcommand is a file of its own, gf_<name>.cpp.
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <iostream>
 #include <string>
 
 #include "base/error.h"
@@ -40,11 +43,18 @@ int help() {
 
 int main(int argc, char** argv) {
   const std::string name = argc > 1 ? argv[1] : "";
-  return gf::run_main("gf" + (name.empty() || name[0] == '-' ? "" : " " + name), [&] {
+  const auto run = [&] {
     if (name == "--help" || name == "-h" || name == "help") return gf::help();
     if (name == "--version") return std::puts("gf " GF_VERSION), 0;
     for (const gf::Subcommand* c = gf::kSubcommands; c->name; ++c)
       if (name == c->name) return c->run(gf::Arguments(argv + 2, argv + argc));
     gf::refuse(name.empty() ? "no command given" : "there is no command \"" + name + "\"", "gf --help lists them");
+  };
+  return gf::run_main("gf" + (name.empty() || name[0] == '-' ? "" : " " + name), [&] {
+    const int status = run();
+    // What was asked for goes to standard output; that it got there is part of the work.
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) || !std::cout.flush())
+      gf::fail(gf::cat("cannot write to standard output: ", std::strerror(errno)));
+    return status;
   });
 }

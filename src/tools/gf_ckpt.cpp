@@ -14,6 +14,7 @@
 #include "io/checkpoint/checkpoint_writer.h"
 #include "io/checkpoint/safetensors.h"
 #include "tools/command_line.h"
+#include "train/parameters.h"
 
 namespace gf {
 
@@ -143,6 +144,12 @@ int import_from(const Arguments& arguments) {
     for (const SafetensorsEntry& e : source.all())
       if (const std::string name = std::string(kModelPrefix) + e.name; !source.has(name))
         source.read(std::vector<ShardView>{{name, DType::f32, {}, 0, 0, nullptr}});
+  if (!attributes.config.empty()) {
+    const std::string from = values[values.count("config") ? "config" : "in"].as<std::string>();
+    const Config config = config_from_text(attributes.config, from);
+    // One that does not say how large the vocabulary is does not describe a model, and open_model() will not take it.
+    if (config.model.vocab_size > 0) check_weights_of(source, config);
+  }
   std::vector<Tensor> tensors;
   std::vector<ShardView> views;
   for (const auto& e : source.entries()) {
@@ -151,6 +158,11 @@ int import_from(const Arguments& arguments) {
   }
   if (views.empty()) refuse(values["in"].as<std::string>() + " has no tensors");
   source.read(views);
+  try {
+    create_folder_durably(folder);
+  } catch (const Error& e) {
+    refuse(e.what(), "a folder that may be written to");
+  }
   const auto self = make_self_communicator();
   CheckpointWriter(folder, *self, 0).write(attributes, views);
   std::cout << made.string() << ": " << views.size() << " tensors, no optimizer state\n";

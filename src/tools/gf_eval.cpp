@@ -66,7 +66,9 @@ int run_eval(const Arguments& arguments) {
   if (!values.count("ctx-len")) o.ctx_len = model.config.model.ctx_len;
   check(o, *data);
   const Evaluation e = evaluate_all(model, data, o);
-  if (!std::isfinite(e.loss)) fail(cat("the loss is ", e.loss), "another checkpoint: this one's parameters are spoilt");
+  if (!std::isfinite(e.loss))
+    fail(cat("the loss is ", std::isnan(e.loss) ? "nan" : "infinite"),
+         "another checkpoint: this one's parameters are spoilt");
   fmt::print("{{\"loss\": {}, \"tokens\": {}, \"acc\": {}}}\n", e.loss, e.tokens, e.accuracy);
   return 0;
 }

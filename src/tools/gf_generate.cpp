@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/human.h"
+#include "base/process_memory.h"
 #include "tools/command_line.h"
 #include "train/generate.h"
 #include "train/memory.h"

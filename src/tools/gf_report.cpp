@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "io/files.h"
+#include "io/partial_file.h"
 #include "tools/command_line.h"
 #include "train/report.h"
 
@@ -24,7 +24,7 @@ int run_report(const Arguments& arguments) {
   for (const auto& folder : values["run"].as<std::vector<std::string>>()) runs.push_back(load_run(folder));
   std::filesystem::path out = (runs.size() == 1 ? runs[0].folder : std::filesystem::path()) / "report.html";
   if (values.count("out")) out = values["out"].as<std::string>();
-  write_file_atomically(out, report_page(runs));
+  write_file_atomically(out, report_page(runs), Exit::bad_input);
   std::puts(out.c_str());
   return 0;
 }

@@ -5,7 +5,7 @@
 
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
-#include "io/files.h"
+#include "io/partial_file.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"
 
@@ -128,11 +128,12 @@ Run::Run(Plan& p) : plan(p), mesh(make_mesh(make_self_communicator(), 1, 1)), la
   const TrainConfig& t = plan.config.train;
   auto newest = newest_checkpoint(plan.paths.checkpoints());
   std::unique_ptr<TensorSource> load;
-  if (!t.load_model.empty()) {
+  if (newest) {
+    check_can_go_on(*newest);  // what it once began from is not needed any more
+  } else if (!t.load_model.empty()) {
     load = open_tensors(t.load_model);
     check_parameters(*load, layers.parameters(), t.load_partial);
   }
-  if (newest) check_can_go_on(*newest);
   const auto gradients = t.train_stage == 1 ? ParameterStore::Gradients::none : ParameterStore::Gradients::zeroed;
   layers.parameters().allocate(kCpu, DType::f32, gradients);
   optimizer = std::make_unique<ShardedOptimizer>(layers, *mesh.data,
@@ -183,7 +184,7 @@ void Run::go_on_from(const StepFolder& newest) {
   const Attributes& a = reader.attributes();
   const Config then = config_from_text(a.config, reader.path().string());
   TrainConfig& t = plan.config.train;
-  if (t.load_model != then.train.load_model && !t.load_model.empty())
+  if (!t.load_model.empty() && (then.train.load_model.empty() || !same_path(t.load_model, then.train.load_model)))
     refuse(cat("train.load_model is ", t.load_model, ", and the run in ", plan.paths.root().string(), " is at step ",
                a.step, " after beginning from ",
                then.train.load_model.empty() ? "fresh parameters" : then.train.load_model),
@@ -199,6 +200,13 @@ void Run::go_on_from(const StepFolder& newest) {
   }
   place = {a.step, a.samples};
   start = cat("step ", a.step, " of this run, from ", newest.path.string());
+  // The same samples in another order are another run, but may be meant: more data has come.
+  if (then.train.magic_prime != t.magic_prime)
+    start += cat("; train.magic_prime was ", then.train.magic_prime, " and is ", t.magic_prime,
+                 ", which orders the samples");
+  if (then.train.my_exit_tokens != t.my_exit_tokens)
+    start += cat("; train.my_exit_tokens was ", then.train.my_exit_tokens, " and is ", t.my_exit_tokens,
+                 ", the length of the schedule");
 }
 
 void Run::begin() {

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/memory.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <fstream>
-#include <limits>
 
 #include "base/human.h"
+#include "base/process_memory.h"
 #include "parallel/pipeline.h"
 
 namespace gf {
@@ -27,17 +23,6 @@ size_t evaluation_bytes(const LayerStack& layers, int64_t batch, int64_t length)
   const Batch tokens = meta_batch(batch, length);
   layers.head()->loss({tokens}, layers.forward(tape, {tokens}, {}).x_BTC);
   return arena.reserved_bytes();
-}
-
-// A number from a file of /proc or /sys; nothing where there is none.
-size_t number_in(const char* path, const std::string& key) {
-  std::ifstream in(path);
-  std::string word;
-  size_t value = 0;
-  if (key.empty() && in >> value) return value;
-  while (in >> word)
-    if (word == key && in >> value) return value * 1024;
-  return 0;
 }
 
 std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
@@ -111,23 +96,6 @@ void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t l
                human_bytes(static_cast<double>(need)), " of memory, and there are ",
                human_bytes(static_cast<double>(available))),
            hint);
-}
-
-size_t resident_bytes() {
-  return number_in("/proc/self/status", "VmRSS:");
-}
-
-size_t peak_resident_bytes() {
-  return number_in("/proc/self/status", "VmHWM:");
-}
-
-size_t available_bytes() {
-  size_t available = number_in("/proc/meminfo", "MemAvailable:");
-  if (available == 0) available = std::numeric_limits<size_t>::max();
-  const size_t limit = number_in("/sys/fs/cgroup/memory.max", ""),
-               used = number_in("/sys/fs/cgroup/memory.current", "");
-  if (limit > used) available = std::min(available, limit - used);
-  return available;
 }
 
 std::vector<LayerCount> count_parameters(const ModelConfig& config) {

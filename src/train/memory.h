@@ -34,10 +34,6 @@ void check_memory(const Config&, const MemoryForecast&, size_t available);
 // Refuses windows that take more memory than there is: `batch` of them at a time, forward, with the loss.
 void check_evaluation_memory(const ModelConfig&, int64_t batch, int64_t length, const std::string& hint);
 
-size_t resident_bytes();       // of this process, now
-size_t peak_resident_bytes();  // at its largest
-size_t available_bytes();      // what this machine, or this job's limit, still has
-
 struct LayerCount {
   std::string kind;    // "8 x x060c2 + x060", "embedding"
   int64_t parameters;  // of all of them

@@ -45,6 +45,27 @@ void check_parameters(const TensorSource& source, const ParameterStore& store, b
   views_in(source, parameter_views(store), partial);
 }
 
+void check_weights_of(const TensorSource& source, const Config& config) {
+  constexpr const char* kHint = "the configuration of the model that these weights are of";
+  ModelConfig model = config.model;
+  model.resolve();
+  model.check();
+  const auto tensors = static_cast<int64_t>(source.entries().size());
+  if (model.n_layer > tensors)
+    refuse(cat("model.n_layer is ", model.n_layer, ", and there are ", tensors, " tensors"), kHint);
+  const LayerStack layers(model);
+  const ParameterStore& store = layers.parameters();
+  for (const auto& p : store.all()) {
+    const TensorSource::Entry* entry = source.find(cat(kModelPrefix, p->name()));
+    if (!entry) refuse(cat(p->name(), " is ", p->shape(), " in the model and not among the weights"), kHint);
+    if (!(entry->shape == p->shape()))
+      refuse(cat(p->name(), " is ", p->shape(), " in the model and ", entry->shape, " among the weights"), kHint);
+  }
+  for (const TensorSource::Entry& e : source.entries())
+    if (e.name.starts_with(kModelPrefix) && !store.find(parameter_name(e.name)))
+      refuse(cat(parameter_name(e.name), " is among the weights and not in the model"), kHint);
+}
+
 TrainedModel open_model(const std::filesystem::path& path) {
   const CheckpointReader reader(path);
   TrainedModel model{config_from_text(reader.attributes().config, reader.path().string()), nullptr};
@@ -53,9 +74,9 @@ TrainedModel open_model(const std::filesystem::path& path) {
            "gf ckpt import with --config FILE, the model's configuration");
   resolve(model.config);
   model.config.model.check();
+  check_weights_of(reader, model.config);
   model.layers = std::make_unique<LayerStack>(model.config.model);
   ParameterStore& store = model.layers->parameters();
-  check_parameters(reader, store, false);
   store.allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
   reader.read(parameter_views(store));
   return model;

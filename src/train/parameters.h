@@ -19,6 +19,8 @@ std::vector<ShardView> views_in(const TensorSource&, const std::vector<ShardView
 
 // Checks the same before any memory is taken: names and shapes only.
 void check_parameters(const TensorSource&, const ParameterStore&, bool partial);
+// Checks that a source has the parameters of the model that a configuration describes, no fewer and no others.
+void check_weights_of(const TensorSource&, const Config&);
 
 // A trained model, ready to be asked: the configuration that its checkpoint carries, and its parameters.
 struct TrainedModel {

@@ -7,10 +7,11 @@
 #include <optional>
 
 #include "base/human.h"
+#include "base/process_memory.h"
 #include "base/signals.h"
 #include "base/trace.h"
 #include "io/checkpoint/checkpoint_folder.h"
-#include "io/files.h"
+#include "io/partial_file.h"
 #include "train/banner.h"
 #include "train/progress_line.h"
 #include "train/trainer.h"

@@ -62,7 +62,9 @@ void check(const Sampling& s) {
 int32_t sample(std::span<const float> logits, const Sampling& s, double unit) {
   GF_CHECK(!logits.empty() && unit >= 0 && unit < 1, logits.size(), " logits, random number ", unit);
   for (size_t i = 0; i < logits.size(); ++i)
-    if (!std::isfinite(logits[i])) fail(cat("the model's logit of token ", i, " is ", logits[i]));
+    if (!std::isfinite(logits[i]))
+      fail(cat("the model's logit of token ", i, " is ", std::isnan(logits[i]) ? "nan" : "infinite"),
+           "another checkpoint: this one's parameters are spoilt");
   if (s.temperature == 0) return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());
 
   std::vector<Candidate> candidates = candidates_of(logits, s);

@@ -87,9 +87,10 @@ TEST_F(Programs, MemoryThatCannotBeHadIsNamed) {
                                     cat(GF_BIN_DIR, "/gf-dist-train")};
   for (const std::string& word : arguments({{"model.n_embd", "1024"}, {"model.n_layer", "12"}})) words.push_back(word);
   const ProgramResult result = run_program("/bin/bash", words, {{"OMP_NUM_THREADS", "1"}});
-  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_EQ(result.status, 2) << result.err;
   EXPECT_TRUE(std::regex_search(
-      result.err, std::regex("^gf-dist-train: cannot get [0-9]+ MiB of memory\n  try: a smaller --train.micro_bsz")))
+      result.err,
+      std::regex("^gf-dist-train: the run needs [0-9.]+ [GM]B of memory, and there are [0-9.]+ [GM]B\n  try: ")))
       << result.err;
 }
 
@@ -147,6 +148,46 @@ TEST_F(Programs, ATraceOfSomeStepsChangesNoBit) {
   EXPECT_GT(calls["wkv6"], 0);
   EXPECT_EQ(calls["wkv6 backward"], calls["wkv6"]);
   EXPECT_EQ(calls["head_loss backward"], calls["forward"]);
+}
+
+// What a run once began from may be gone, or have another name.
+TEST_F(Programs, ARunThatGoesOnNeedsNothingOfLoadModel) {
+  trained({{"train.proj_suffix", "from"}, {"train.max_steps", "2"}});
+  const fs::path from = run("from"), gone = folder_ / "gone";
+  const Options load = {{"train.load_model", from.string()}, {"train.warmup_steps", "0"}};
+  const auto until = [&](const char* steps, const std::string& name) {
+    Options options = load;
+    options["train.max_steps"] = steps;
+    options["train.load_model"] = name;
+    return options;
+  };
+  trained(until("2", from.string()));
+  trained(until("3", from.string() + "/."));
+  fs::rename(from, gone);
+  trained(until("4", from.string()));
+  const ProgramResult other = train(until("5", gone.string()));
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.err.find("train.load_model is " + gone.string()), std::string::npos) << other.err;
+}
+
+// As docs/running.md has it, but for the width; stage 1 checks all that a run does, and takes no step.
+TEST_F(Programs, OwnTextWithTheShippedConfigs) {
+  fs::create_directory(folder_ / "texts");
+  for (const char name : {'a', 'b', 'c', 'd', 'e', 'f'})
+    write_file(folder_ / "texts" / cat(name, ".txt"), std::string(20000, name));
+  const std::string data = folder_ / "mine", held = folder_ / "mine_validation";
+  const ProgramResult made = run_program("gf", {"data", "tokenize", "--vocab", "byte", "--out", data, "--validation",
+                                                "0.5", "--validation-out", held, folder_ / "texts"});
+  ASSERT_EQ(made.status, 0) << made.err;
+  const std::string configs = GF_SOURCE_DIR "/configs/";
+  for (const char* model : {"goldfinch", "finch", "llama"}) {
+    const ProgramResult result =
+        run_program("gf-dist-train",
+                    {"-c", configs + "L6D768minipile.yaml", "-c", cat(configs, model, ".yaml"), "--train.data_file",
+                     data, "--train.validation_data_file", held, "--model.vocab_size", "257", "--model.n_embd", "64",
+                     "--train.train_stage", "1", "--train.warmup_steps", "0", "--train.proj_dir", folder_ / "out"});
+    EXPECT_EQ(result.status, 0) << model << result.err;
+  }
 }
 
 TEST_F(Programs, StageOneWritesFreshParametersAndStops) {

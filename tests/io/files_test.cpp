@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "io/partial_file.h"
 #include "support/expect_error.h"
 #include "support/faulty_disk.h"
 #include "support/temp_folder.h"
@@ -80,6 +81,29 @@ TEST(Files, FoldersAreMadeAndRemoved) {
   expect_error(Exit::failed, {(folder / "file").string(), "Not a directory"},
                [&] { create_folder_durably(folder / "file" / "b"); });
   EXPECT_GT(free_bytes(folder.path()), 0);
+}
+
+TEST(Files, OneProcessAtATimeWritesAFile) {
+  const TempFolder folder;
+  const std::filesystem::path path = folder / "data";
+  write_file_atomically(path, "what was there");
+  {
+    PartialFile first(path);
+    first.file().write_at(std::as_bytes(std::span(std::string_view("new"))), 0);
+    expect_refused({path.string() + ".partial", "being written by another process"}, [&] { PartialFile second(path); });
+    first.file().sync();
+    first.publish();
+    PartialFile after(path);  // the name is free again
+    EXPECT_EQ(read_small_file(path, 100), "new");
+  }
+  EXPECT_FALSE(std::filesystem::exists(path.string() + ".partial"));
+  expect_refused({folder.path().string(), "is a folder"}, [&] { PartialFile file(folder.path()); });
+}
+
+TEST(Files, TellsSamePathsBeforeThereIsAnything) {
+  EXPECT_TRUE(same_path("new", "./new"));
+  EXPECT_TRUE(same_path("new/", std::filesystem::absolute("new") / ""));
+  EXPECT_FALSE(same_path("new", "other"));
 }
 
 }  // namespace

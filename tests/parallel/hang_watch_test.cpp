@@ -34,7 +34,9 @@ TEST(HangWatchThreads, WhatHasEndedDoesNotHang) {
 
 TEST(HangWatchThreads, NothingIsDoneAndNobodyWatches) {
   bool told = false;
-  { HangWatch watch(0, [&](const std::string&, double) { told = true; }); }
+  {
+    HangWatch watch(0, [&](const std::string&, double) { told = true; });
+  }
   EXPECT_FALSE(told);
   const HangWatch::Doing unwatched(nullptr, "anything");
 }

@@ -41,7 +41,8 @@ TEST(Simulation, BubblesAreThoseOfTheFormulas) {
       const double fill = static_cast<double>(p - 1) / m;
       EXPECT_NEAR(overhead("gpipe"), fill, 1e-12);
       EXPECT_NEAR(overhead("one_f_one_b"), fill, 1e-12);
-      for (const int v : {1, 2, 4}) EXPECT_NEAR(overhead("interleaved", v), fill / v, 1e-12) << p << " " << m << " " << v;
+      for (const int v : {1, 2, 4})
+        EXPECT_NEAR(overhead("interleaved", v), fill / v, 1e-12) << p << " " << m << " " << v;
       EXPECT_NEAR(overhead("zero_bubble"), fill / 3, 1e-12) << p << " " << m;
     }
   }
@@ -134,8 +135,9 @@ std::vector<Compute> backwards_first(const PipeShape& s) {
 }
 
 TEST(Lowering, RefusesPlansThatWaitForEver) {
-  expect_error(Exit::bad_input, {"backwards_first", "rank 0 of 2", "backward of microbatch 0"},
-               [] { lower({"backwards_first", backwards_first, false}, 2, 1, 1); });
+  expect_error(Exit::bad_input, {"backwards_first", "rank 0 of 2", "backward of microbatch 0"}, [] {
+    lower({"backwards_first", backwards_first, false}, 2, 1, 1);
+  });
 }
 
 }  // namespace

@@ -111,6 +111,23 @@ TEST_F(GfCkpt, WrongInputIsRefusedAndNothingIsMade) {
   expect("import " + file_.string() + " " + checkpoints_.string(), 2, {checkpoints_.string(), "not empty"});
 }
 
+TEST_F(GfCkpt, ImportTakesTheWeightsOfItsConfigurationOnly) {
+  const std::string from = "import " + file_.string() + " " + (folder_ / "out").string();
+  expect("export " + checkpoints_.string() + " " + file_.string(), 0, {});
+  std::ofstream(folder_ / "c.yaml") << "model: {tmix: x060, n_layer: 1, n_embd: 64, vocab_size: 2, ctx_len: 8}\n";
+  expect(from + " --config " + (folder_ / "c.yaml").string(), 2, {"emb.weight is 2x64 in the model and 2x3"});
+  std::ofstream(folder_ / "c.yaml") << "model: {tmix: x060, n_layer: 65536, n_embd: 64, vocab_size: 2}\n";
+  expect(from + " --config " + (folder_ / "c.yaml").string(), 2, {"model.n_layer is 65536", "1 tensors"});
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
+TEST_F(GfCkpt, WhatCannotBeWrittenIsRefused) {
+  expect("export " + checkpoints_.string() + " /nonexistent/x.safetensors", 2,
+         {"/nonexistent/x", "try: a folder that"});
+  expect("export " + checkpoints_.string() + " " + folder_.path().string(), 2, {"is a folder"});
+  expect("info " + checkpoints_.string() + " 3>&1 >/dev/full 2>&3 #", 1, {"cannot write to standard output", "No space left"});
+}
+
 TEST_F(GfCkpt, ImportNamesWhatItCannotRead) {
   const std::string header = R"({"ids":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})";
   const uint64_t length = header.size();

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "io/checkpoint/float_formats.h"
 #include "io/checkpoint/safetensors_header.h"
+#include "io/partial_file.h"
 
 namespace gf {
 
@@ -161,25 +162,18 @@ void write_safetensors(const fs::path& path, const TensorSource& source, FloatFo
   for (const auto& e : source.entries())
     if (e.name.starts_with(kModelPrefix) && e.dtype == DType::f32) entries.push_back(&e);
   const std::string header = header_text(entries, format, std::move(metadata));
-  const fs::path beside = path.string() + ".partial";
-  try {
-    File file = File::create(beside);
-    const uint64_t length = header.size();
-    file.write_at(std::as_bytes(std::span(&length, 1)), 0);
-    file.write_at(std::as_bytes(std::span(header)), 8);
-    int64_t offset = 8 + static_cast<int64_t>(header.size());
-    for (const auto* e : entries) {
-      write_values(file, offset, source, *e, format);
-      offset += e->shape.numel() * format.bytes;
-    }
-    file.sync();
-    file.close();
-    rename_durably(beside, path);
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(beside, ignored);
-    throw;
+  PartialFile partial(path);
+  File& file = partial.file();
+  const uint64_t length = header.size();
+  file.write_at(std::as_bytes(std::span(&length, 1)), 0);
+  file.write_at(std::as_bytes(std::span(header)), 8);
+  int64_t offset = 8 + static_cast<int64_t>(header.size());
+  for (const auto* e : entries) {
+    write_values(file, offset, source, *e, format);
+    offset += e->shape.numel() * format.bytes;
   }
+  file.sync();
+  partial.publish();
 }
 
 }  // namespace gf

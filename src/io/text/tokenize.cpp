@@ -155,10 +155,7 @@ void check(const TokenizeOptions& options) {
   if ((options.validation > 0) != !options.validation_out.empty()) {
     refuse("--validation and --validation-out go together", "--validation 0.01 --validation-out PREFIX");
   }
-  const auto same = [](const std::string& a, const std::string& b) {
-    return std::filesystem::weakly_canonical(a) == std::filesystem::weakly_canonical(b);
-  };
-  if (options.validation > 0 && same(options.out, options.validation_out)) {
+  if (options.validation > 0 && same_path(options.out, options.validation_out)) {
     refuse("--out and --validation-out are both " + options.out, "two different names");
   }
 }

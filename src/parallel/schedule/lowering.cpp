@@ -28,8 +28,7 @@ class IdealTimes {
     while (!ready.empty()) {
       const int rank = ready.back();
       ready.pop_back();
-      while (advance(rank, ready)) {
-      }
+      while (advance(rank, ready)) {}
     }
     for (int r = 0; r < ranks; ++r)
       if (at_[r] < plans_[r].size())
@@ -87,8 +86,7 @@ bool before(const Placed& a, const Placed& b) {
 
 // Before each pass: all that ideal ranks would have sent by its end, as far as it has been produced. So no rank waits
 // for another to look for what it is sent.
-Program program_of(const std::vector<Compute>& plan, const IdealTimes& times, int rank,
-                   std::vector<Placed> transfers) {
+Program program_of(const std::vector<Compute>& plan, const IdealTimes& times, int rank, std::vector<Placed> transfers) {
   std::sort(transfers.begin(), transfers.end(), before);
   Program program;
   size_t begun = 0;

@@ -28,10 +28,10 @@ struct Message {
 // A rank works through its program; its exchanges queue up beside it.
 struct Rank {
   const Program* program;
-  size_t at = 0;                          // next step
+  size_t at = 0;  // next step
   double now = 0, busy = 0;
   std::deque<std::pair<size_t, double>> begun;  // exchanges: their step, and when the program came to it
-  double queue_free = 0;                  // when the exchange at the head may start
+  double queue_free = 0;                        // when the exchange at the head may start
   bool head_started = false;
   int live = 0, peak = 0;
   std::vector<PassSpan> passes;

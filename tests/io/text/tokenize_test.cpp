@@ -167,6 +167,9 @@ TEST_F(Tokenize, RefusesWhatMakesNoDataSet) {
   refused({.paths = {input_}, .out = out_, .validation = 0.5}, {"go together"});
   refused({.paths = {input_}, .out = out_, .validation_out = held}, {"go together"});
   refused({.paths = {input_}, .out = out_, .validation = 0.5, .validation_out = input_ + "/../out"}, {"both", out_});
+  refused({.paths = {input_}, .out = "new", .validation = 0.5, .validation_out = "./new"}, {"both", "new"});
+  refused({.paths = {input_}, .out = "new", .validation = 0.5, .validation_out = fs::absolute("new").string()},
+          {"both", "new"});
 }
 
 TEST_F(Tokenize, ABadLineLeavesWhatWasThere) {
