@@ -16,6 +16,7 @@ find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h)
 find_library(DNNL_LIBRARY dnnl)
 need(DNNL_INCLUDE libdnnl-dev)
 need(DNNL_LIBRARY libdnnl-dev)
+set(MPI_CXX_SKIP_MPICXX TRUE)  # bindings that the standard gave up
 find_package(MPI COMPONENTS C QUIET)
 need(MPI_C_FOUND libopenmpi-dev)
 find_package(HDF5 COMPONENTS C QUIET)
@@ -49,3 +50,4 @@ add_library(gf_dependencies INTERFACE)
 target_include_directories(gf_dependencies SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS} ${XXHASH_INCLUDE} ${DNNL_INCLUDE})
 target_link_libraries(gf_dependencies INTERFACE OpenMP::OpenMP_CXX Threads::Threads ${DNNL_LIBRARY} ${HDF5_C_LIBRARIES} yaml-cpp
   nlohmann_json::nlohmann_json fmt::fmt Eigen3::Eigen Boost::program_options MPI::MPI_C ${XXHASH_LIBRARY})
+target_compile_definitions(gf_dependencies INTERFACE OMPI_SKIP_MPICXX=1 MPICH_SKIP_MPICXX=1)

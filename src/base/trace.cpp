@@ -82,8 +82,8 @@ std::vector<Trace::Total> Trace::totals() const {
 }
 
 // Names are op names and shapes are digits: nothing in them needs escaping.
-std::string Trace::json(int process) const {
-  std::string out = "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [";
+std::string Trace::events(int process) const {
+  std::string out;
   for (const Span& s : spans_) {
     out += fmt::format("{}\n{{\"name\": \"{}\", \"cat\": \"{}\", \"ph\": \"X\", \"ts\": {:.3f}, \"dur\": {:.3f}, ",
                        &s == spans_.data() ? "" : ",", s.what.name, s.kind == Kind::op ? "op" : "phase", s.begin * 1e6,
@@ -91,6 +91,17 @@ std::string Trace::json(int process) const {
     out +=
         fmt::format("\"pid\": {}, \"tid\": 0, \"args\": {{\"shapes\": \"{}\", \"flops\": {:.0f}, \"bytes\": {:.0f}}}}}",
                     process, s.what.shapes, s.flops, s.what.bytes);
+  }
+  return out;
+}
+
+std::string Trace::json(const std::vector<std::string>& events) {
+  std::string out = "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [";
+  bool first = true;
+  for (const std::string& e : events) {
+    if (e.empty()) continue;
+    out += (first ? "" : ",") + e;
+    first = false;
   }
   return out + "\n]}\n";
 }

@@ -35,8 +35,10 @@ class Trace {
     double seconds = 0, flops = 0, bytes = 0;
   };
   std::vector<Total> totals() const;
-  // In the Trace Event Format; `process` is the rank.
-  std::string json(int process) const;
+  // All spans in the Trace Event Format, as the inside of a list; `process` is the rank.
+  std::string events(int process) const;
+  // A whole file of some processes' events.
+  static std::string json(const std::vector<std::string>& events);
 
  private:
   friend class TraceSpan;

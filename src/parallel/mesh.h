@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <optional>
+
 #include "parallel/communicator.h"
 
 namespace gf {
@@ -10,6 +12,10 @@ struct Mesh {
   bool first_stage() const { return pipe->rank() == 0; }
   bool last_stage() const { return pipe->rank() + 1 == pipe->size(); }
 };
+
+// How many data ranks there are where `ranks` run pipelines of this length; those asked for, or as many as there can
+// be. Refuses where pipeline x data is not the number of ranks.
+int data_ranks(int64_t ranks, int64_t pipeline, std::optional<int64_t> data);
 
 // Data ranks are neighbours in the world: gradients are the heavier traffic. Refuses where pipeline x data is not
 // the number of ranks.

@@ -117,7 +117,8 @@ void Pipeline::compute(const Compute& c, std::span<const Batch> microbatches, Pa
   }
 }
 
-Stage::Sums Pipeline::evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks& hooks) {
+Stage::Sums Pipeline::evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks& hooks,
+                               const LayerStack::Observer& observer) {
   Stage::Sums sums;
   Arena arena(kCpu);
   for (int64_t i = 0; i < count; ++i) {
@@ -128,7 +129,7 @@ Stage::Sums Pipeline::evaluate(int64_t count, const std::function<Batch(int64_t)
       const Compute c{Compute::Pass::forward, static_cast<int>(i), piece};
       const Source source = source_of(c, pipe_.rank(), pipe_.size(), static_cast<int>(pieces_.size()));
       if (source.rank >= 0 && source.rank != pipe_.rank()) begin({{false, source.rank, c}}, batch_size);
-      give(c, pieces_[piece]->evaluate(arena, b, take(c), sums, &hooks));
+      give(c, pieces_[piece]->evaluate(arena, b, take(c), sums, &hooks, observer));
       if (given_.contains(key(c))) begin({{true, (pipe_.rank() + 1) % pipe_.size(), c}}, batch_size);
     }
     look();

@@ -28,7 +28,9 @@ class Pipeline {
   double run(std::span<const Batch> microbatches, ParameterHooks&);
 
   // `batch(i)` for i in [0, count), all of them on every rank, though only the first and the last need the tokens.
-  Stage::Sums evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks&);
+  // The observer sees what each layer but the head writes.
+  Stage::Sums evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks&,
+                       const LayerStack::Observer& = {});
 
  private:
   class StepHooks;

@@ -123,14 +123,15 @@ double Stage::take_loss() {
   return loss;
 }
 
-Boundary Stage::evaluate(Arena& arena, const Batch& batch, const Boundary& in, Sums& sum, ParameterHooks* hooks) {
+Boundary Stage::evaluate(Arena& arena, const Batch& batch, const Boundary& in, Sums& sum, ParameterHooks* hooks,
+                         const LayerStack::Observer& observer) {
   Tape tape(arena, Tape::Mode::evaluate);
   const Pass pass{batch};
-  const Flow out = layers_.forward(tape, pass, flow_of(tape, in), false, {}, hooks);
+  const Flow out = layers_.forward(tape, pass, flow_of(tape, in), false, observer, hooks);
   if (!layers_.head()) return given(out);
   const Head::Loss result = layers_.loss(tape, pass, out.x_BTC, hooks);
   const int64_t n = batch.targets_BT.numel();
-  for (int64_t i = 0; i < n; ++i) {
+  for (int64_t i = 0; i < n && options_.device.kind != Device::Kind::meta; ++i) {
     sum.loss += result.losses_BT.data<double>()[i];
     sum.correct += result.correct_BT.data<int32_t>()[i];
   }

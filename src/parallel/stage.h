@@ -52,7 +52,8 @@ class Stage {
     double loss = 0;  // of all positions, unscaled
     int64_t correct = 0, tokens = 0;
   };
-  Boundary evaluate(Arena&, const Batch&, const Boundary& in, Sums& sum, ParameterHooks* = nullptr);
+  Boundary evaluate(Arena&, const Batch&, const Boundary& in, Sums& sum, ParameterHooks* = nullptr,
+                    const LayerStack::Observer& = {});
 
   size_t activation_bytes() const;  // that all arenas have got so far
 

@@ -58,6 +58,13 @@ po::variables_map parse(const CommandLine& line, const Arguments& arguments) {
   return values;
 }
 
+void print_error(const std::string& program, const Error& e) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s: %s\n", program.c_str(), e.what());
+  if (!e.hint().empty()) std::fprintf(stderr, "  try: %s\n", e.hint().c_str());
+  if (e.status() == Exit::failed) std::fprintf(stderr, "  (%s:%d)\n", e.where().file, e.where().line);
+}
+
 int run_main(const std::string& program, const std::function<int()>& body) {
   const auto say = [&](const std::string& what, const std::string& hint) {
     std::fflush(stdout);
@@ -70,8 +77,7 @@ int run_main(const std::string& program, const std::function<int()>& body) {
   try {
     return body();
   } catch (const Error& e) {
-    say(e.what(), e.hint());
-    if (e.status() == Exit::failed) std::fprintf(stderr, "  (%s:%d)\n", e.where().file, e.where().line);
+    print_error(program, e);
     return static_cast<int>(e.status());
   } catch (const std::bad_alloc&) {
     say("out of memory", "a smaller --train.micro_bsz or model");

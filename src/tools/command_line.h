@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+
 namespace gf {
 
 using Arguments = std::vector<std::string>;
@@ -20,6 +22,8 @@ struct CommandLine {
 // The values given, all defaults filled in; empty where --help was asked for and printed. A wrong option is
 // refused with the names of those there are.
 boost::program_options::variables_map parse(const CommandLine&, const Arguments&);
+
+void print_error(const std::string& program, const Error&);  // to standard error, in that form
 
 // Runs a program's body: prints an Error once, in the form "program: what / try: hint", and gives the status.
 int run_main(const std::string& program, const std::function<int()>& body);

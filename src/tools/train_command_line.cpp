@@ -95,7 +95,7 @@ Given sorted_out(const po::parsed_options& parsed, const FieldList& list) {
 }
 
 // Empty where help or version was asked for and printed.
-std::optional<Given> read_arguments(const Arguments& arguments, const po::options_description& switches) {
+std::optional<Given> read_arguments(const Arguments& arguments, const po::options_description& switches, bool speaks) {
   Config defaults;
   const FieldList list(defaults);
   po::options_description all;
@@ -106,8 +106,10 @@ std::optional<Given> read_arguments(const Arguments& arguments, const po::option
   try {
     po::command_line_parser parser(spelled_out(arguments));
     const auto parsed = parser.options(all).positional(positional).style(kStyle).run();
-    if (given(parsed, "help")) return std::fputs(train_help(switches).c_str(), stdout), std::nullopt;
-    if (given(parsed, "version")) return std::puts("gf-dist-train " GF_VERSION), std::nullopt;
+    const bool help = given(parsed, "help"), version = given(parsed, "version");
+    if (help && speaks) std::fputs(train_help(switches).c_str(), stdout);
+    if (!help && version && speaks) std::puts("gf-dist-train " GF_VERSION);
+    if (help || version) return std::nullopt;
     take_switches(parsed, switches);
     return sorted_out(parsed, list);
   } catch (const po::unknown_option& e) {
@@ -143,8 +145,9 @@ std::string train_help(const po::options_description& switches) {
   return out.str();
 }
 
-std::optional<Config> parse_command_line(const Arguments& arguments, const po::options_description& switches) {
-  const std::optional<Given> given = read_arguments(arguments, switches);
+std::optional<Config> parse_command_line(const Arguments& arguments, const po::options_description& switches,
+                                         bool speaks) {
+  const std::optional<Given> given = read_arguments(arguments, switches, speaks);
   if (!given) return std::nullopt;
   Config config = load_config(given->files, given->settings);
   resolve(config);

@@ -4,7 +4,11 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <algorithm>
+#include <set>
+
 #include "base/human.h"
+#include "parallel/schedule/simulation.h"
 
 namespace gf {
 namespace {
@@ -35,9 +39,41 @@ std::string memory(const MemoryForecast& f) {
       f.validation > f.saving ? "validation" : "saving");
 }
 
+std::string machine(const std::vector<std::string>& nodes) {
+  const size_t num_nodes = std::set<std::string>(nodes.begin(), nodes.end()).size();
+  return fmt::format("machine  {}{} on the CPU, float32, {}{}\n", counted(std::ssize(nodes), "rank"),
+                     num_nodes > 1 ? fmt::format(" on {} nodes", num_nodes) : "",
+                     counted(omp_get_max_threads(), "thread"), nodes.size() > 1 ? " each" : "");
+}
+
+// Who talks to whom, and over what.
+std::string layout(const Plan& plan, const std::vector<std::string>& nodes) {
+  const ParallelConfig& p = plan.config.parallel;
+  const int ranks = static_cast<int>(p.pipeline), pieces = static_cast<int>(p.pieces), data = plan.data_ranks;
+  bool near_data = true, near_pipe = true;
+  for (size_t r = 0; r < nodes.size(); ++r) {
+    near_data = near_data && nodes[r] == nodes[r / data * data];
+    near_pipe = near_pipe && (r + data >= nodes.size() || nodes[r] == nodes[r + data]);
+  }
+  const auto where = [](bool near) { return near ? "within a node" : "between nodes"; };
+  std::string text =
+      fmt::format("layout   pipeline {} x data {}; zero {}", ranks, data, data > 1 ? plan.sharding.zero : 0);
+  if (data > 1) text += fmt::format("; gradients go {}", where(near_data));
+  if (ranks > 1) {
+    const auto programs = lower(find_schedule(p.schedule), ranks, static_cast<int>(plan.microbatches), pieces);
+    const Simulation s = simulate(programs, pieces, unit_costs());
+    text += fmt::format(
+        "; activations {}\nstages   blocks {}\nschedule {}: {:.1f} % of the ranks' time idle at best, at most {} in "
+        "flight",
+        where(near_pipe), text_of(plan.config.model, plan.partition), p.schedule, 100 * s.bubble(),
+        counted(*std::max_element(s.peak_in_flight.begin(), s.peak_in_flight.end()), "microbatch"));
+  }
+  return text + "\n";
+}
+
 }  // namespace
 
-std::string banner(const Plan& plan, const MemoryForecast& forecast) {
+std::string banner(const Plan& plan, const MemoryForecast& forecast, const std::vector<std::string>& nodes) {
   const TrainConfig& t = plan.config.train;
   std::string text = "configuration\n" + indented(plan.resolved()) + parameters(plan.config.model) + memory(forecast);
   if (plan.data)
@@ -56,7 +92,8 @@ std::string banner(const Plan& plan, const MemoryForecast& forecast) {
   text += fmt::format(
       "log      a line every {}; its loss and tok/s are means over about ten steps, metrics.jsonl has each\n",
       t.log_every_n_steps == 1 ? "step" : counted(t.log_every_n_steps, "step"));
-  text += fmt::format("machine  1 rank on the CPU, float32, {}\n", counted(omp_get_max_threads(), "thread"));
+  text += machine(nodes);
+  if (nodes.size() > 1) text += layout(plan, nodes);
   text += fmt::format("folder   {}\n", plan.paths.root().string());
   if (!t.wandb.empty())
     text +=

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <string>
+#include <vector>
 
 #include "train/build.h"
 #include "train/memory.h"
@@ -8,7 +9,8 @@
 namespace gf {
 
 // What a person wants to know before the first step: the resolved configuration, parameters by kind of layer,
-// memory, tokens and steps to come.
-std::string banner(const Plan&, const MemoryForecast&);
+// memory, tokens and steps to come, and how the ranks share the work. `forecast` is the first rank's; `nodes`: where
+// each rank runs.
+std::string banner(const Plan&, const MemoryForecast&, const std::vector<std::string>& nodes);
 
 }  // namespace gf

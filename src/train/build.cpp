@@ -6,6 +6,7 @@
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/partial_file.h"
+#include "parallel/agreement.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"
 
@@ -72,8 +73,14 @@ void check_same_steps(const Config& now, const Config& then, const fs::path& whe
 
 }  // namespace
 
-Plan::Plan(Config c) : config(std::move(c)), paths(run_folder(config)) {
+Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)) {
   TrainConfig& t = config.train;
+  const ParallelConfig& p = config.parallel;
+  data_ranks = gf::data_ranks(ranks, p.pipeline, p.data);
+  const int stages = static_cast<int>(p.pipeline * p.pieces);
+  partition = p.partition ? given_partition(config.model, *p.partition, stages)
+                          : balanced_partition(config.model, layer_costs(config.model), stages);
+  sharding = {static_cast<int>(p.zero.value_or(1)), p.bucket_mb.value_or(t.ds_bucket_mb) << 20};
   if (!t.data_file.empty()) {
     data = std::make_shared<BinIdx>(t.data_file);
     sampler = std::make_unique<Sampler>(data->tokens(), config.model.ctx_len, t.magic_prime);
@@ -87,7 +94,7 @@ Plan::Plan(Config c) : config(std::move(c)), paths(run_folder(config)) {
     validation_windows =
         std::min(validation->windows(), std::max<int64_t>(1, kValidationTokens / config.model.ctx_len));
   }
-  microbatches = microbatches_per_rank(t, 1);
+  microbatches = microbatches_per_rank(t, data_ranks);
   tokens_per_step = t.global_batch() * config.model.ctx_len;
   schedule = schedule_of(t, tokens_per_step);
   first_step = first_step_of(t);
@@ -100,20 +107,28 @@ Plan::Plan(Config c) : config(std::move(c)), paths(run_folder(config)) {
   if (data) check_tokens();
 }
 
+RankShare Plan::share_of(int rank) const {
+  const int64_t windows = (validation_windows + data_ranks - 1) / data_ranks;
+  return {rank / data_ranks, data_ranks, rank % data_ranks, partition, sharding, microbatches, windows};
+}
+
 std::string Plan::resolved() const {
   std::map<std::string, std::string> notes = {
       {"train.strategy", "parallel.zero says it"},
       {"train.val_check_interval", validation ? "by train.check_val_every_n_epoch" : "no validation"},
-      {"parallel.data", "1"},
-      {"parallel.zero", "0"},
-      {"parallel.partition", "all layers on the one rank"}};
+      {"parallel.data", cat(data_ranks)},
+      {"parallel.zero", cat(data_ranks > 1 ? sharding.zero : 0)},
+      {"parallel.partition", text_of(config.model, partition)}};
   if (config.train.strategy) notes.erase("train.strategy");
   if (config.train.val_check_interval) notes.erase("train.val_check_interval");
   if (config.parallel.data) notes.erase("parallel.data");
-  if (config.parallel.zero.value_or(0) > 0) notes["parallel.zero"] = "one data rank: nothing to shard";
+  if (config.parallel.partition) notes.erase("parallel.partition");
+  if (config.parallel.zero) notes.erase("parallel.zero");
+  if (config.parallel.zero.value_or(0) > 0 && data_ranks == 1)
+    notes["parallel.zero"] = "one data rank: nothing to shard";
   if (config.train.load_partial && config.train.load_model.empty())
     notes["train.load_partial"] = "no load_model: nothing is loaded";
-  notes["parallel.bucket_mb"] = "one data rank: nothing to reduce";
+  if (data_ranks == 1) notes["parallel.bucket_mb"] = "one data rank: nothing to reduce";
   return to_yaml(config, notes);
 }
 
@@ -124,27 +139,83 @@ void Plan::check_tokens() const {
   if (validation) validation->batch(0, 1);
 }
 
-Run::Run(Plan& p) : plan(p), mesh(make_mesh(make_self_communicator(), 1, 1)), layers(p.config.model) {
+namespace {
+
+RankModelOptions model_options(const Plan& plan) {
   const TrainConfig& t = plan.config.train;
-  auto newest = newest_checkpoint(plan.paths.checkpoints());
+  RankModelOptions options;
+  options.partition = plan.partition;
+  options.schedule = plan.config.parallel.schedule;
+  options.stage.recompute = t.grad_cp;
+  options.stage.loss_scale = 1 / static_cast<double>(plan.tokens_per_step);
+  options.stage.seed = static_cast<uint64_t>(t.seed_everything);
+  options.micro_batch = t.micro_bsz;
+  options.layer_multiple = Sharding::layer_multiple(plan.data_ranks, plan.sharding.zero);
+  return options;
+}
+
+}  // namespace
+
+Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* watch)
+    : plan(p),
+      mesh(make_mesh(std::move(world), static_cast<int>(p.config.parallel.pipeline), p.data_ranks)),
+      model(p.config.model, mesh, model_options(p), watch) {
+  warm_up(*mesh.pipe);
+  warm_up(*mesh.data);
+  const auto together = [&](const std::function<void()>& body) { all_or_none(*mesh.world, body); };
+  const TrainConfig& t = plan.config.train;
+  std::optional<StepFolder> newest = find_newest();
   std::unique_ptr<TensorSource> load;
+  together([&] { load = check_start(newest); });
+  make_optimizer();
+  // Before the folder is made, so that a file that turns out to be damaged leaves nothing behind.
+  together([&] {
+    if (!newest) start_from(load.get());
+  });
+  together([&] {
+    if (first_rank()) folder = std::make_unique<RunFolder>(plan.paths);
+  });
+  newest = find_newest();  // again: only now no other process can add one
+  together([&] {
+    if (newest) go_on_from(*newest);
+  });
+  optimizer->release_values();
+  checkpoints =
+      std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world, static_cast<int>(t.keep_checkpoints));
+  together([&] { begin(); });
+}
+
+// The first rank looks, so that all go on from the same.
+std::optional<StepFolder> Run::find_newest() const {
+  const auto found = first_rank() ? newest_checkpoint(plan.paths.checkpoints()) : std::nullopt;
+  const Tensor step = Tensor::of<double>({1}, {found ? static_cast<double>(found->step) : -1});
+  mesh.world->broadcast(step, 0);
+  if (step.data<double>()[0] < 0) return std::nullopt;
+  const auto number = static_cast<int64_t>(step.data<double>()[0]);
+  return StepFolder{number, plan.paths.checkpoints() / step_folder_name(number)};
+}
+
+// Refuses what the run cannot begin from, before any memory is taken. -> what it is to load, if it is not to go on.
+std::unique_ptr<TensorSource> Run::check_start(const std::optional<StepFolder>& newest) const {
+  const TrainConfig& t = plan.config.train;
   if (newest) {
     check_can_go_on(*newest);  // what it once began from is not needed any more
-  } else if (!t.load_model.empty()) {
-    load = open_tensors(t.load_model);
-    check_parameters(*load, layers.parameters(), t.load_partial);
+    return nullptr;
   }
+  if (t.load_model.empty()) return nullptr;
+  auto load = open_tensors(t.load_model);
+  check_parameters(*load, model.parameters(), t.load_partial);
+  return load;
+}
+
+void Run::make_optimizer() {
+  const TrainConfig& t = plan.config.train;
   const auto gradients = t.train_stage == 1 ? ParameterStore::Gradients::none : ParameterStore::Gradients::zeroed;
-  layers.parameters().allocate(kCpu, DType::f32, gradients);
-  optimizer = std::make_unique<ShardedOptimizer>(layers, *mesh.data,
-                                                 AdamWConfig{t.beta1, t.beta2, t.adam_eps, t.gradient_clip_val},
-                                                 GroupRules{t.layerwise_lr, t.train_stage});
-  // Before the folder is made, so that a file that turns out to be damaged leaves nothing behind.
-  if (!newest) start_from(load.get());
-  folder = std::make_unique<RunFolder>(plan.paths);
-  newest = newest_checkpoint(plan.paths.checkpoints());  // again: only now no other process can add one
-  if (newest) go_on_from(*newest);
-  begin();
+  model.parameters().allocate(kCpu, DType::f32, gradients);
+  optimizer = std::make_unique<ShardedOptimizer>(
+      model.pieces(), model.parameters(), ParameterRanks{*mesh.world, *mesh.data, model.shared()},
+      parameter_names(plan.config.model), AdamWConfig{t.beta1, t.beta2, t.adam_eps, t.gradient_clip_val},
+      GroupRules{t.layerwise_lr, t.train_stage}, plan.sharding);
 }
 
 // Before anything is changed.
@@ -156,7 +227,7 @@ void Run::check_can_go_on(const StepFolder& newest) const {
   for (const Difference& d : differences) hint += cat("--", d.key, " ", d.then, ", ");
   hint += "or another --train.proj_suffix to begin anew";
   try {
-    check_parameters(reader, layers.parameters(), false);
+    check_parameters(reader, model.parameters(), false);
   } catch (const Error& e) {
     refuse(e.what(), hint);
   }
@@ -172,9 +243,9 @@ void Run::start_from(const TensorSource* load) {
   const TrainConfig& t = plan.config.train;
   place = {plan.first_step, plan.first_step * t.global_batch()};
   start = cat("fresh parameters from seed ", t.seed_everything);
-  if (!load || t.load_partial) initialise(layers.parameters(), static_cast<uint64_t>(t.seed_everything));
+  if (!load || t.load_partial) initialise(model.parameters(), static_cast<uint64_t>(t.seed_everything));
   if (!load) return;
-  load->read(views_in(*load, parameter_views(layers.parameters()), t.load_partial));
+  load->read(views_in(*load, parameter_views(model.parameters()), t.load_partial));
   start = cat("parameters from ", t.load_model, t.load_partial ? ", fresh ones for those it lacks" : "");
 }
 
@@ -199,6 +270,7 @@ void Run::go_on_from(const StepFolder& newest) {
     optimizer->set_updates(a.step - plan.first_step);
   }
   place = {a.step, a.samples};
+  saved_step = a.step;
   start = cat("step ", a.step, " of this run, from ", newest.path.string());
   // The same samples in another order are another run, but may be meant: more data has come.
   if (then.train.magic_prime != t.magic_prime)
@@ -211,21 +283,22 @@ void Run::go_on_from(const StepFolder& newest) {
 
 void Run::begin() {
   const Config& c = plan.config;
-  const double loss_scale = 1 / static_cast<double>(plan.tokens_per_step);
-  stage = std::make_unique<Stage>(
-      layers, StageOptions{kCpu, c.train.grad_cp, loss_scale, 1e-4, static_cast<uint64_t>(c.train.seed_everything)});
-  pipeline = std::make_unique<Pipeline>(*stage, *mesh.pipe, find_schedule(c.parallel.schedule));
-  checkpoints = std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world,
-                                                   static_cast<int>(c.train.keep_checkpoints));
+  const auto write_config = [&] { write_file_atomically(plan.paths.config(), plan.resolved()); };
   if (c.train.train_stage == 1) {  // what another command trains from here has a config.yaml of its own
-    if (!fs::exists(plan.paths.config())) write_file_atomically(plan.paths.config(), plan.resolved());
+    if (first_rank() && !fs::exists(plan.paths.config())) write_config();
     return;
   }
   if (place.step >= plan.last_step) return;  // nothing to do, nothing to change
-  tokens = std::make_unique<TokenStream>(
-      plan.data, *plan.sampler, TokenStream::Options{c.model.vocab_size, c.train.micro_bsz, 0, 1, place.samples});
+  tokens = std::make_unique<TokenStream>(plan.data, *plan.sampler,
+                                         TokenStream::Options{.vocab_size = c.model.vocab_size,
+                                                              .micro_batch = c.train.micro_bsz,
+                                                              .data_rank = mesh.data->rank(),
+                                                              .data_size = mesh.data->size(),
+                                                              .samples_seen = place.samples,
+                                                              .read_tokens = model.reads_tokens()});
+  if (!first_rank()) return;
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);
-  write_file_atomically(plan.paths.config(), plan.resolved());
+  write_config();
 }
 
 }  // namespace gf

@@ -2,6 +2,7 @@
 // All the wiring of a training run, and nothing else: from a configuration to the parts that Trainer works with.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "io/checkpoint/checkpoint_folder.h"
@@ -12,28 +13,32 @@
 #include "io/run_folder.h"
 #include "optim/learning_rate.h"
 #include "optim/sharded_optimizer.h"
-#include "parallel/mesh.h"
-#include "parallel/pipeline.h"
+#include "parallel/rank_model.h"
 #include "train/config.h"
+#include "train/memory.h"
 
 namespace gf {
 
-// What follows from the configuration and the data alone. Making it changes nothing on the disk.
+// What follows from the configuration, the data and the number of ranks alone. Making it changes nothing on the disk.
 struct Plan {
-  explicit Plan(Config);
+  explicit Plan(Config, int ranks = 1);
 
   Config config;  // with what the data decides: magic_prime, my_exit_tokens
   std::shared_ptr<const BinIdx> data;
   std::unique_ptr<Sampler> sampler;
   std::unique_ptr<WindowReader> validation;  // null: no validation
   int64_t validation_windows = 0;
-  int64_t microbatches = 0;     // of a step, on this rank
+  int data_ranks = 1;
+  Partition partition;
+  Sharding sharding;
+  int64_t microbatches = 0;     // of a step, on each data rank
   int64_t tokens_per_step = 0;  // on all ranks together
   int64_t first_step = 0;       // where epoch_begin says
   int64_t last_step = 0;        // the step number to stop at
   Schedule schedule;
   RunPaths paths;
 
+  RankShare share_of(int rank) const;
   // The configuration as text, with what came of the values that are left to the program.
   std::string resolved() const;
 
@@ -47,30 +52,35 @@ struct Place {
   int64_t samples = 0;  // sequences seen
 };
 
-// A run, ready to take its next step: the folder is held, the parameters are there.
+// A run, ready to take its next step: the folder is held, the parameters are there. Its first rank writes what is not
+// a checkpoint, and has the folder and the metrics.
 struct Run {
-  explicit Run(Plan&);
+  Run(Plan&, std::unique_ptr<Communicator> world, HangWatch* = nullptr);
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
   Plan& plan;
   Mesh mesh;
-  LayerStack layers;
+  RankModel model;
   std::unique_ptr<RunFolder> folder;
   std::unique_ptr<ShardedOptimizer> optimizer;
   Place place;
-  std::string start;  // where the parameters come from, for a person
-  std::unique_ptr<Stage> stage;
-  std::unique_ptr<Pipeline> pipeline;
+  int64_t saved_step = -1;  // of the newest checkpoint that this process knows of
+  std::string start;        // where the parameters come from, for a person
   std::unique_ptr<TokenStream> tokens;
   std::unique_ptr<CheckpointWriter> checkpoints;
   std::unique_ptr<MetricsWriter> metrics;
 
+  bool first_rank() const { return mesh.world->rank() == 0; }
+
  private:
+  std::optional<StepFolder> find_newest() const;
+  std::unique_ptr<TensorSource> check_start(const std::optional<StepFolder>&) const;
   void check_can_go_on(const StepFolder&) const;
+  void make_optimizer();
   void start_from(const TensorSource* load);
-  void begin();
   void go_on_from(const StepFolder&);
+  void begin();
 };
 
 }  // namespace gf

@@ -166,11 +166,6 @@ void check_machine(const TrainConfig& t) {
   check_range("train.ds_bucket_mb", t.ds_bucket_mb, 1, kMaxCount);
 }
 
-// A key of the section parallel that this version cannot give its effect.
-void only(const std::string& key, bool holds, const std::string& value, const std::string& wanted) {
-  if (!holds) refuse(cat(key, " is ", value, ", and this version runs on one rank"), option(key, wanted));
-}
-
 void check_parallel(const ParallelConfig& p) {
   check_range("parallel.pipeline", p.pipeline, 1, kMaxCount);
   check_range("parallel.data", p.data.value_or(1), 1, kMaxCount);
@@ -178,10 +173,10 @@ void check_parallel(const ParallelConfig& p) {
   check_range("parallel.zero", p.zero.value_or(0), 0, 3);
   check_range("parallel.bucket_mb", p.bucket_mb.value_or(1), 1, kMaxCount);
   check_range("parallel.trace_steps", p.trace_steps, 0, kMaxTracedSteps);
-  only("parallel.pipeline", p.pipeline == 1, cat(p.pipeline), "1");
-  only("parallel.data", p.data.value_or(1) == 1, cat(p.data.value_or(1)), "auto");
-  only("parallel.pieces", p.pieces == 1, cat(p.pieces), "1");
-  only("parallel.partition", !p.partition, p.partition.value_or(""), "auto");
+  check_range("parallel.hang_seconds", p.hang_seconds, 1, kMaxCount);
+  if (p.pieces > 1 && !find_schedule(p.schedule).takes_pieces)
+    refuse(cat("parallel.pieces is ", p.pieces, ", and parallel.schedule ", p.schedule, " has one a rank"),
+           "--parallel.schedule interleaved, or --parallel.pieces 1");
   find_schedule(p.schedule);
 }
 

@@ -105,18 +105,19 @@ struct ParallelConfig {
   Auto<int64_t> zero;
   Auto<std::string> partition;
   Auto<int64_t> bucket_mb;
-  int64_t trace_steps = 0;
+  int64_t trace_steps = 0, hang_seconds = 600;
 
   template <class V>
   void visit(V& v) {
-    v("pipeline", pipeline, "stages that the layers are split into; 1 in this version");
+    v("pipeline", pipeline, "ranks that the layers are split over");
     v("data", data, "replicas of the pipeline; auto: ranks / pipeline");
-    v("schedule", schedule, "order of passes in the pipeline");
-    v("pieces", pieces, "pieces of the model per rank, for an interleaved schedule; 1 in this version");
+    v("schedule", schedule, "order of passes in the pipeline: gpipe, one_f_one_b, interleaved, zero_bubble");
+    v("pieces", pieces, "pieces of the model per rank, for gpipe and interleaved");
     v("zero", zero, "over data ranks: 0 nothing, 1 optimizer state, 2 gradients, 3 parameters are sharded");
-    v("partition", partition, "layers of each stage; auto: by cost");
+    v("partition", partition, "blocks of each stage, lowest first: 0-3,4-7; auto: by cost");
     v("bucket_mb", bucket_mb, "gradients are reduced in pieces of so many MiB; auto: ds_bucket_mb");
     v("trace_steps", trace_steps, "so many steps, from the second on, as a Chrome trace: trace.json in the run folder");
+    v("hang_seconds", hang_seconds, "a rank that does nothing new for so long ends the job");
   }
 };
 

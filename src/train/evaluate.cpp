@@ -5,27 +5,29 @@
 
 namespace gf {
 
-Evaluation evaluate(const LayerStack& layers, const WindowReader& reader, int64_t windows, int64_t batch_size,
+Evaluation evaluate(Pipeline& pipeline, ParameterHooks& hooks, const Mesh& mesh, const WindowReader& reader,
+                    int64_t windows, int64_t batch_size, const std::function<void(int64_t)>& progress) {
+  const int64_t rank = mesh.data->rank(), ranks = mesh.data->size(), batches = (windows + batch_size - 1) / batch_size;
+  const auto batch = [&](int64_t i) {
+    const int64_t first = (i * ranks + rank) * batch_size, count = std::min(batch_size, windows - first);
+    if (progress) progress(count * reader.ctx_len());
+    return reader.batch(first, count);
+  };
+  const Stage::Sums own = pipeline.evaluate((batches - rank + ranks - 1) / ranks, batch, hooks);
+  const Tensor sums =
+      Tensor::of<double>({3}, {own.loss, static_cast<double>(own.correct), static_cast<double>(own.tokens)});
+  mesh.world->all_reduce(sums, Reduce::sum);
+  const double* const sum = sums.data<double>();
+  return {sum[0] / sum[2], sum[1] / sum[2], static_cast<int64_t>(sum[2])};
+}
+
+Evaluation evaluate(LayerStack& layers, const WindowReader& reader, int64_t windows, int64_t batch_size,
                     const std::function<void(int64_t)>& progress) {
-  Evaluation sum;
-  int64_t correct = 0;
-  Arena arena(layers.parameters().values().device());
-  for (int64_t first = 0; first < windows; first += batch_size) {
-    const Batch batch = reader.batch(first, std::min(batch_size, windows - first));
-    Tape tape(arena, Tape::Mode::evaluate);
-    const Pass pass{batch};
-    const Head::Loss result = layers.head()->loss(pass, layers.forward(tape, pass, {}).x_BTC);
-    const int64_t n = batch.targets_BT.numel();
-    for (int64_t i = 0; i < n; ++i) {
-      sum.loss += result.losses_BT.data<double>()[i];
-      correct += result.correct_BT.data<int32_t>()[i];
-    }
-    sum.tokens += n;
-    if (progress) progress(n);
-  }
-  sum.loss /= static_cast<double>(sum.tokens);
-  sum.accuracy = static_cast<double>(correct) / static_cast<double>(sum.tokens);
-  return sum;
+  const Mesh mesh = make_mesh(make_self_communicator(), 1, 1);
+  Stage stage(layers, {});
+  Pipeline pipeline(stage, *mesh.pipe, find_schedule("one_f_one_b"));
+  ParameterHooks nobody;
+  return evaluate(pipeline, nobody, mesh, reader, windows, batch_size, progress);
 }
 
 }  // namespace gf

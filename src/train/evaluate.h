@@ -4,7 +4,8 @@
 #include <functional>
 
 #include "io/data/token_stream.h"
-#include "model/layer_stack.h"
+#include "parallel/mesh.h"
+#include "parallel/pipeline.h"
 
 namespace gf {
 
@@ -14,9 +15,13 @@ struct Evaluation {
   int64_t tokens = 0;
 };
 
-// Over the first `windows` windows, `batch` at a time. The sum over positions is taken in double and in order, so
-// that the batch size does not change it beyond the rounding of each position. `progress` is told each batch's tokens.
-Evaluation evaluate(const LayerStack&, const WindowReader&, int64_t windows, int64_t batch,
+// Over the first `windows` windows, `batch` at a time, which the data ranks take in turn; all ranks get the result. On
+// one data rank the sum over positions is taken in double and in order, so that neither the batch size nor a cut into
+// stages changes it beyond the rounding of each position. `progress` is told each batch's tokens.
+Evaluation evaluate(Pipeline&, ParameterHooks&, const Mesh&, const WindowReader&, int64_t windows, int64_t batch,
+                    const std::function<void(int64_t)>& progress = {});
+// The whole model on one rank.
+Evaluation evaluate(LayerStack&, const WindowReader&, int64_t windows, int64_t batch,
                     const std::function<void(int64_t)>& progress = {});
 
 // A validation looks at so many tokens at most: enough to tell runs apart, few enough to be done often.

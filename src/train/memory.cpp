@@ -16,13 +16,28 @@ Batch meta_batch(int64_t sequences, int64_t length) {
           std::vector<int64_t>(static_cast<size_t>(sequences))};
 }
 
-// Of a forward pass with the loss. The parameters are of the meta device.
-size_t evaluation_bytes(const LayerStack& layers, int64_t batch, int64_t length) {
+// Of a forward pass, with the loss where the head is. The parameters are of the meta device.
+size_t evaluation_bytes(LayerStack& layers, BoundaryShape in, int64_t batch, int64_t length) {
   Arena arena(kMeta);
-  Tape tape(arena, Tape::Mode::evaluate);
-  const Batch tokens = meta_batch(batch, length);
-  layers.head()->loss({tokens}, layers.forward(tape, {tokens}, {}).x_BTC);
+  Stage stage(layers, {.device = kMeta});
+  in.B = batch, in.T = length;
+  Stage::Sums nothing;
+  stage.evaluate(arena, meta_batch(batch, length), in.empty(kMeta), nothing);
   return arena.reserved_bytes();
+}
+
+// What an optimizer of this rank would keep in memory.
+ShardedOptimizer::Bytes sharded_bytes(const std::vector<std::unique_ptr<LayerStack>>& stacks, ParameterStore& store,
+                                      const RankShare& share) {
+  int64_t all = store.flat_size(), largest = 0;
+  for (const auto& stack : stacks)
+    for (const FlatRange r : stack->ranges()) largest = std::max(largest, r.size());
+  const int zero = share.data_ranks > 1 ? share.sharding.zero : 0;
+  // One bucket in use and one on its way, each of a bucket's size or of a larger layer's.
+  const int64_t passing = 2 * std::max(largest, share.sharding.bucket_bytes / static_cast<int64_t>(sizeof(float)));
+  const int64_t part = all / share.data_ranks, some = std::min(all, part + passing);
+  const auto bytes = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
+  return {bytes(zero == 3 ? some : all), bytes(zero >= 2 ? some : all), 2 * bytes(zero >= 1 ? part : all)};
 }
 
 std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
@@ -42,29 +57,45 @@ std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
 
 }  // namespace
 
-MemoryForecast forecast_memory(const Config& config, int64_t microbatches, int64_t validation_windows) {
+MemoryForecast forecast_memory(const Config& config, const RankShare& share) {
   MemoryForecast f;
   f.program = resident_bytes();
-  LayerStack layers(config.model);
-  layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::zeroed);
-  f.parameters = layers.parameters().values().bytes();
-  f.gradients = f.parameters;
-  f.optimizer = 2 * f.parameters;
-  const auto world = make_self_communicator();
-  Stage stage(layers, {kMeta, config.train.grad_cp, 1, 1e-4, 0});
-  Pipeline pipeline(stage, *world, find_schedule(config.parallel.schedule));
-  // No schedule has more in flight than a few; the passes of one repeat.
-  const std::vector<Batch> batches(std::min<int64_t>(microbatches, 8),
-                                   meta_batch(config.train.micro_bsz, config.model.ctx_len));
-  ParameterHooks nobody;
-  pipeline.run(batches, nobody);
-  f.activations = stage.activation_bytes();
-  f.validation_windows = std::min(validation_windows, config.train.micro_bsz);
-  if (f.validation_windows > 0) f.validation = evaluation_bytes(layers, f.validation_windows, config.model.ctx_len);
+  const auto layers = layout_of(config.model);
+  const auto cuts = boundary_shapes(config.model, share.partition, config.train.micro_bsz);
+  const int ranks = static_cast<int>(config.parallel.pipeline), pieces = static_cast<int>(config.parallel.pieces);
+  const auto store = std::make_shared<ParameterStore>(Sharding::layer_multiple(share.data_ranks, share.sharding.zero));
+  std::vector<std::unique_ptr<LayerStack>> stacks;
+  for (int s = share.stage; s < share.partition.num_stages(); s += ranks)
+    stacks.push_back(std::make_unique<LayerStack>(
+        config.model, stage_layers(layers, share.partition.cuts[s], share.partition.cuts[s + 1]), store));
+  store->allocate(kMeta, DType::f32, ParameterStore::Gradients::zeroed);
+  const Batch batch = meta_batch(config.train.micro_bsz, config.model.ctx_len);
+  f.validation_windows = std::min(share.validation_windows, config.train.micro_bsz);
+  // Of all pieces the largest, as many times as the schedule keeps passes in flight: their arenas are used in turn.
+  size_t one = 0;
+  for (size_t i = 0; i < stacks.size(); ++i) {
+    const size_t s = share.stage + i * ranks;
+    StageOptions options{.device = kMeta, .recompute = config.train.grad_cp};
+    options.gives = cuts[s + 1].fields;
+    Stage stage(*stacks[i], options);
+    const Boundary in = cuts[s].empty(kMeta), up = stage.forward(0, batch, in);
+    stage.backward(0, cuts[s + 1].empty(kMeta));
+    size_t crossing = 0;
+    for (const Boundary& b : {in, up})
+      for (const Tensor& t : tensors_of(b)) crossing += t.bytes();
+    one = std::max(one, stage.activation_bytes() + crossing);
+    if (f.validation_windows > 0)
+      f.validation =
+          std::max(f.validation, evaluation_bytes(*stacks[i], cuts[s], f.validation_windows, config.model.ctx_len));
+  }
+  const PipeShape shape{ranks, share.stage, static_cast<int>(share.microbatches), pieces};
+  f.activations = one * static_cast<size_t>(peak_in_flight(find_schedule(config.parallel.schedule).plan(shape)));
+  const auto bytes = sharded_bytes(stacks, *store, share);
+  f.parameters = bytes.parameters, f.gradients = bytes.gradients, f.optimizer = bytes.moments;
   return f;
 }
 
-void check_memory(const Config& config, const MemoryForecast& f, size_t available) {
+void check_memory(const Config& config, const RankShare& share, const MemoryForecast& f, size_t available) {
   if (f.more() <= available) return;
   const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
   std::string hint = "a smaller model, or a machine with more memory";
@@ -75,7 +106,10 @@ void check_memory(const Config& config, const MemoryForecast& f, size_t availabl
     smaller.train.grad_cp = true;
     smaller.train.micro_bsz /= parts;
     smaller.train.accumulate_grad_batches *= parts;
-    const size_t need = forecast_memory(smaller, 2, f.validation_windows).more();
+    RankShare same = share;
+    same.microbatches *= parts;
+    same.validation_windows = f.validation_windows;
+    const size_t need = forecast_memory(smaller, same).more();
     if (need > available) continue;
     hint = "--train.grad_cp 1";
     if (parts > 1)
@@ -90,7 +124,7 @@ void check_memory(const Config& config, const MemoryForecast& f, size_t availabl
 void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t length, const std::string& hint) {
   LayerStack layers(config);
   layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::none);
-  const size_t need = evaluation_bytes(layers, batch, length), available = available_bytes();
+  const size_t need = evaluation_bytes(layers, {}, batch, length), available = available_bytes();
   if (need > available)
     refuse(cat(batch, batch == 1 ? " window of " : " windows of ", length, " tokens take ",
                human_bytes(static_cast<double>(need)), " of memory, and there are ",

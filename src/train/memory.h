@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "optim/sharded_optimizer.h"
+#include "parallel/partition.h"
 #include "train/config.h"
 
 namespace gf {
@@ -25,11 +27,20 @@ struct MemoryForecast {
   }
 };
 
+// A rank's share of a run.
+struct RankShare {
+  int stage = 0;  // its place in the pipeline, with parallel.pieces stages
+  int data_ranks = 1, data_rank = 0;
+  Partition partition;
+  Sharding sharding;
+  int64_t microbatches = 1;
+  int64_t validation_windows = 0;  // of a whole validation on this rank, 0 for none
+};
+
 // Runs a microbatch forward and backward over tensors without memory: the sums are those of the real pass.
-// `validation_windows`: of a whole validation, 0 for none.
-MemoryForecast forecast_memory(const Config&, int64_t microbatches, int64_t validation_windows);
+MemoryForecast forecast_memory(const Config&, const RankShare&);
 // Refuses a run that needs more than is `available`; the hint says what would fit.
-void check_memory(const Config&, const MemoryForecast&, size_t available);
+void check_memory(const Config&, const RankShare&, const MemoryForecast&, size_t available);
 
 // Refuses windows that take more memory than there is: `batch` of them at a time, forward, with the loss.
 void check_evaluation_memory(const ModelConfig&, int64_t batch, int64_t length, const std::string& hint);

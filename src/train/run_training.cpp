@@ -3,30 +3,22 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <optional>
 
+#include "base/build_id.h"
 #include "base/human.h"
 #include "base/process_memory.h"
 #include "base/signals.h"
 #include "base/trace.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/partial_file.h"
+#include "parallel/agreement.h"
 #include "train/banner.h"
 #include "train/progress_line.h"
 #include "train/trainer.h"
 
 namespace gf {
 namespace {
-
-// Several ranks that each believe to be the only one would all write into the same folder.
-void refuse_many_ranks() {
-  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"}) {
-    const char* const value = std::getenv(variable);
-    if (value && std::atoi(value) > 1)
-      refuse(cat("this version trains on one rank, and ", variable, " is ", value), "start it alone, or with -n 1");
-  }
-}
 
 std::string saved_line(const Plan& plan, int64_t step, double seconds) {
   return fmt::format("saved {} in {}", (plan.paths.checkpoints() / step_folder_name(step)).string(),
@@ -35,18 +27,18 @@ std::string saved_line(const Plan& plan, int64_t step, double seconds) {
 
 class Loop {
  public:
-  Loop(Run& run, const StopSignal& stop)
-      : stop_(stop),
-        run_(run),
-        trainer_(run),
-        progress_(ProgressOutput::standard_output(), run.plan.last_step, run.plan.last_step * run.plan.tokens_per_step,
-                  run.plan.config.train.log_every_n_steps) {}
+  Loop(Run& run, const StopSignal& stop) : stop_(stop), run_(run), trainer_(run), said_(run.saved_step) {
+    if (run.first_rank())
+      progress_.emplace(ProgressOutput::standard_output(), run.plan.last_step,
+                        run.plan.last_step * run.plan.tokens_per_step, run.plan.config.train.log_every_n_steps);
+  }
 
   Exit run() {
     const int64_t first = run_.place.step + 1, last = first + run_.plan.config.parallel.trace_steps;
-    while (!trainer_.done() && stop_.received() == 0) {
-      if (first < last && run_.place.step == first) trace_.emplace();
-      progress_.step(trainer_.step());
+    while (!trainer_.done() && !trainer_.stop_agreed()) {
+      if (first < last && run_.place.step == first) begin_trace();
+      const StepMetrics metrics = trainer_.step({.stop = stop_.received() != 0});
+      if (progress_) progress_->step(metrics);
       say_saved();
       if (run_.place.step == last) write_trace();
     }
@@ -54,17 +46,30 @@ class Loop {
   }
 
  private:
+  void say(const std::string& line) {
+    if (progress_) progress_->say(line);
+  }
+
   void say_saved() {
-    if (trainer_.saved_step() == said_) return;
-    said_ = trainer_.saved_step();
-    progress_.say(saved_line(run_.plan, said_, trainer_.save_seconds()));
+    if (run_.saved_step == said_) return;
+    said_ = run_.saved_step;
+    say(saved_line(run_.plan, said_, trainer_.save_seconds()));
+  }
+
+  // From one moment on all ranks, so that their times can be compared.
+  void begin_trace() {
+    run_.mesh.world->barrier();
+    trace_.emplace();
   }
 
   void write_trace() {
     if (!trace_) return;
-    write_file_atomically(run_.plan.paths.trace(), trace_->json(0));
+    const auto events = run_.mesh.world->gather_text(trace_->events(run_.mesh.world->rank()));
     trace_.reset();
-    progress_.say(fmt::format("trace written to {}", run_.plan.paths.trace().string()));
+    all_or_none(*run_.mesh.world, [&] {
+      if (run_.first_rank()) write_file_atomically(run_.plan.paths.trace(), Trace::json(events));
+    });
+    say(fmt::format("trace written to {}", run_.plan.paths.trace().string()));
   }
 
   Exit finish() {
@@ -72,55 +77,87 @@ class Loop {
     trainer_.save();
     say_saved();
     write_trace();  // where the run was shorter
-    progress_.finish();
-    const std::string memory = human_bytes(static_cast<double>(peak_resident_bytes()));
-    if (complete) {
-      fmt::print("done: {} steps; peak memory {}\n", run_.place.step, memory);
-      return Exit::done;
+    if (progress_) {
+      progress_->finish();
+      if (complete)
+        fmt::print("done: {} steps; peak memory {}\n", run_.place.step,
+                   human_bytes(static_cast<double>(peak_resident_bytes())));
+      else
+        fmt::print("stopped by {} after step {}; run the same command to go on\n",
+                   stop_.received() ? stop_.name() : "another rank", run_.place.step);
     }
-    fmt::print("stopped by {} after step {}; run the same command to go on\n", stop_.name(), run_.place.step);
-    return Exit::stopped_early;
+    return complete ? Exit::done : Exit::stopped_early;
   }
 
   const StopSignal& stop_;
   Run& run_;
   Trainer trainer_;
-  ProgressLine progress_;
+  std::optional<ProgressLine> progress_;  // of the first rank
   std::optional<Trace> trace_;
-  int64_t said_ = -1;  // the last save that was told of
+  int64_t said_;  // the last save that was told of
 };
 
-}  // namespace
+// What is said once, by the first rank.
+template <class... Args>
+void say_once(const Run& run, fmt::format_string<Args...> text, Args&&... args) {
+  if (run.first_rank()) fmt::print(text, std::forward<Args>(args)...);
+}
 
-Exit run_training(Config config) {
-  refuse_many_ranks();
-  const StopSignal
-      stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
-  Plan plan(std::move(config));
-  const MemoryForecast forecast = forecast_memory(plan.config, plan.microbatches, plan.validation_windows);
-  fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(plan, forecast));
-  check_memory(plan.config, forecast, available_bytes());
-  Run run(plan);
-  fmt::print("start    {}{}\n", run.start,
-             run.folder->is_exclusive()
-                 ? ""
-                 : "; this file system has no locks: nothing keeps a second run out of the folder");
-  std::fflush(stdout);
+Exit train(Plan& plan, std::unique_ptr<Communicator> world, HangWatch* watch, const StopSignal& stop) {
+  Run run(plan, std::move(world), watch);
+  if (run.first_rank()) {
+    fmt::print("start    {}{}\n", run.start,
+               run.folder->is_exclusive()
+                   ? ""
+                   : "; this file system has no locks: nothing keeps a second run out of the folder");
+    std::fflush(stdout);
+  }
   if (plan.config.train.train_stage == 1) {
-    if (newest_checkpoint(plan.paths.checkpoints())) {
-      fmt::print("nothing to do: the run has parameters already\n");
+    if (run.saved_step >= 0) {
+      say_once(run, "nothing to do: the run has parameters already\n");
       return Exit::done;
     }
     Trainer(run).save();
-    fmt::print("saved the fresh parameters in {}\n",
-               (plan.paths.checkpoints() / step_folder_name(run.place.step)).string());
+    say_once(run, "saved the fresh parameters in {}\n",
+             (plan.paths.checkpoints() / step_folder_name(run.place.step)).string());
     return Exit::done;
   }
   if (run.place.step >= plan.last_step) {
-    fmt::print("nothing to do: the run is at step {} of {}\n", run.place.step, plan.last_step);
+    say_once(run, "nothing to do: the run is at step {} of {}\n", run.place.step, plan.last_step);
     return Exit::done;
   }
   return Loop(run, stop).run();
+}
+
+}  // namespace
+
+Exit run_training(const Config& config, const World& world) {
+  const StopSignal
+      stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
+  std::optional<HangWatch> watch;
+  if (world.size() > 1)
+    watch.emplace(static_cast<double>(config.parallel.hang_seconds), [&](const std::string& doing, double seconds) {
+      fmt::print(stderr, "gf-dist-train: rank {} of {} on {} has been at this for {}: {}\n", world.rank(), world.size(),
+                 world.node(), human_duration(seconds), doing);
+      world.end_all(static_cast<int>(Exit::failed));
+    });
+  auto ranks = world.communicator(watch ? &*watch : nullptr);
+  const HangWatch::Doing beginning(watch ? &*watch : nullptr, "the start");
+  check_same_everywhere(*ranks, "the program", "gf-dist-train " GF_VERSION " " + build_id());
+  check_same_everywhere(*ranks, "the configuration", to_yaml(config));
+  std::optional<Plan> plan;
+  std::optional<MemoryForecast> forecast;
+  all_or_none(*ranks, [&] {
+    plan.emplace(config, ranks->size());
+    forecast = forecast_memory(plan->config, plan->share_of(ranks->rank()));
+  });
+  const auto nodes = ranks->gather_text(world.node());
+  if (ranks->rank() == 0) {
+    fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, nodes));
+    std::fflush(stdout);
+  }
+  all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available_bytes()); });
+  return train(*plan, std::move(ranks), watch ? &*watch : nullptr, stop);
 }
 
 }  // namespace gf

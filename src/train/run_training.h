@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// A training run from its configuration to its exit status, with all that a person sees of it.
 #pragma once
 #include "base/error.h"
+#include "parallel/communicator_mpi.h"
 #include "train/config.h"
 
 namespace gf {
 
-// A training run from banner to last checkpoint; what gf-dist-train does. done, or stopped_early after a signal.
-Exit run_training(Config);
+// On all ranks of the world. An AgreedError leaves all of them alike; after any other error the rest must be ended.
+Exit run_training(const Config&, const World&);
 
 }  // namespace gf

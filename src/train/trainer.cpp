@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/trace.h"
 #include "io/checkpoint/checkpoint_folder.h"
+#include "parallel/agreement.h"
 #include "tensor/arithmetic.h"
 #include "train/evaluate.h"
 
@@ -19,13 +20,14 @@ bool all_finite(const Tensor& t) {
 
 }  // namespace
 
-StepMetrics Trainer::step() {
+StepMetrics Trainer::step(const Wishes& wishes) {
   const Stopwatch watch;
   Place& place = run_.place;
   const std::vector<Batch> microbatches = next_microbatches();  // token shard
 
   // Stages, loss, gradients; which the optimizer reduces as they finish.
-  const double loss = run_.pipeline->run(microbatches, *run_.optimizer);
+  const double own_loss = run_.model.pipeline().run(microbatches, *run_.optimizer);
+  const double loss = agree(own_loss, wishes);
   const Schedule& schedule = run_.plan.schedule;
   const double lr = schedule.learning_rate(place.step);
   if (!std::isfinite(loss)) explain_bad_step(loss, loss, microbatches);
@@ -39,14 +41,24 @@ StepMetrics Trainer::step() {
   metrics.tokens_per_s = static_cast<double>(run_.plan.tokens_per_step) / metrics.step_s;
   if (validation_due()) {
     const TraceSpan span("validation");
-    const Evaluation e =
-        evaluate(run_.layers, *run_.plan.validation, run_.plan.validation_windows, run_.plan.config.train.micro_bsz);
+    const Evaluation e = evaluate(run_.model.pipeline(), *run_.optimizer, run_.mesh, *run_.plan.validation,
+                                  run_.plan.validation_windows, run_.plan.config.train.micro_bsz);
     metrics.val_loss = e.loss;
     metrics.val_acc = e.accuracy;
   }
-  run_.metrics->append(metrics);
+  if (run_.metrics) run_.metrics->append(metrics);
   if (save_due()) save();  // checkpoint
   return metrics;
+}
+
+// What every rank has to know of the others at the end of a step, at once: the loss, which the last stages have, and
+// what any rank wishes. -> the loss.
+double Trainer::agree(double own_loss, const Wishes& wishes) {
+  const TraceSpan span("agree");
+  const Tensor all = Tensor::of<double>({2}, {own_loss, wishes.stop ? 1.0 : 0.0});
+  run_.mesh.world->all_reduce(all, Reduce::sum);
+  stop_agreed_ = all.data<double>()[1] > 0;
+  return all.data<double>()[0];
 }
 
 // Data that turns out to be wrong in the middle of a run ends it, but loses no step.
@@ -54,7 +66,9 @@ std::vector<Batch> Trainer::next_microbatches() {
   const TraceSpan span("data");
   std::vector<Batch> microbatches;
   try {
-    for (int64_t m = 0; m < run_.plan.microbatches; ++m) microbatches.push_back(run_.tokens->next());
+    all_or_none(*run_.mesh.world, [&] {
+      for (int64_t m = 0; m < run_.plan.microbatches; ++m) microbatches.push_back(run_.tokens->next());
+    });
   } catch (const Error&) {
     if (run_.place.step > run_.plan.first_step) save();
     throw;
@@ -65,10 +79,11 @@ std::vector<Batch> Trainer::next_microbatches() {
 void Trainer::save() {
   const Stopwatch watch;
   const Place& place = run_.place;
-  const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
-  if (newest && newest->step == place.step) return;
+  if (run_.saved_step == place.step) return;
   const TraceSpan span("save");
-  if (run_.metrics) run_.metrics->sync();
+  all_or_none(*run_.mesh.world, [&] {
+    if (run_.metrics) run_.metrics->sync();
+  });
   std::vector<ShardView> state = run_.optimizer->parameters();
   if (run_.plan.config.train.train_stage != 1)
     for (ShardView& v : run_.optimizer->moments()) state.push_back(std::move(v));
@@ -79,7 +94,7 @@ void Trainer::save() {
   attributes.samples = place.samples;
   attributes.tokens = place.step * run_.plan.tokens_per_step;
   run_.checkpoints->write(attributes, state);
-  saved_step_ = place.step;
+  run_.saved_step = place.step;
   save_seconds_ = watch.seconds();
 }
 
@@ -105,41 +120,52 @@ bool Trainer::save_due() const {
 
 // Nothing was updated, so the same pass can be looked at again, layer by layer.
 void Trainer::explain_bad_step(double loss, double norm, std::span<const Batch> microbatches) {
-  std::string where;
-  for (const Batch& batch : microbatches) {
-    if (!where.empty()) break;
-    where = first_bad_layer(batch);
-  }
-  // The backward pass went from the last parameter to the first.
-  const auto& parameters = run_.layers.parameters().all();
-  const auto bad =
-      std::find_if(parameters.rbegin(), parameters.rend(), [](const auto& p) { return !all_finite(p->grad()); });
-  if (where.empty() && bad != parameters.rend())
-    where = cat("; the gradient of ", (*bad)->name(), " is the first that is not finite");
-  const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
+  std::string where = first_bad_layer(microbatches);
+  if (where.empty()) where = last_bad_gradient();
   // NaN has a sign that means nothing.
   const std::string values = std::isfinite(loss) ? cat("the loss is ", loss, ", the gradient's norm ", std::fabs(norm))
                                                  : cat("the loss is ", std::isnan(loss) ? "nan" : "infinite");
-  fail(cat("step ", run_.place.step, ": ", values, where),
-       cat("a smaller --train.lr_init, more --train.warmup_steps, or a smaller --train.gradient_clip_val; ",
-           newest ? "the newest checkpoint is " + newest->path.string() : "no checkpoint was saved yet"));
+  all_or_none(*run_.mesh.world, [&] {
+    const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
+    fail(cat("step ", run_.place.step, ": ", values, where),
+         cat("a smaller --train.lr_init, more --train.warmup_steps, or a smaller --train.gradient_clip_val; ",
+             newest ? "the newest checkpoint is " + newest->path.string() : "no checkpoint was saved yet"));
+  });
+  fail("all ranks agreed that nothing was wrong");
+}
+
+// The largest of all ranks' numbers.
+int64_t Trainer::largest(int64_t own) const {
+  const Tensor number = Tensor::of<double>({1}, {static_cast<double>(own)});
+  run_.mesh.world->all_reduce(number, Reduce::max);
+  return static_cast<int64_t>(number.data<double>()[0]);
 }
 
 // For a message; empty where all is finite.
-std::string Trainer::first_bad_layer(const Batch& batch) const {
-  Arena arena(run_.layers.parameters().values().device());
-  Tape tape(arena, Tape::Mode::evaluate);
-  std::string first;
-  const auto look = [&](const std::string& layer, const Tensor& output) {
-    if (first.empty() && !all_finite(output))
-      first = cat("; ", layer, " is the first layer whose output is not finite");
+std::string Trainer::first_bad_layer(std::span<const Batch> microbatches) const {
+  const auto layers = layout_of(run_.plan.config.model);
+  const auto none = std::ssize(layers);
+  auto first = none;
+  const auto look = [&](const std::string& name, const Flow& flow) {
+    const auto found = std::find_if(layers.begin(), layers.end(), [&](const LayerSpec& l) { return l.name() == name; });
+    if (found - layers.begin() < first && !all_finite(flow.x_BTC.value())) first = found - layers.begin();
   };
-  // With the step's own dropout, which its seed and the samples' numbers bring back.
-  const Pass pass{batch, true, 1, 0, static_cast<uint64_t>(run_.plan.config.train.seed_everything)};
-  const Flow flow = run_.layers.forward(tape, pass, {}, false,
-                                        [&](const std::string& layer, const Flow& f) { look(layer, f.x_BTC.value()); });
-  if (first.empty()) look("head", run_.layers.head()->loss(pass, flow.x_BTC).losses_BT);
-  return first;
+  const Stage::Sums sums = run_.model.pipeline().evaluate(
+      std::ssize(microbatches), [&](int64_t i) { return microbatches[i]; }, *run_.optimizer, look);
+  if (first == none && !std::isfinite(sums.loss)) first = none - 1;  // the head
+  const int64_t of_all = -largest(-first);
+  return of_all == none ? "" : cat("; ", layers[of_all].name(), " is the first layer whose output is not finite");
+}
+
+// The backward pass went from the last parameter to the first.
+std::string Trainer::last_bad_gradient() const {
+  const std::vector<std::string> names = parameter_names(run_.plan.config.model);
+  int64_t last = -1;
+  for (const auto& p : run_.model.parameters().all())
+    if (!all_finite(p->grad()))
+      last = std::max<int64_t>(last, std::find(names.begin(), names.end(), p->name()) - names.begin());
+  last = largest(last);
+  return last < 0 ? "" : cat("; the gradient of ", names[last], " is the first that is not finite");
 }
 
 }  // namespace gf

@@ -10,23 +10,30 @@ class Trainer {
   explicit Trainer(Run& run) : run_(run) {}
 
   bool done() const { return run_.place.step >= run_.plan.last_step; }
+  // What a rank would like; if one does, all do it.
+  struct Wishes {
+    bool stop = false;
+  };
   // One optimizer step, with the validation and the save that are due at its end.
-  StepMetrics step();
+  StepMetrics step(const Wishes&);
+  bool stop_agreed() const { return stop_agreed_; }  // by the ranks, at the end of the last step
   // The state as it is; nothing where the newest checkpoint already has it.
   void save();
-  int64_t saved_step() const { return saved_step_; }     // of the last save; -1: none
-  double save_seconds() const { return save_seconds_; }  // that it took
+  double save_seconds() const { return save_seconds_; }  // that the last save took
 
  private:
+  double agree(double own_loss, const Wishes&);
   std::vector<Batch> next_microbatches();
   bool validation_due() const;
   bool save_due() const;
   bool epoch_ended(int64_t epochs) const;
   [[noreturn]] void explain_bad_step(double loss, double norm, std::span<const Batch> microbatches);
-  std::string first_bad_layer(const Batch&) const;
+  int64_t largest(int64_t own) const;
+  std::string first_bad_layer(std::span<const Batch> microbatches) const;
+  std::string last_bad_gradient() const;
 
   Run& run_;
-  int64_t saved_step_ = -1;
+  bool stop_agreed_ = false;
   double save_seconds_ = 0;
 };
 

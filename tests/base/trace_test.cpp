@@ -52,17 +52,17 @@ TEST(Trace, TotalsAreOfOpsWithoutWhatIsInsideThem) {
 TEST(Trace, JsonIsInTheTraceEventFormat) {
   const Trace trace;
   work();
-  const json page = json::parse(trace.json(3));
+  const json page = json::parse(Trace::json({trace.events(3), "", trace.events(4)}));
   const json& events = page.at("traceEvents");
-  ASSERT_EQ(events.size(), 4u);
+  ASSERT_EQ(events.size(), 8u) << "of two processes";
   const json &first = events[0], &inner = events[1], &outer = events[2], &phase = events[3];
   EXPECT_EQ(first.at("name"), "linear");
   EXPECT_EQ(first.at("args"), json({{"shapes", "2x3 to 2x4"}, {"flops", 10}, {"bytes", 56}}));
   EXPECT_EQ(phase.at("cat"), "phase");
   EXPECT_EQ(phase.at("args").at("flops"), 1110);
-  for (const json& e : events) {
-    EXPECT_EQ(e.at("ph"), "X");
-    EXPECT_EQ(e.at("pid"), 3);
+  for (size_t i = 0; i < events.size(); ++i) {
+    EXPECT_EQ(events[i].at("ph"), "X");
+    EXPECT_EQ(events[i].at("pid"), i < 4 ? 3 : 4);
   }
   // One inside another, in microseconds to three digits.
   const auto begin = [](const json& e) { return e.at("ts").get<double>(); };

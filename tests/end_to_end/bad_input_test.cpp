@@ -123,7 +123,7 @@ TEST_F(BadInput, Keys) {
   expect_refused({{"train.max_steps", "99999999999999999999"}}, {"train.max_steps", "99999999999999999999"});
   expect_refused({{"train.lr_decay_type", "cosine"}}, {"cosine", "cos, linear, exp, oneminussqrt"});
   expect_refused({{"model.tmix", "x070"}}, {"x070", "x060c2"});
-  expect_refused({{"parallel.pipeline", "2"}}, {"parallel.pipeline is 2", "one rank"});
+  expect_refused({{"parallel.pipeline", "2"}}, {"parallel.pipeline 2", "the 1 rank that there is"});
   expect_file_refused(file("unknown.yaml", "model:\n  n_layers: 3\n"), {"unknown.yaml:2", "n_layers", "n_layer"});
   expect_file_refused(file("type.yaml", "model:\n  n_layer: three\n"), {"type.yaml:2", "three"});
   expect_file_refused(file("section.yaml", "model: 3\n"), {"section.yaml:1", "model"});

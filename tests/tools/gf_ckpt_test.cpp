@@ -125,7 +125,8 @@ TEST_F(GfCkpt, WhatCannotBeWrittenIsRefused) {
   expect("export " + checkpoints_.string() + " /nonexistent/x.safetensors", 2,
          {"/nonexistent/x", "try: a folder that"});
   expect("export " + checkpoints_.string() + " " + folder_.path().string(), 2, {"is a folder"});
-  expect("info " + checkpoints_.string() + " 3>&1 >/dev/full 2>&3 #", 1, {"cannot write to standard output", "No space left"});
+  expect("info " + checkpoints_.string() + " 3>&1 >/dev/full 2>&3 #", 1,
+         {"cannot write to standard output", "No space left"});
 }
 
 TEST_F(GfCkpt, ImportNamesWhatItCannotRead) {

@@ -218,10 +218,10 @@ TEST(Config, WhatThisMachineCannotDo) {
   }
   refused([](auto& c) { c.train.strategy.emplace("ddp"); }, {"train.strategy", "\"ddp\"", "deepspeed_stage_2"});
   refused([](auto& c) { c.train.strategy.emplace("deepspeed_stage_9"); }, {"deepspeed_stage_9"});
-  refused([](auto& c) { c.parallel.pipeline = 2; }, {"parallel.pipeline is 2", "one rank"});
-  refused([](auto& c) { c.parallel.data.emplace(4); }, {"parallel.data is 4", "one rank"});
-  refused([](auto& c) { c.parallel.pieces = 2; }, {"parallel.pieces is 2", "one rank"});
-  refused([](auto& c) { c.parallel.partition.emplace("4,8"); }, {"parallel.partition is 4,8", "one rank"});
+  refused([](auto& c) { c.parallel.pipeline = 0; }, {"parallel.pipeline is 0"});
+  refused([](auto& c) { c.parallel.data.emplace(0); }, {"parallel.data is 0"});
+  refused([](auto& c) { c.parallel.pieces = 2; }, {"parallel.pieces is 2", "one_f_one_b has one a rank"});
+  accepted([](auto& c) { c.parallel.pieces = 2, c.parallel.schedule = "interleaved"; });
   refused([](auto& c) { c.parallel.schedule = "dualpipe"; }, {"parallel.schedule", "dualpipe", "one_f_one_b"});
   refused([](auto& c) { c.parallel.zero.emplace(4); }, {"parallel.zero is 4", "from 0 to 3"});
   refused([](auto& c) { c.parallel.trace_steps = 5000; }, {"parallel.trace_steps is 5000", "from 0 to 1000"});

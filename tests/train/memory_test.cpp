@@ -30,34 +30,77 @@ Config run_of(int64_t sequences) {
   return c;
 }
 
+// All of it on one rank.
+RankShare whole(const Config& c, int64_t microbatches, int64_t windows) {
+  RankShare share;
+  share.partition = balanced_partition(c.model, layer_costs(c.model), 1);
+  share.microbatches = microbatches;
+  share.validation_windows = windows;
+  return share;
+}
+
+MemoryForecast forecast(const Config& c, int64_t microbatches, int64_t windows) {
+  return forecast_memory(c, whole(c, microbatches, windows));
+}
+
 TEST(Memory, ARunThatTakesMoreThanThereIsIsToldWhatFits) {
   const Config c = run_of(16);
-  const MemoryForecast f = forecast_memory(c, 1, 0);
-  EXPECT_NO_THROW(check_memory(c, f, f.more()));
+  const MemoryForecast f = forecast(c, 1, 0);
+  EXPECT_NO_THROW(check_memory(c, whole(c, 1, 0), f, f.more()));
   expect_refused({"the run needs", "there are", "--train.grad_cp 1, which needs"},
-                 [&] { check_memory(c, f, f.more() - 1); });
+                 [&] { check_memory(c, whole(c, 1, 0), f, f.more() - 1); });
   // A quarter of the activations, with all else.
   expect_refused({"--train.grad_cp 1 --train.micro_bsz ", " --train.accumulate_grad_batches ", ", which needs "},
-                 [&] { check_memory(c, f, f.more() - f.activations + f.activations / 4); });
-  expect_refused({"a smaller model"}, [&] { check_memory(c, f, f.parameters); });
+                 [&] { check_memory(c, whole(c, 1, 0), f, f.more() - f.activations + f.activations / 4); });
+  expect_refused({"a smaller model"}, [&] { check_memory(c, whole(c, 1, 0), f, f.parameters); });
   // 15 sequences go by fives and threes too.
   const Config odd = run_of(15);
-  const MemoryForecast g = forecast_memory(odd, 1, 0);
+  const MemoryForecast g = forecast(odd, 1, 0);
   expect_refused({"--train.micro_bsz 1 --train.accumulate_grad_batches 15"}, [&] {
     Config one = run_of(1);
     one.train.grad_cp = true;
-    check_memory(odd, g, forecast_memory(one, 2, 0).more());
+    check_memory(odd, whole(odd, 1, 0), g, forecast(one, 2, 0).more());
   });
+}
+
+// Over ranks each needs its share, and the first one in 1F1B keeps the most microbatches.
+TEST(Memory, OfARankIsItsShare) {
+  Config c = run_of(2);
+  c.model.n_layer = 12;
+  c.model.resolve();
+  const MemoryForecast one = forecast(c, 8, 0);
+  c.parallel.pipeline = 2;
+  RankShare first;
+  first.partition = balanced_partition(c.model, layer_costs(c.model), 2);
+  first.microbatches = 8;
+  RankShare second = first;
+  second.stage = 1;
+  const MemoryForecast lower = forecast_memory(c, first), upper = forecast_memory(c, second);
+  EXPECT_EQ(lower.parameters + upper.parameters, one.parameters);
+  c.parallel.schedule = "gpipe";
+  EXPECT_EQ(forecast_memory(c, first).activations, 4 * lower.activations) << "eight in flight, against two";
+  first.data_ranks = 4;
+  for (const int zero : {0, 1, 2, 3}) {
+    first.sharding = {zero, 1};
+    const MemoryForecast f = forecast_memory(c, first);
+    const auto share = [&](size_t bytes, bool sharded) {
+      const double part = static_cast<double>(bytes) / static_cast<double>(lower.parameters);
+      EXPECT_EQ(part < 1, sharded) << part;
+    };
+    share(f.optimizer / 2, zero >= 1);
+    share(f.gradients, zero >= 2);
+    share(f.parameters, zero >= 3);
+  }
 }
 
 TEST(Memory, ValidationCounts) {
   const Config c = run_of(4);
   const size_t activation = size_t{512} * 256 * 4;
-  EXPECT_EQ(forecast_memory(c, 1, 0).validation, 0u);
-  const size_t two = forecast_memory(c, 1, 2).validation;
+  EXPECT_EQ(forecast(c, 1, 0).validation, 0u);
+  const size_t two = forecast(c, 1, 2).validation;
   EXPECT_GT(two, 2 * activation);
-  EXPECT_GT(forecast_memory(c, 1, 4).validation, two);
-  EXPECT_EQ(forecast_memory(c, 1, 100).validation, forecast_memory(c, 1, 4).validation) << "never more than micro_bsz";
+  EXPECT_GT(forecast(c, 1, 4).validation, two);
+  EXPECT_EQ(forecast(c, 1, 100).validation, forecast(c, 1, 4).validation) << "never more than micro_bsz";
 }
 
 TEST(Memory, OrdinaryWindowsAreNot) {

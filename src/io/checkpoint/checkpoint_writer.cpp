@@ -7,6 +7,7 @@
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_part.h"
 #include "io/files.h"
+#include "parallel/agreement.h"
 
 namespace gf {
 
@@ -28,38 +29,33 @@ void CheckpointWriter::write(const Attributes& attributes, std::span<const Shard
   if (world_.rank() == 0) prune(attributes.step);
 }
 
-// Runs one phase on all ranks. Every rank reaches the end of it; where one fails, all throw, that one its own error.
+// Runs one phase on all ranks. Every rank reaches the end of it; where one fails, all throw.
 void CheckpointWriter::together(const Attributes& attributes, std::span<const ShardView> views,
                                 const std::function<void()>& body) {
-  std::string what, hint;
-  bool failed = false;
-  try {
-    body();
-  } catch (const Error& e) {
-    failed = true, what = e.what(), hint = e.hint();
-  } catch (const std::exception& e) {
-    failed = true, what = e.what();
-  }
-  int64_t bytes = 0;
-  for (const ShardView& v : views) bytes += (v.end - v.begin) * static_cast<int64_t>(size_of(v.dtype));
-  const int64_t free = failed ? free_bytes(folder_) : 0;
-  // The largest of these numbers names the first rank that failed.
-  const int size = world_.size();
-  const Tensor failure = Tensor::of<int32_t>({1}, {failed ? size - world_.rank() : 0});
-  world_.all_reduce(failure, Reduce::max);
-  const int worst = failure.data<int32_t>()[0];
-  if (worst == 0) return;
-  if (world_.rank() == 0) {
+  const auto told = [&] {
     try {
-      remove_remnants(folder_);
-    } catch (const std::exception&) {
-      // The next save tries again; what went wrong first is what must be told.
+      body();
+    } catch (const std::exception& e) {
+      const auto* const error = dynamic_cast<const Error*>(&e);
+      int64_t bytes = 0;
+      for (const ShardView& v : views) bytes += (v.end - v.begin) * static_cast<int64_t>(size_of(v.dtype));
+      fail(cat("the checkpoint of step ", attributes.step, " was not written: ", e.what(), " (this rank's part has ",
+               bytes, " bytes, and the disk had ", free_bytes(folder_), " free)"),
+           cat(error && !error->hint().empty() ? error->hint() + "; " : "", "the checkpoints before it are whole"));
     }
+  };
+  try {
+    all_or_none(world_, told);
+  } catch (const Error&) {
+    if (world_.rank() == 0) {
+      try {
+        remove_remnants(folder_);
+      } catch (const std::exception&) {
+        // The next save tries again; what went wrong first is what must be told.
+      }
+    }
+    throw;
   }
-  const std::string title = cat("the checkpoint of step ", attributes.step, " was not written: ");
-  if (!failed) fail(cat(title, "rank ", size - worst, " of ", size, " failed"), "the message of that rank says why");
-  fail(cat(title, what, " (this rank's part has ", bytes, " bytes, and the disk had ", free, " free)"),
-       cat(hint.empty() ? "" : hint + "; ", "the checkpoints before it are whole"));
 }
 
 // A name becomes a path in HDF5 files.

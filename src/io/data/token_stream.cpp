@@ -40,11 +40,13 @@ TokenStream::TokenStream(std::shared_ptr<const BinIdx> data, const Sampler& samp
 TokenStream::~TokenStream() = default;
 
 Batch TokenStream::read(int64_t first_sample) const {
-  Batch batch = empty_batch(options_.micro_batch, sampler_.ctx_len());
+  Batch batch;
+  if (options_.read_tokens) batch = empty_batch(options_.micro_batch, sampler_.ctx_len());
+  batch.samples_B.resize(static_cast<size_t>(options_.micro_batch));
   for (int64_t row = 0; row < options_.micro_batch; ++row) {
     const int64_t sample = first_sample + row;
     batch.samples_B[static_cast<size_t>(row)] = sample;
-    read_row(*data_, sampler_.offset(sample), options_.vocab_size, batch, row);
+    if (options_.read_tokens) read_row(*data_, sampler_.offset(sample), options_.vocab_size, batch, row);
   }
   return batch;
 }

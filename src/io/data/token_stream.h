@@ -26,6 +26,7 @@ class TokenStream {
     int64_t micro_batch = 0;  // sequences in a batch
     int data_rank = 0, data_size = 1;
     int64_t samples_seen = 0;  // where to go on: what samples_seen() gave
+    bool read_tokens = true;   // else a batch has only its samples' numbers: for stages that need no more
   };
   TokenStream(std::shared_ptr<const BinIdx>, const Sampler&, const Options&);
   ~TokenStream();
@@ -59,6 +60,7 @@ class WindowReader {
   // Refuses data without a single window.
   WindowReader(std::shared_ptr<const BinIdx>, int64_t ctx_len, int64_t vocab_size);
   int64_t windows() const { return windows_; }
+  int64_t ctx_len() const { return ctx_len_; }
   Batch batch(int64_t first, int64_t count) const;  // windows [first, first + count)
 
  private:

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/partition.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "support/expect_error.h"
+
+namespace gf {
+namespace {
+
+ModelConfig model(int64_t n_layer, const std::string& upper = "gold", int64_t vocab = 4096) {
+  ModelConfig c;
+  c.tmix = "x060c2", c.tmix2 = upper, c.n_layer = n_layer, c.n_embd = 256, c.head_size = 64, c.vocab_size = vocab;
+  c.ctx_len = 512;
+  c.resolve();
+  c.check();
+  return c;
+}
+
+double dearest(const Partition& p, const std::vector<double>& costs) {
+  double most = 0;
+  for (int s = 0; s < p.num_stages(); ++s)
+    most = std::max(most, std::accumulate(costs.begin() + static_cast<int64_t>(p.cuts[s]),
+                                          costs.begin() + static_cast<int64_t>(p.cuts[s + 1]), 0.0));
+  return most;
+}
+
+// Against every way there is, on models small enough to try them all.
+TEST(Partition, NoOtherCutIsCheaper) {
+  for (const int64_t n_layer : {3, 6, 9}) {
+    const ModelConfig c = model(n_layer);
+    const auto costs = layer_costs(c);
+    for (int stages = 1; stages <= std::min<int64_t>(n_layer, 4); ++stages) {
+      const Partition best = balanced_partition(c, costs, stages);
+      ASSERT_EQ(best.num_stages(), stages);
+      // All texts of ranges of blocks.
+      std::vector<int64_t> ends(stages, 0);
+      const std::function<void(int, int64_t, std::string)> all = [&](int stage, int64_t first,
+                                                                     const std::string& text) {
+        if (stage == stages) {
+          if (first == n_layer) {
+            EXPECT_GE(dearest(given_partition(c, text, stages), costs), dearest(best, costs) * (1 - 1e-12)) << text;
+          }
+          return;
+        }
+        for (int64_t last = first; last < n_layer; ++last)
+          all(stage + 1, last + 1, cat(text, stage > 0 ? "," : "", first, "-", last));
+      };
+      all(0, 0, "");
+    }
+  }
+}
+
+TEST(Partition, ALargeHeadCountsAsMuchAsItCosts) {
+  const ModelConfig small = model(8, "", 256), large = model(8, "", 65536);
+  const auto blocks_above = [](const ModelConfig& c) {
+    const std::string text = text_of(c, balanced_partition(c, layer_costs(c), 2));
+    return text.substr(text.find(',') + 1);
+  };
+  EXPECT_EQ(blocks_above(small), "4-7");
+  EXPECT_EQ(blocks_above(large), "head") << "it alone costs more than all blocks";
+}
+
+TEST(Partition, TextGoesThereAndBack) {
+  const ModelConfig c = model(9);
+  for (int stages = 1; stages <= 9; ++stages) {
+    const Partition p = balanced_partition(c, layer_costs(c), stages);
+    EXPECT_EQ(given_partition(c, text_of(c, p), stages), p) << text_of(c, p);
+  }
+  EXPECT_EQ(text_of(c, given_partition(c, "0,1-5,6-8", 3)), "0,1-5,6-8");
+  // The key cache goes with the first GOLD block, the head with the last stage.
+  const auto layers = layout_of(c);
+  const Partition p = given_partition(c, "0-5,6-8", 2);
+  EXPECT_EQ(layers[p.cuts[1]].kind, LayerSpec::Kind::key_compress);
+  EXPECT_EQ(p.cuts[2], layers.size());
+}
+
+TEST(Partition, RefusesWhatLeavesBlocksOutOrTwice) {
+  const ModelConfig c = model(6);
+  const auto refused = [&](const std::string& text, const std::string& what) {
+    expect_refused({"parallel.partition \"" + text + "\"", what, "such as 0-"}, [&] { given_partition(c, text, 2); });
+  };
+  refused("0-1,3-5", "block 2 should come next, and 3 does");
+  refused("0-3,3-5", "block 4 should come next, and 3 does");
+  refused("0-3,4", "block 5 and above belong to no stage");
+  refused("0-3,4-6", "block 6 of 6");
+  refused("0-1,2-3,4-5", "it has 3 stages, and 2 are to run");
+  refused("0-5", "it has 1 stages");
+  refused("a-b", "\"a-b\" is no range of blocks");
+  refused("3-1,2-5", "\"3-1\" is no range");
+  refused("", "block 0 and above");
+  refused("1-2,3-5", "block 0 should come next");
+}
+
+TEST(Partition, MoreStagesThanBlocksAreRefused) {
+  const ModelConfig c = model(6);
+  expect_refused({"7 stages", "model.n_layer 6"}, [&] { balanced_partition(c, layer_costs(c), 7); });
+}
+
+TEST(Partition, WhatDoesNotFitIsNotTaken) {
+  const ModelConfig c = model(6, "");
+  const auto costs = layer_costs(c);
+  // The first stage may have one block only.
+  const Partition p = balanced_partition(
+      c, costs, 3, [](size_t begin, size_t end, int stage) { return stage > 0 || end - begin <= 2; });
+  EXPECT_EQ(text_of(c, p).substr(0, 2), "0,");
+  expect_refused({"3 stages", "memory"},
+                 [&] { balanced_partition(c, costs, 3, [](size_t, size_t, int) { return false; }); });
+}
+
+TEST(Partition, CutsCarryWhatIsReadAbove) {
+  const ModelConfig c = model(9);
+  const auto shapes = boundary_shapes(c, given_partition(c, "0-2,3-5,6,7-8", 4), 3);
+  EXPECT_EQ(shapes[0].fields, 0);
+  EXPECT_EQ(shapes[1].fields, kX | kOrigin);
+  EXPECT_EQ(shapes[2].fields, kX | kOrigin) << "the key cache is made above";
+  EXPECT_EQ(shapes[3].fields, kX | kOrigin | kCompressed);
+  EXPECT_EQ(shapes[4].fields, 0);
+  EXPECT_EQ(tensors_of(shapes[3].empty(kCpu))[2].shape(), (Shape{3, 512, 16}));
+}
+
+}  // namespace
+}  // namespace gf
