@@ -27,6 +27,7 @@ if(GF_SANITIZE)
   list(JOIN GF_SANITIZE "," sanitizers)
   target_compile_options(gf_compiler INTERFACE -fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(gf_compiler INTERFACE -fsanitize=${sanitizers})
+  target_compile_definitions(gf_compiler INTERFACE GF_SANITIZED)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND GF_SANITIZE)
   target_compile_options(gf_compiler INTERFACE -Wno-pass-failed)  # checked loops are not vectorised

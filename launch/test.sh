@@ -36,7 +36,7 @@ run() {
 run cpu
 if [[ -z "${SKIP_SANITIZERS:-}" ]]; then
   run asan base tensor autodiff ops io
-  run tsan io
+  run tsan io parallel optim
 fi
 printf '\n'
 printf '%s\n' "${summary[@]}"

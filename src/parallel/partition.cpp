@@ -123,7 +123,7 @@ Partition given_partition(const ModelConfig& config, const std::string& text, in
   int64_t next = 0;
   std::istringstream parts(text);
   for (std::string part; std::getline(parts, part, ',');) {
-    if (part == "head" && next == config.n_layer && partition.num_stages() + 1 == stages) {
+    if (part == "head" && next == config.n_layer && std::ssize(partition.cuts) + 1 == stages) {
       partition.cuts.push_back(layers.size() - 1);
       ++next;  // nothing may follow
       continue;

@@ -81,7 +81,7 @@ TEST_F(Programs, ALogThatCannotBeWrittenEndsNothing) {
   }
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // which takes more, and cannot live with a limit on address space
+#if !defined(GF_SANITIZED)  // which takes more, and cannot live with a limit on address space
 TEST_F(Programs, MemoryThatCannotBeHadIsNamed) {
   std::vector<std::string> words = {"-c", "ulimit -v 1000000 && exec \"$@\"", "bash",
                                     cat(GF_BIN_DIR, "/gf-dist-train")};

@@ -1,78 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf-dist-train under mpirun: the mathematics of one rank, whatever the layout; and what goes wrong on one rank.
-#include <nlohmann/json.hpp>
-
-#include <cmath>
-#include <sstream>
-
-#include "end_to_end/tiny_training.h"
-#include "io/checkpoint/checkpoint_folder.h"
-#include "io/checkpoint/checkpoint_reader.h"
-#include "support/files.h"
-#include "tensor/arithmetic.h"
+#include "base/error.h"
+#include "end_to_end/many_ranks.h"
+#include "support/run_program.h"
 
 namespace gf {
 namespace {
 
 namespace fs = std::filesystem;
-
-class ManyRanks : public TinyTraining {
- protected:
-  ManyRanks() {
-    options_["model.n_layer"] = "6";
-    options_["train.accumulate_grad_batches"] = "4";
-    options_["train.max_steps"] = "5";
-    options_["train.grad_cp"] = "0";
-  }
-
-  ProgramResult train_on(int ranks, const Options& changes = {}, const Environment& environment = {}) const {
-    std::vector<std::string> words = {GF_MPIEXEC,
-                                      "-n",
-                                      std::to_string(ranks),
-                                      "--oversubscribe",
-                                      "--bind-to",
-                                      "none",
-                                      cat(GF_BIN_DIR, "/gf-dist-train")};
-    for (const std::string& word : arguments(changes)) words.push_back(word);
-    Environment all = environment;
-    all.insert({{"OMP_NUM_THREADS", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}});
-    const std::string program = words[0];
-    words.erase(words.begin());
-    return run_program(program, words, all);
-  }
-
-  std::vector<nlohmann::json> metrics(const std::string& suffix) const {
-    std::vector<nlohmann::json> all;
-    std::istringstream lines(metrics_text(suffix));
-    for (std::string line; std::getline(lines, line);) all.push_back(nlohmann::json::parse(line));
-    return all;
-  }
-
-  // All tensors of the newest checkpoint.
-  std::map<std::string, std::vector<float>> state(const std::string& suffix) const {
-    const CheckpointReader reader(newest_checkpoint(checkpoints(suffix))->path);
-    std::map<std::string, std::vector<float>> all;
-    for (const auto& e : reader.entries()) {
-      auto& values = all[e.name];
-      values.resize(e.shape.numel());
-      const ShardView view{e.name, DType::f32,      e.shape,
-                           0,      e.shape.numel(), reinterpret_cast<std::byte*>(values.data())};
-      reader.read(std::span(&view, 1));
-    }
-    return all;
-  }
-
-  void expect_close(const std::string& suffix, const std::string& want) const {
-    const auto got = metrics(suffix), one = metrics(want);
-    ASSERT_EQ(got.size(), one.size());
-    for (size_t i = 0; i < got.size(); ++i) {
-      for (const char* key : {"loss", "grad_norm", "lr"}) {
-        const double value = one[i].at(key);
-        EXPECT_NEAR(got[i].at(key).get<double>(), value, 2e-5 * std::fabs(value)) << key << " of step " << i;
-      }
-    }
-  }
-};
 
 TEST_F(ManyRanks, TrainTheModelOfOneRank) {
   options_["train.validation_data_file"] = data_set("validation", random_tokens(400, 65, 2));

@@ -124,7 +124,7 @@ TEST(Arena, GrowsAtItsEnd) {
   }
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // which cannot live with such a limit
+#if !defined(GF_SANITIZED)  // which cannot live with such a limit
 // `ulimit -v`: no address space to grow in, but memory.
 TEST(Arena, GrowsByRegionsWhereThereIsNoAddressSpace) {
   EXPECT_EXIT(

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Trains on several ranks of this machine: mpirun with the threads of each rank and where they run set right.
+#   launch/local.sh RANKS [gf-dist-train's options]
+#   launch/local.sh 4 -c configs/quickstart.yaml --train.data_file data/mine --parallel.pipeline 2
+# Each rank gets an equal share of the cores. GF_BIN says where the program is (build/cpu/bin).
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+ranks=${1:-}
+if [[ ! $ranks =~ ^[1-9][0-9]*$ ]]; then
+  echo "usage: launch/local.sh RANKS [gf-dist-train's options]" >&2
+  exit 2
+fi
+shift
+program="${GF_BIN:-$here/build/cpu/bin}/gf-dist-train"
+if [[ ! -x $program ]]; then
+  echo "launch/local.sh: there is no $program; try: cmake --workflow --preset cpu, or GF_BIN" >&2
+  exit 2
+fi
+
+cores=$(nproc)
+threads=$((cores / ranks))
+# A core for each thread where there are enough; else ranks take turns, and those that wait must not spin.
+if [[ $threads -ge 1 ]]; then
+  place=(--map-by "slot:PE=$threads" --bind-to core)
+else
+  threads=1
+  place=(--oversubscribe --bind-to none)
+fi
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$threads}
+# In a container without the right to bind, or told of fewer slots than cores, mpirun refuses; then it is done without.
+if ! mpirun --allow-run-as-root -n "$ranks" "${place[@]}" true >/dev/null 2>&1; then
+  place=(--oversubscribe --bind-to none)
+fi
+root=()
+if [[ $EUID -eq 0 ]]; then root=(--allow-run-as-root); fi
+exec mpirun "${root[@]}" -n "$ranks" "${place[@]}" "$program" "$@"

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# All tests under the address, undefined-behaviour and thread sanitizers, and the short ones under valgrind: what
+# launch/test.sh has no time for.
+#   launch/sanitizers.sh [asan] [tsan-openmp] [valgrind]     without names all three, in about an hour on two cores
+# tsan-openmp needs Debian's clang and libomp-dev, whose Archer tells the thread sanitizer of OpenMP's barriers.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export OMP_WAIT_POLICY=passive OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+failed=0
+build() {
+  cmake --preset "$1" --log-level=WARNING >/dev/null
+  cmake --build --preset "$1" -- --quiet
+}
+
+# Programs compiled for this processor's widest vectors are beyond valgrind; AVX2 it knows.
+run_valgrind() {
+  local test
+  cmake -S . -B build/valgrind -G Ninja --log-level=WARNING -DCMAKE_BUILD_TYPE=RelWithDebInfo -DGF_ARCH=x86-64-v3 \
+    -DGF_TESTS=ON >/dev/null
+  cmake --build build/valgrind --target test_base test_tensor test_autodiff test_io -- --quiet
+  # oneDNN chooses its own kernels, also beyond what valgrind knows, unless told not to.
+  export ONEDNN_MAX_CPU_ISA=AVX2 DNNL_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1
+  for test in base tensor autodiff io; do
+    # Tests that die on purpose, and those of what valgrind itself limits or slows beyond use, stay out.
+    valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+      "build/valgrind/tests/test_$test" --gtest_brief=1 \
+      --gtest_filter='-*Death*:*Threads*:*Address*:Arena.Grows*:*TenMillion*:*Gradients*:Signals*:StopSignal*' || failed=1
+  done
+}
+
+checks=("$@")
+[[ ${#checks[@]} -gt 0 ]] || checks=(asan tsan-openmp valgrind)
+for check in "${checks[@]}"; do
+  printf '\n== %s\n' "$check"
+  case $check in
+    asan | tsan-openmp)
+      build "$check"
+      ctest --preset "$check" -j "$(nproc)" --quiet --output-log "build/$check/ctest.log" || failed=1
+      grep -E '^[0-9]+% tests passed|\(Failed\)|\(Timeout\)|SEGFAULT' "build/$check/ctest.log"
+      ;;
+    valgrind) run_valgrind ;;
+    *)
+      echo "launch/sanitizers.sh: there is no check $check; there are asan, tsan-openmp and valgrind" >&2
+      exit 2
+      ;;
+  esac
+done
+exit $failed

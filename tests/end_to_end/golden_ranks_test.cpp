@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// The golden training runs (tests/golden) through gf-dist-train under mpirun: data and parameters are written to files
+// as the cases describe them, and losses, norms and learning rates compared with what the published code gave.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "end_to_end/many_ranks.h"
+#include "support/binidx_files.h"
+#include "support/run_program.h"
+
+namespace gf {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+struct Layout {
+  int pipeline, data, zero;
+  std::string schedule;
+  bool recompute;
+  std::string name() const {
+    return cat("p", pipeline, "-d", data, "-z", zero, "-", schedule, recompute ? "-recompute" : "");
+  }
+};
+
+class GoldenRanks : public ManyRanks, public testing::WithParamInterface<std::string> {
+ protected:
+  void SetUp() override {
+    std::ifstream in(cat(GF_SOURCE_DIR, "/tests/golden/", GetParam(), ".json"));
+    json_ = Json::parse(in);
+    const Json& m = json_.at("model");
+    configs_.clear();
+    options_ = {{"train.proj_dir", folder_ / "out"}, {"train.proj_name", "tiny"}, {"train.max_steps", "6"}};
+    for (const auto& [key, value] : m.items()) {
+      if (key == "rope_base") {
+        if (value.get<double>() != 0) options_["model.rope"] = "on", options_["model.rope.base"] = value.dump();
+      } else {
+        options_["model." + key] = value.is_string() ? value.get<std::string>() : value.dump();
+      }
+    }
+    const Json& training = json_.at("training");
+    for (const auto& [key, value] : training.at("train").items())
+      options_["train." + key] = value.is_string() ? value.get<std::string>() : value.dump();
+    // As many microbatches as there are sequences.
+    options_["train.accumulate_grad_batches"] = options_.at("train.micro_bsz");
+    options_["train.micro_bsz"] = "1";
+    options_["train.data_file"] = data_set("data", hashed_tokens(training.at("data"), m.at("vocab_size")));
+    options_["train.load_model"] = write_parameters();
+  }
+
+  static std::vector<uint16_t> hashed_tokens(const Json& data, int64_t vocab) {
+    const Random random(data.at("seed").get<uint64_t>(), "tokens");
+    std::vector<uint16_t> tokens(data.at("tokens").get<size_t>());
+    for (size_t i = 0; i < tokens.size(); ++i)
+      tokens[i] = static_cast<uint16_t>(std::floor((random.uniform(i) + 1) / 2 * static_cast<double>(vocab)));
+    return tokens;
+  }
+
+  // A .safetensors file of the parameters that the case describes.
+  std::string write_parameters() const {
+    Json header = Json::object();
+    std::string values;
+    for (const Json& p : json_.at("params")) {
+      const std::string name = p.at("name");
+      const auto shape = p.at("shape").get<std::vector<int64_t>>();
+      int64_t count = 1;
+      for (const int64_t n : shape) count *= n;
+      const Random random(json_.at("seed").get<uint64_t>(), name);
+      const double offset = p.at("offset"), slope = p.at("slope"), scale = p.at("scale");
+      const size_t begin = values.size();
+      for (int64_t i = 0; i < count; ++i)
+        append_bytes(values, static_cast<float>(offset + slope * static_cast<double>(i) + scale * random.uniform(i)));
+      header[name] = {{"dtype", "F32"}, {"shape", shape}, {"data_offsets", {begin, values.size()}}};
+    }
+    const std::string text = header.dump(), path = folder_ / "parameters.safetensors";
+    std::string file;
+    append_bytes(file, static_cast<uint64_t>(text.size()));
+    write_file(path, file + text + values);
+    return path;
+  }
+
+  void run_layout(const Layout& l) {
+    SCOPED_TRACE(l.name());
+    const ProgramResult result = train_on(l.pipeline * l.data, {{"train.proj_suffix", l.name()},
+                                                                {"parallel.pipeline", std::to_string(l.pipeline)},
+                                                                {"parallel.zero", std::to_string(l.zero)},
+                                                                {"parallel.schedule", l.schedule},
+                                                                {"train.grad_cp", l.recompute ? "1" : "0"}});
+    ASSERT_EQ(result.status, 0) << result.out << result.err;
+    const auto got = metrics(l.name());
+    const Json& want = json_.at("training").at("steps");
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      for (const char* key : {"loss", "grad_norm", "lr"}) {
+        const double value = want[i].at(key);
+        EXPECT_NEAR(got[i].at(key).get<double>(), value, 2e-5 * std::fabs(value)) << key << " of step " << i;
+      }
+    }
+    fs::remove_all(run(l.name()));
+  }
+
+  Json json_;
+};
+
+std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& file : fs::directory_iterator(GF_SOURCE_DIR "/tests/golden"))
+    if (file.path().extension() == ".json") names.push_back(file.path().stem());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+constexpr const char* kSchedules[] = {"gpipe", "one_f_one_b", "interleaved", "zero_bubble"};
+
+// Each case on two layouts, which over all cases have every pipeline, number of data ranks, zero, schedule and
+// recompute. GF_ALL_LAYOUTS=1 takes all of them (256 a case).
+TEST_P(GoldenRanks, HoldOnEveryLayout) {
+  std::vector<Layout> layouts;
+  for (int pipeline = 1; pipeline <= 4; ++pipeline)
+    for (int data = 1; data <= 2; ++data)
+      for (int zero = 0; zero <= 3; ++zero)
+        for (const char* schedule : kSchedules)
+          for (const bool recompute : {false, true}) layouts.push_back({pipeline, data, zero, schedule, recompute});
+  if (std::getenv("GF_ALL_LAYOUTS")) {
+    for (const Layout& l : layouts) run_layout(l);
+    return;
+  }
+  // Steps that share no factor with the length of the list visit all kinds.
+  const auto names = golden_names();
+  const size_t nth = static_cast<size_t>(std::find(names.begin(), names.end(), GetParam()) - names.begin());
+  for (size_t i = 0; i < 2; ++i) run_layout(layouts[(2 * nth + i) * 149 % layouts.size()]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, GoldenRanks, testing::ValuesIn(golden_names()),
+                         [](const auto& test) { return test.param; });
+
+}  // namespace
+}  // namespace gf

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "end_to_end/many_ranks.h"
+
+#include <cmath>
+#include <sstream>
+
+#include "base/error.h"
+#include "io/checkpoint/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_reader.h"
+#include "support/run_program.h"
+
+namespace gf {
+
+ManyRanks::ManyRanks() {
+  options_["model.n_layer"] = "6";
+  options_["train.accumulate_grad_batches"] = "4";
+  options_["train.max_steps"] = "5";
+  options_["train.grad_cp"] = "0";
+}
+
+std::vector<std::string> ManyRanks::command_on(int ranks, const Options& changes) const {
+  std::vector<std::string> words = {GF_MPIEXEC,
+                                    "-n",
+                                    std::to_string(ranks),
+                                    "--oversubscribe",
+                                    "--bind-to",
+                                    "none",
+                                    cat(GF_BIN_DIR, "/gf-dist-train")};
+  for (const std::string& word : arguments(changes)) words.push_back(word);
+  return words;
+}
+
+Environment ManyRanks::environment() {
+  return {{"OMP_NUM_THREADS", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
+}
+
+ProgramResult ManyRanks::train_on(int ranks, const Options& changes, const Environment& more) const {
+  std::vector<std::string> words = command_on(ranks, changes);
+  const std::string program = words[0];
+  words.erase(words.begin());
+  Environment all = more;
+  all.merge(environment());
+  return run_program(program, words, all);
+}
+
+std::vector<nlohmann::json> ManyRanks::metrics(const std::string& suffix) const {
+  std::vector<nlohmann::json> all;
+  std::istringstream lines(metrics_text(suffix));
+  for (std::string line; std::getline(lines, line);) all.push_back(nlohmann::json::parse(line));
+  return all;
+}
+
+std::map<std::string, std::vector<float>> ManyRanks::state(const std::string& suffix) const {
+  const CheckpointReader reader(newest_checkpoint(checkpoints(suffix))->path);
+  std::map<std::string, std::vector<float>> all;
+  for (const auto& e : reader.entries()) {
+    auto& values = all[e.name];
+    values.resize(e.shape.numel());
+    const ShardView view{e.name, DType::f32, e.shape, 0, e.shape.numel(), reinterpret_cast<std::byte*>(values.data())};
+    reader.read(std::span(&view, 1));
+  }
+  return all;
+}
+
+void ManyRanks::expect_close(const std::string& suffix, const std::string& want) const {
+  const auto got = metrics(suffix), one = metrics(want);
+  ASSERT_EQ(got.size(), one.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    for (const char* key : {"loss", "grad_norm", "lr"}) {
+      const double value = one[i].at(key);
+      EXPECT_NEAR(got[i].at(key).get<double>(), value, 2e-5 * std::fabs(value)) << key << " of step " << i;
+    }
+  }
+}
+
+}  // namespace gf
