@@ -22,10 +22,14 @@ int train(const World& world, const Arguments& arguments) {
       std::fprintf(stderr, "  (rank %d of %d on %s)\n", world.rank(), world.size(), world.node().c_str());
   };
   try {
+    bool dry = false;
+    boost::program_options::options_description switches;
+    switches.add_options()("dry-run", boost::program_options::bool_switch(&dry),
+                           "print what the run would be, and end; changes nothing");
     std::optional<Config> config;
-    const auto read = [&] { config = parse_command_line(arguments, {}, world.rank() == 0); };
+    const auto read = [&] { config = parse_command_line(arguments, switches, world.rank() == 0); };
     all_or_none(*world.communicator(nullptr), read);
-    return config ? static_cast<int>(run_training(*config, world)) : 0;
+    return config ? static_cast<int>(run_training(*config, world, dry)) : 0;
   } catch (const AgreedError& e) {
     if (e.mine()) say(e);
     return static_cast<int>(e.status());

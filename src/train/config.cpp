@@ -68,6 +68,8 @@ void check_run(const TrainConfig& t) {
   check_range("train.epoch_save", t.epoch_save, 0, kMaxSteps);
   check_range("train.save_every_steps", t.save_every_steps, 0, kMaxSteps);
   check_range("train.keep_checkpoints", t.keep_checkpoints, 0, kMaxCount);
+  check_not_negative("train.save_every_minutes", t.save_every_minutes);
+  check_not_negative("train.max_minutes", t.max_minutes);
   check_range("train.max_steps", t.max_steps, 0, kMaxSteps);
   check_range("train.check_val_every_n_epoch", t.check_val_every_n_epoch, 1, kMaxSteps);
   if (t.val_check_interval) {

@@ -25,6 +25,7 @@ struct TrainConfig {
   bool load_partial = false;
   std::string proj_dir = "out", proj_name, proj_suffix = "0", wandb;
   int64_t train_stage = 0, epoch_begin = 0, epoch_save = 5, save_every_steps = 0, keep_checkpoints = 3;
+  double save_every_minutes = 0, max_minutes = 0;
   int64_t micro_bsz = 12, devices = 1, num_nodes = 1, accumulate_grad_batches = 1;
   int64_t max_steps = 0, my_exit_tokens = 0, magic_prime = 0;
   double lr_init = 6e-4, lr_final = 1e-5;
@@ -63,6 +64,7 @@ struct TrainConfig {
     v("epoch_begin", epoch_begin, "begin the data at this epoch; an epoch is 40320 samples");
     v("epoch_save", epoch_save, "save every so many epochs; 0: not");
     v("save_every_steps", save_every_steps, "save every so many optimizer steps too; 0: not");
+    v("save_every_minutes", save_every_minutes, "save when so many minutes have gone by since the last time; 0: not");
     v("keep_checkpoints", keep_checkpoints, "keep the newest so many; 0: all");
     v("micro_bsz", micro_bsz, "sequences of a microbatch");
     v("devices", devices, "a step sees num_nodes * devices * micro_bsz * accumulate_grad_batches sequences,");
@@ -70,6 +72,7 @@ struct TrainConfig {
     v("accumulate_grad_batches", accumulate_grad_batches, "see devices");
     v("max_steps", max_steps,
       "end after so many optimizer steps, where my_exit_tokens is not reached before; 0: no such end");
+    v("max_minutes", max_minutes, "stop in time to have saved after so many minutes, with status 75; 0: no such end");
     v("my_exit_tokens", my_exit_tokens,
       "end after so many tokens, the length of the schedule; 0: one pass over the data");
     v("magic_prime", magic_prime, "the order of samples derives from it; 0: the largest that fits the data");

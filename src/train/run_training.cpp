@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/build_id.h"
+#include "base/clock.h"
 #include "base/human.h"
 #include "base/process_memory.h"
 #include "base/signals.h"
@@ -37,7 +38,8 @@ class Loop {
     const int64_t first = run_.place.step + 1, last = first + run_.plan.config.parallel.trace_steps;
     while (!trainer_.done() && !trainer_.stop_agreed()) {
       if (first < last && run_.place.step == first) begin_trace();
-      const StepMetrics metrics = trainer_.step({.stop = stop_.received() != 0});
+      const StepMetrics metrics = trainer_.step(wishes());
+      step_seconds_ = metrics.step_s;
       if (progress_) progress_->step(metrics);
       say_saved();
       if (run_.place.step == last) write_trace();
@@ -46,6 +48,19 @@ class Loop {
   }
 
  private:
+  // Signals may come to any rank; of the time, the first one's clock counts.
+  Trainer::Wishes wishes() {
+    const TrainConfig& t = run_.plan.config.train;
+    Trainer::Wishes w{.stop = stop_.received() != 0};
+    if (!run_.first_rank()) return w;
+    // Another step and a save must fit, each with as much again to spare.
+    const double reserve = 2 * (step_seconds_ + trainer_.save_seconds());
+    out_of_time_ = t.max_minutes > 0 && began_.seconds() + reserve >= 60 * t.max_minutes;
+    w.stop = w.stop || out_of_time_;
+    w.save = t.save_every_minutes > 0 && since_save_.seconds() >= 60 * t.save_every_minutes;
+    return w;
+  }
+
   void say(const std::string& line) {
     if (progress_) progress_->say(line);
   }
@@ -53,6 +68,7 @@ class Loop {
   void say_saved() {
     if (run_.saved_step == said_) return;
     said_ = run_.saved_step;
+    since_save_ = {};
     say(saved_line(run_.plan, said_, trainer_.save_seconds()));
   }
 
@@ -84,7 +100,10 @@ class Loop {
                    human_bytes(static_cast<double>(peak_resident_bytes())));
       else
         fmt::print("stopped by {} after step {}; run the same command to go on\n",
-                   stop_.received() ? stop_.name() : "another rank", run_.place.step);
+                   stop_.received() ? stop_.name()
+                   : out_of_time_   ? "train.max_minutes"
+                                    : "another rank",
+                   run_.place.step);
     }
     return complete ? Exit::done : Exit::stopped_early;
   }
@@ -95,6 +114,9 @@ class Loop {
   std::optional<ProgressLine> progress_;  // of the first rank
   std::optional<Trace> trace_;
   int64_t said_;  // the last save that was told of
+  Stopwatch began_, since_save_;
+  double step_seconds_ = 0;
+  bool out_of_time_ = false;
 };
 
 // What is said once, by the first rank.
@@ -131,7 +153,7 @@ Exit train(Plan& plan, std::unique_ptr<Communicator> world, HangWatch* watch, co
 
 }  // namespace
 
-Exit run_training(const Config& config, const World& world) {
+Exit run_training(const Config& config, const World& world, bool dry) {
   const StopSignal
       stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
   std::optional<HangWatch> watch;
@@ -157,6 +179,7 @@ Exit run_training(const Config& config, const World& world) {
     std::fflush(stdout);
   }
   all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available_bytes()); });
+  if (dry) return Exit::done;
   return train(*plan, std::move(ranks), watch ? &*watch : nullptr, stop);
 }
 

@@ -55,9 +55,10 @@ StepMetrics Trainer::step(const Wishes& wishes) {
 // what any rank wishes. -> the loss.
 double Trainer::agree(double own_loss, const Wishes& wishes) {
   const TraceSpan span("agree");
-  const Tensor all = Tensor::of<double>({2}, {own_loss, wishes.stop ? 1.0 : 0.0});
+  const Tensor all = Tensor::of<double>({3}, {own_loss, wishes.stop ? 1.0 : 0.0, wishes.save ? 1.0 : 0.0});
   run_.mesh.world->all_reduce(all, Reduce::sum);
   stop_agreed_ = all.data<double>()[1] > 0;
+  save_agreed_ = all.data<double>()[2] > 0;
   return all.data<double>()[0];
 }
 
@@ -115,7 +116,8 @@ bool Trainer::validation_due() const {
 
 bool Trainer::save_due() const {
   const TrainConfig& t = run_.plan.config.train;
-  return epoch_ended(t.epoch_save) || (t.save_every_steps > 0 && run_.place.step % t.save_every_steps == 0);
+  return save_agreed_ || epoch_ended(t.epoch_save) ||
+         (t.save_every_steps > 0 && run_.place.step % t.save_every_steps == 0);
 }
 
 // Nothing was updated, so the same pass can be looked at again, layer by layer.

@@ -12,7 +12,7 @@ class Trainer {
   bool done() const { return run_.place.step >= run_.plan.last_step; }
   // What a rank would like; if one does, all do it.
   struct Wishes {
-    bool stop = false;
+    bool stop = false, save = false;
   };
   // One optimizer step, with the validation and the save that are due at its end.
   StepMetrics step(const Wishes&);
@@ -33,7 +33,7 @@ class Trainer {
   std::string last_bad_gradient() const;
 
   Run& run_;
-  bool stop_agreed_ = false;
+  bool stop_agreed_ = false, save_agreed_ = false;
   double save_seconds_ = 0;
 };
 

@@ -150,6 +150,20 @@ TEST_F(Programs, ATraceOfSomeStepsChangesNoBit) {
   EXPECT_EQ(calls["head_loss backward"], calls["forward"]);
 }
 
+TEST_F(Programs, StopsInTimeAndSavesByTheClock) {
+  const Options endless = {{"train.max_steps", "0"}, {"train.my_exit_tokens", "1000000000"}};
+  Options limited = endless;
+  limited["train.max_minutes"] = "0.02";
+  limited["train.save_every_minutes"] = "0.001";
+  const ProgramResult result = train(limited);
+  EXPECT_EQ(result.status, 75) << result.err;
+  EXPECT_NE(result.out.find("stopped by train.max_minutes after step"), std::string::npos) << result.out;
+  size_t saves = 0;
+  for (size_t at = 0; (at = result.out.find("\nsaved ", at)) != std::string::npos; ++at) ++saves;
+  EXPECT_GE(saves, 3u) << result.out;
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, count_lines(metrics_text("0")));
+}
+
 // What a run once began from may be gone, or have another name.
 TEST_F(Programs, ARunThatGoesOnNeedsNothingOfLoadModel) {
   trained({{"train.proj_suffix", "from"}, {"train.max_steps", "2"}});

@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf-dist-train under mpirun: the mathematics of one rank, whatever the layout; and what goes wrong on one rank.
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
 #include "base/error.h"
+#include "base/random.h"
 #include "end_to_end/many_ranks.h"
+#include "io/checkpoint/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_reader.h"
 #include "support/run_program.h"
 
 namespace gf {
@@ -65,6 +74,83 @@ TEST_F(ManyRanks, GoOnOnAnotherLayout) {
     }
     expect_close(suffix, "one");
   }
+}
+
+// A rank killed at any moment, also while it saves: the job ends, and the same command goes on to the same bits.
+// GF_CHAOS_ROUNDS sets how often.
+TEST_F(ManyRanks, SurviveKills) {
+  const char* const wanted = std::getenv("GF_CHAOS_ROUNDS");
+  const int rounds = wanted ? std::atoi(wanted) : 4;
+  const Options run_to = {{"train.max_steps", std::to_string(10 + 6 * rounds)},
+                          {"train.save_every_steps", "2"},
+                          {"parallel.pipeline", "2"},
+                          {"parallel.zero", "2"}};
+  const auto with_suffix = [&](const char* suffix) {
+    Options options = run_to;
+    options["train.proj_suffix"] = suffix;
+    return options;
+  };
+  ASSERT_EQ(train_on(4, with_suffix("whole")).status, 0);
+  int killed = 0;
+  for (int round = 0; round < rounds; ++round) {
+    SCOPED_TRACE(round);
+    const auto before = std::ssize(metrics("0"));
+    std::vector<std::string> words = command_on(4, with_suffix("0"));
+    const std::string program = words[0];
+    words.erase(words.begin());
+    Process job(program, words, environment());
+    job.wait_until([&] { return std::ssize(metrics("0")) > before + 1; });
+    const Random random(5, "kill");
+    std::this_thread::sleep_for(std::chrono::microseconds(random.bits(2 * round) % 60'000));
+    const auto ranks = job.children();
+    if (std::ssize(ranks) == 4) kill(ranks[random.bits(2 * round + 1) % 4], SIGKILL);
+    killed += job.wait().status != 0;
+    if (newest_checkpoint(checkpoints("0"))) CheckpointReader(checkpoints("0")).verify();
+  }
+  EXPECT_GE(killed, rounds / 2);
+  ASSERT_EQ(train_on(4, with_suffix("0")).status, 0);
+  EXPECT_TRUE(state("0") == state("whole"));
+  const auto got = metrics("0"), want = metrics("whole");
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i].at("loss"), want[i].at("loss"));
+}
+
+// A signal to one rank stops all at one step, and they save it.
+TEST_F(ManyRanks, StopTogether) {
+  const Options changes = {
+      {"train.max_steps", "100000"}, {"train.my_exit_tokens", "1000000000"}, {"parallel.pipeline", "2"}};
+  std::vector<std::string> words = command_on(3 + 1, changes);
+  const std::string program = words[0];
+  words.erase(words.begin());
+  Process job(program, words, environment());
+  ASSERT_TRUE(job.wait_until([&] { return metrics("0").size() > 2; }));
+  const auto ranks = job.children();
+  ASSERT_EQ(ranks.size(), 4u);
+  kill(ranks[2], SIGTERM);
+  const ProgramResult result = job.wait();
+  EXPECT_EQ(result.status, 75) << result.err;
+  EXPECT_NE(result.out.find("run the same command to go on"), std::string::npos) << result.out;
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, std::ssize(metrics("0")));
+}
+
+// A rank that hangs is named by those that wait for it, and the job ends.
+TEST_F(ManyRanks, AHangEndsTheJob) {
+  const Options changes = {{"train.max_steps", "100000"},
+                           {"train.my_exit_tokens", "1000000000"},
+                           {"parallel.pipeline", "2"},
+                           {"parallel.hang_seconds", "2"}};
+  std::vector<std::string> words = command_on(2, changes);
+  const std::string program = words[0];
+  words.erase(words.begin());
+  Process job(program, words, environment());
+  ASSERT_TRUE(job.wait_until([&] { return metrics("0").size() > 2; }));
+  const auto ranks = job.children();
+  ASSERT_EQ(ranks.size(), 2u);
+  kill(ranks[1], SIGSTOP);
+  const ProgramResult result = job.wait();
+  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_NE(result.err.find("rank 0 of 2 on "), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("waiting for a message from rank 1"), std::string::npos) << result.err;
 }
 
 TEST_F(ManyRanks, TellOnceWhatIsWrong) {

@@ -5,8 +5,12 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "base/error.h"
@@ -62,6 +66,24 @@ Process::~Process() {
   if (!running()) return;
   send(SIGKILL);
   waitpid(pid_, nullptr, 0);
+}
+
+std::vector<pid_t> Process::children() const {
+  std::vector<pid_t> all;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    std::ifstream in(entry.path() / "stat");
+    std::string text;
+    if (!std::getline(in, text)) continue;
+    // "pid (name) state ppid ...", where a name may have spaces and brackets.
+    std::istringstream rest(text.substr(text.rfind(')') + 1));
+    char state = 0;
+    pid_t parent = 0;
+    rest >> state >> parent;
+    if (parent == pid_) all.push_back(static_cast<pid_t>(std::stol(entry.path().filename())));
+  }
+  std::sort(all.begin(), all.end());
+  return all;
 }
 
 bool Process::running() {

@@ -23,6 +23,7 @@ class Process {
   Process& operator=(const Process&) = delete;
 
   void send(int signal);  // nothing where it has ended
+  std::vector<pid_t> children() const;
   bool running();
   // Looks again and again until `holds`. False where the process ended without that, or two minutes went by.
   bool wait_until(const std::function<bool()>& holds);
