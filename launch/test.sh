@@ -26,7 +26,7 @@ run() {
   cmake --preset "$preset" --log-level=WARNING >/dev/null
   cmake --build --preset "$preset" "${targets[@]}" "${quiet[@]}"
   log=$(mktemp)
-  ctest --preset "$preset" "${select[@]}" | tee "$log" || failed=1
+  ctest --preset "$preset" -j "$(nproc)" "${select[@]}" | tee "$log" || failed=1
   closing=$(grep -E '^[0-9]+% tests passed' "$log" || echo "no test ran")
   rm -f "$log"
   summary+=("$(printf '%-5s %s, %d s with the build' "$preset" "$closing" $((SECONDS - begin)))")

@@ -183,7 +183,9 @@ Launch Launch::from_environment() {
 World::World() {
   std::array<char, 256> host{};
   gethostname(host.data(), host.size() - 1);
-  node_ = host.data();
+  // Slurm's own name tells apart nodes that share a machine, as in launch/slurm_cluster.sh.
+  const char* const slurm = variable("SLURMD_NODENAME");
+  node_ = slurm ? slurm : host.data();
   if (!Launch::from_environment().by_launcher) return;
   int provided = 0;
   check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");

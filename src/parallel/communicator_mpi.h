@@ -30,7 +30,7 @@ class World {
   std::unique_ptr<Communicator> communicator(HangWatch*) const;  // of all ranks; the watch must outlive it
   int rank() const { return rank_; }
   int size() const { return size_; }
-  const std::string& node() const { return node_; }  // host name
+  const std::string& node() const { return node_; }  // its name
 
   // Ends all ranks, from any state and any thread. Does not return.
   [[noreturn]] void end_all(int status) const;

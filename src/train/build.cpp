@@ -156,10 +156,12 @@ RankModelOptions model_options(const Plan& plan) {
 
 }  // namespace
 
-Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* watch)
+Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* w)
     : plan(p),
+      watch(w),
       mesh(make_mesh(std::move(world), static_cast<int>(p.config.parallel.pipeline), p.data_ranks)),
       model(p.config.model, mesh, model_options(p), watch) {
+  const HangWatch::Doing doing(watch, "the start");
   warm_up(*mesh.pipe);
   warm_up(*mesh.data);
   const auto together = [&](const std::function<void()>& body) { all_or_none(*mesh.world, body); };

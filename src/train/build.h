@@ -55,11 +55,12 @@ struct Place {
 // A run, ready to take its next step: the folder is held, the parameters are there. Its first rank writes what is not
 // a checkpoint, and has the folder and the metrics.
 struct Run {
-  Run(Plan&, std::unique_ptr<Communicator> world, HangWatch* = nullptr);
+  Run(Plan&, std::unique_ptr<Communicator> world, HangWatch*);
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
   Plan& plan;
+  HangWatch* watch;  // null: nobody watches
   Mesh mesh;
   RankModel model;
   std::unique_ptr<RunFolder> folder;

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "base/build_id.h"
@@ -164,7 +165,7 @@ Exit run_training(const Config& config, const World& world, bool dry) {
       world.end_all(static_cast<int>(Exit::failed));
     });
   auto ranks = world.communicator(watch ? &*watch : nullptr);
-  const HangWatch::Doing beginning(watch ? &*watch : nullptr, "the start");
+  std::optional<HangWatch::Doing> beginning(std::in_place, watch ? &*watch : nullptr, "the start");
   check_same_everywhere(*ranks, "the program", "gf-dist-train " GF_VERSION " " + build_id());
   check_same_everywhere(*ranks, "the configuration", to_yaml(config));
   std::optional<Plan> plan;
@@ -178,8 +179,12 @@ Exit run_training(const Config& config, const World& world, bool dry) {
     fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, nodes));
     std::fflush(stdout);
   }
-  all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available_bytes()); });
+  const auto sharing = static_cast<size_t>(std::count(nodes.begin(), nodes.end(), world.node()));
+  all_or_none(*ranks, [&] {
+    check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available_bytes() / sharing);
+  });
   if (dry) return Exit::done;
+  beginning.reset();
   return train(*plan, std::move(ranks), watch ? &*watch : nullptr, stop);
 }
 

@@ -23,6 +23,7 @@ bool all_finite(const Tensor& t) {
 StepMetrics Trainer::step(const Wishes& wishes) {
   const Stopwatch watch;
   Place& place = run_.place;
+  const HangWatch::Doing doing(run_.watch, cat("step ", place.step));
   const std::vector<Batch> microbatches = next_microbatches();  // token shard
 
   // Stages, loss, gradients; which the optimizer reduces as they finish.
