@@ -84,7 +84,10 @@ up() {
     /usr/sbin/slurmctld -c -f "$conf"
   fi
   for ((n = 1; n <= nodes; ++n)); do
-    alive "$(node_pid "n$n")" || /usr/sbin/slurmd -N "n$n" -f "$conf"
+    if alive "$(node_pid "n$n")"; then continue; fi
+    # PMIx trips over what a killed step left behind.
+    rm -rf "${folder:?}/tmp/n$n"/* "${folder:?}/spool/n$n"/pmix.* "${folder:?}/spool/n$n"/stepd.*
+    /usr/sbin/slurmd -N "n$n" -f "$conf"
   done
   local tries
   for ((tries = 0; tries < 60; ++tries)); do

@@ -9,8 +9,6 @@ namespace gf {
 // Where this rank stands: a grid of pipeline x data ranks, and a communicator along each axis.
 struct Mesh {
   std::unique_ptr<Communicator> world, pipe, data;
-  bool first_stage() const { return pipe->rank() == 0; }
-  bool last_stage() const { return pipe->rank() + 1 == pipe->size(); }
 };
 
 // How many data ranks there are where `ranks` run pipelines of this length; those asked for, or as many as there can
