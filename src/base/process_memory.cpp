@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/process_memory.h"
 
+#include <omp.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -67,7 +68,10 @@ size_t left_in_groups() {
 size_t left_of_address_space() {
   rlimit limit{};
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
-  const size_t used = number_in("/proc/self/status", "VmSize:");
+  // Threads to come take address space for stacks and heaps of their own, most of which never becomes memory.
+  constexpr size_t kBeside = size_t{32} << 20, kThread = size_t{80} << 20;
+  const size_t used =
+      number_in("/proc/self/status", "VmSize:") + kBeside + static_cast<size_t>(omp_get_max_threads()) * kThread;
   return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 

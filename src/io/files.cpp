@@ -196,7 +196,11 @@ std::string read_small_file(const fs::path& path, int64_t limit) {
 }
 
 bool same_path(const fs::path& a, const fs::path& b) {
-  return fs::weakly_canonical(fs::absolute(a)) == fs::weakly_canonical(fs::absolute(b));
+  const auto plain = [](const fs::path& path) {
+    const fs::path whole = fs::weakly_canonical(fs::absolute(path));
+    return whole.has_filename() ? whole : whole.parent_path();  // without a / at its end
+  };
+  return plain(a) == plain(b);
 }
 
 void sync_folder(const fs::path& path) {

@@ -46,7 +46,7 @@ int64_t Sharding::layer_multiple(int data_ranks, int zero) {
   return data_ranks * (zero >= 2 ? kPage : ParameterStore::kAlign);
 }
 
-ShardedOptimizer::ShardedOptimizer(std::vector<const LayerStack*> pieces, ParameterStore& store,
+ShardedOptimizer::ShardedOptimizer(const std::vector<const LayerStack*>& pieces, ParameterStore& store,
                                    const ParameterRanks& ranks, const std::vector<std::string>& names,
                                    const AdamWConfig& config, const GroupRules& rules, const Sharding& sharding)
     : store_(store), ranks_(ranks), config_(config), rules_(rules), sharding_(sharding), num_names_(names.size()) {

@@ -43,7 +43,7 @@ class ShardedOptimizer final : public ParameterHooks {
  public:
   // `pieces` share one store, which must have been allocated; `names` are those of all the model's parameters, in the
   // order of the whole model: the order of the norm's sum.
-  ShardedOptimizer(std::vector<const LayerStack*> pieces, ParameterStore&, const ParameterRanks&,
+  ShardedOptimizer(const std::vector<const LayerStack*>& pieces, ParameterStore&, const ParameterRanks&,
                    const std::vector<std::string>& names, const AdamWConfig&, const GroupRules&, const Sharding& = {});
   // The whole model on one rank.
   ShardedOptimizer(LayerStack&, Communicator& self, const AdamWConfig&, const GroupRules&);

@@ -66,7 +66,7 @@ class Then final : public Work {
 
 }  // namespace
 
-std::unique_ptr<Work> Communicator::reduce_scatter(Tensor whole, Tensor shard, Reduce how) {
+std::unique_ptr<Work> Communicator::reduce_scatter(const Tensor& whole, const Tensor& shard, Reduce how) {
   GF_CHECK(whole.numel() == shard.numel() * size() && whole.dtype() == shard.dtype(), "a shard of ", shard.shape(),
            " of ", whole.shape(), " over ", size(), " ranks");
   if (size() == 1) return all_gather(whole, shard);
@@ -75,7 +75,7 @@ std::unique_ptr<Work> Communicator::reduce_scatter(Tensor whole, Tensor shard, R
 }
 
 // What is small goes to all ranks whole; what is not is summed by parts.
-void Communicator::all_reduce(Tensor t, Reduce how) {
+void Communicator::all_reduce(const Tensor& t, Reduce how) {
   if (size() == 1) return;
   constexpr int64_t kSmall = 64;
   const int64_t n = t.numel(), part = (n + size() - 1) / size();
@@ -94,7 +94,7 @@ void Communicator::all_reduce(Tensor t, Reduce how) {
   if (!even) copy(whole.range(0, n), flat);
 }
 
-void Communicator::broadcast(Tensor t, int root) {
+void Communicator::broadcast(const Tensor& t, int root) {
   GF_CHECK(0 <= root && root < size(), "broadcast from rank ", root, " of ", size());
   std::vector<Message> messages;
   if (rank() != root) messages.push_back({t, root, false});

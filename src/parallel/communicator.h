@@ -32,11 +32,11 @@ class Communicator {
   virtual int size() const = 0;
 
   // `shard` is this rank's part of `whole`, which has one per rank, and may lie in it.
-  std::unique_ptr<Work> reduce_scatter(Tensor whole, Tensor shard, Reduce);
+  std::unique_ptr<Work> reduce_scatter(const Tensor& whole, const Tensor& shard, Reduce);
   // In place. These two return when they are done: of more than one step, they could not keep to one order beside
   // others.
-  void all_reduce(Tensor, Reduce);
-  void broadcast(Tensor, int root);
+  void all_reduce(const Tensor&, Reduce);
+  void broadcast(const Tensor&, int root);
 
   virtual std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) = 0;  // likewise
   // Part i of `from` goes to rank i, which puts it at part rank() of its `to`. The two do not overlap.

@@ -103,6 +103,8 @@ int export_to(const Arguments& arguments) {
   if (values.empty()) return 0;
   const FloatFormat format = float_format(values["dtype"].as<std::string>());
   const std::string out = values["out"].as<std::string>();
+  // So that nothing but an earlier export is ever replaced.
+  if (!out.ends_with(".safetensors")) refuse(out + " is no name of such a file", out + ".safetensors");
   const CheckpointReader checkpoint(values["checkpoint"].as<std::string>());
   const Attributes& a = checkpoint.attributes();
   write_safetensors(out, checkpoint, format, {{"step", std::to_string(a.step)}, {"config", a.config}});
@@ -147,6 +149,16 @@ int import_from(const Arguments& arguments) {
   if (!attributes.config.empty()) {
     const std::string from = values[values.count("config") ? "config" : "in"].as<std::string>();
     const Config config = config_from_text(attributes.config, from);
+    const auto own = source.metadata().find("config");
+    if (values.count("config") && own != source.metadata().end()) {
+      const std::string file = values["in"].as<std::string>();
+      Config then = config_from_text(own->second, file), now = config;
+      const bool whole = then.model.vocab_size > 0 && now.model.vocab_size > 0;
+      if (whole) resolve(then), resolve(now);
+      for (const Difference& d : whole ? differences_of_models(now, then) : std::vector<Difference>())
+        refuse(cat(d.key, " is ", d.now, " in ", from, ", and ", file, " says that it is ", d.then),
+               "without --config, or a file that agrees");
+    }
     // One that does not say how large the vocabulary is does not describe a model, and open_model() will not take it.
     if (config.model.vocab_size > 0) check_weights_of(source, config);
   }

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "base/error.h"
 #include "io/partial_file.h"
 #include "tools/command_line.h"
 #include "train/report.h"
@@ -24,6 +25,8 @@ int run_report(const Arguments& arguments) {
   for (const auto& folder : values["run"].as<std::vector<std::string>>()) runs.push_back(load_run(folder));
   std::filesystem::path out = (runs.size() == 1 ? runs[0].folder : std::filesystem::path()) / "report.html";
   if (values.count("out")) out = values["out"].as<std::string>();
+  // So that nothing but an earlier report is ever replaced.
+  if (out.extension() != ".html") refuse(out.string() + " is no name of a page", out.string() + ".html");
   write_file_atomically(out, report_page(runs), Exit::bad_input);
   std::puts(out.c_str());
   return 0;

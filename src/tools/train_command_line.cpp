@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <iterator>
 #include <sstream>
@@ -109,6 +111,8 @@ std::optional<Given> read_arguments(const Arguments& arguments, const po::option
     const bool help = given(parsed, "help"), version = given(parsed, "version");
     if (help && speaks) std::fputs(train_help(switches).c_str(), stdout);
     if (!help && version && speaks) std::puts("gf-dist-train " GF_VERSION);
+    if ((help || version) && std::fflush(stdout) != 0)
+      fail(cat("cannot write to standard output: ", std::strerror(errno)));
     if (help || version) return std::nullopt;
     take_switches(parsed, switches);
     return sorted_out(parsed, list);

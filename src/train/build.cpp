@@ -35,29 +35,6 @@ int64_t first_step_of(const TrainConfig& t) {
   return samples / t.global_batch();
 }
 
-// A key of the section model in which two configurations differ.
-struct Difference {
-  std::string key, now, then;
-};
-
-// All but dropout, which a run may change on its way. Shapes alone do not tell, say, one position encoding from
-// another.
-std::vector<Difference> differences_of_models(Config now, Config then) {
-  const FieldList mine(now), theirs(then);
-  const auto text = [](const Field& field) {
-    const auto* section = std::get_if<Section>(&field.target);
-    const std::string value = section ? (section->present ? "on" : "none") : value_text(field);
-    return value.empty() ? "\"\"" : value;
-  };
-  std::vector<Difference> all;
-  for (size_t i = 0; i < mine.fields().size(); ++i) {
-    const std::string& key = mine.fields()[i].path;
-    Difference d{key, text(mine.fields()[i]), text(theirs.fields()[i])};
-    if (key.starts_with("model.") && key != "model.dropout" && d.now != d.then) all.push_back(std::move(d));
-  }
-  return all;
-}
-
 // A step means so many tokens; a run whose checkpoint counted other steps cannot go on in these.
 void check_same_steps(const Config& now, const Config& then, const fs::path& where) {
   const auto compare = [&](const char* what, int64_t mine, int64_t theirs, const std::string& hint) {

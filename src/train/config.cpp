@@ -236,6 +236,22 @@ int64_t microbatches_per_rank(const TrainConfig& t, int64_t data_ranks) {
          cat("data ranks: ", joined(divisors), "; or other train.accumulate_grad_batches"));
 }
 
+std::vector<Difference> differences_of_models(Config now, Config then) {
+  const FieldList mine(now), theirs(then);
+  const auto text = [](const Field& field) {
+    const auto* section = std::get_if<Section>(&field.target);
+    const std::string value = section ? (section->present ? "on" : "none") : value_text(field);
+    return value.empty() ? "\"\"" : value;
+  };
+  std::vector<Difference> all;
+  for (size_t i = 0; i < mine.fields().size(); ++i) {
+    const std::string& key = mine.fields()[i].path;
+    Difference d{key, text(mine.fields()[i]), text(theirs.fields()[i])};
+    if (key.starts_with("model.") && key != "model.dropout" && d.now != d.then) all.push_back(std::move(d));
+  }
+  return all;
+}
+
 std::filesystem::path run_folder(const Config& c) {
   std::string name = c.train.proj_name;
   if (name.empty()) {

@@ -149,6 +149,13 @@ void resolve(Config&, bool has_gpu = false);
 // has settled magic_prime and my_exit_tokens.
 void check(const Config&);
 
+// A key of the section model in which two configurations differ.
+struct Difference {
+  std::string key, now, then;
+};
+// All but dropout, which a run may change on its way. Shapes alone do not tell, say, one position encoding from another.
+std::vector<Difference> differences_of_models(Config now, Config then);
+
 // Microbatches of micro_bsz that each data rank works through per optimizer step; refuses where they do not divide.
 int64_t microbatches_per_rank(const TrainConfig&, int64_t data_ranks);
 std::filesystem::path run_folder(const Config&);

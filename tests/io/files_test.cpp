@@ -103,6 +103,7 @@ TEST(Files, OneProcessAtATimeWritesAFile) {
 TEST(Files, TellsSamePathsBeforeThereIsAnything) {
   EXPECT_TRUE(same_path("new", "./new"));
   EXPECT_TRUE(same_path("new/", std::filesystem::absolute("new") / ""));
+  EXPECT_TRUE(same_path("new/", "new"));
   EXPECT_FALSE(same_path("new", "other"));
 }
 

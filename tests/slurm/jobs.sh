@@ -62,6 +62,7 @@ echo "== a time limit, a signal, a requeue, a lost node"
 submit limit 1
 wait_for 60 took limit 20 || fail "the job with a limit did not begin"
 wait_for 90 eval '! runs limit' || fail "the job with a limit was not stopped"
+scontrol update "jobid=$(job limit)" timelimit=30  # once is enough
 submit signal 30
 wait_for 60 took signal 20 || fail "the job for the signal did not begin"
 scancel --signal=TERM "$(job signal)"

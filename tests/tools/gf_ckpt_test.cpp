@@ -112,19 +112,35 @@ TEST_F(GfCkpt, WrongInputIsRefusedAndNothingIsMade) {
 }
 
 TEST_F(GfCkpt, ImportTakesTheWeightsOfItsConfigurationOnly) {
-  const std::string from = "import " + file_.string() + " " + (folder_ / "out").string();
-  expect("export " + checkpoints_.string() + " " + file_.string(), 0, {});
+  const std::string from = "import " + file_.string() + " " + (folder_ / "out").string(),
+                    with = " --config " + (folder_ / "c.yaml").string();
+  const std::string header = R"({"emb.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})";
+  const uint64_t length = header.size();
+  std::ofstream(file_, std::ios::binary).write(reinterpret_cast<const char*>(&length), 8)
+      << header << std::string(24, '\0');
   std::ofstream(folder_ / "c.yaml") << "model: {tmix: x060, n_layer: 1, n_embd: 64, vocab_size: 2, ctx_len: 8}\n";
-  expect(from + " --config " + (folder_ / "c.yaml").string(), 2, {"emb.weight is 2x64 in the model and 2x3"});
+  expect(from + with, 2, {"emb.weight is 2x64 in the model and 2x3"});
   std::ofstream(folder_ / "c.yaml") << "model: {tmix: x060, n_layer: 65536, n_embd: 64, vocab_size: 2}\n";
-  expect(from + " --config " + (folder_ / "c.yaml").string(), 2, {"model.n_layer is 65536", "1 tensors"});
+  expect(from + with, 2, {"model.n_layer is 65536", "1 tensors"});
+  // What the weights' file says itself has its say, where shapes would not tell.
+  const std::string told =
+      R"({"__metadata__":{"config":"model: {n_embd: 64, vocab_size: 2}"},"emb.weight":{"dtype":"F32","shape":[2,3],)"
+      R"("data_offsets":[0,24]}})";
+  const uint64_t told_length = told.size();
+  std::ofstream(file_, std::ios::binary).write(reinterpret_cast<const char*>(&told_length), 8)
+      << told << std::string(24, '\0');
+  std::ofstream(folder_ / "c.yaml") << "model: {n_embd: 64, vocab_size: 2, use_v2: 0}\n";
+  expect(from + with, 2, {"model.use_v2 is 0 in " + (folder_ / "c.yaml").string(), "says that it is 1"});
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
 TEST_F(GfCkpt, WhatCannotBeWrittenIsRefused) {
   expect("export " + checkpoints_.string() + " /nonexistent/x.safetensors", 2,
          {"/nonexistent/x", "try: a folder that"});
-  expect("export " + checkpoints_.string() + " " + folder_.path().string(), 2, {"is a folder"});
+  fs::create_directory(folder_ / "folder.safetensors");
+  expect("export " + checkpoints_.string() + " " + (folder_ / "folder.safetensors").string(), 2, {"is a folder"});
+  const std::string index = (checkpoints_ / "step-00000012" / "checkpoint.h5").string();
+  expect("export " + checkpoints_.string() + " " + index, 2, {index + " is no name of such a file"});
   expect("info " + checkpoints_.string() + " 3>&1 >/dev/full 2>&3 #", 1,
          {"cannot write to standard output", "No space left"});
 }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "io/data/binidx.h"
 #include "io/data/binidx_writer.h"
 #include "io/files.h"
 #include "io/text/jsonl.h"
@@ -162,8 +163,36 @@ void check(const TokenizeOptions& options) {
 
 }  // namespace
 
+namespace {
+
+// An older data set of that name may lie among the inputs, and is left out and replaced. Anything else would be lost.
+void check_outputs_are_no_inputs(const TokenizeOptions& options) {
+  const std::vector<InputFile> all = find_input_files(options.paths, {});
+  for (const std::string& prefix : {options.out, options.validation_out}) {
+    if (prefix.empty()) continue;
+    for (const char* part : {".bin", ".idx"}) {
+      const std::filesystem::path output = prefix + part;
+      const auto found = std::ranges::find_if(all, [&](const InputFile& file) {
+        return std::filesystem::path(file.path).filename() == output.filename() && same_path(file.path, output);
+      });
+      if (found == all.end()) continue;
+      bool is_data_set = true;
+      try {
+        const BinIdx data(prefix);
+      } catch (const Error&) {
+        is_data_set = false;
+      }
+      if (found->named || !is_data_set)
+        refuse(found->path + " is one of the inputs, and the output would replace it", "another --out");
+    }
+  }
+}
+
+}  // namespace
+
 std::vector<InputFile> tokenize_inputs(const TokenizeOptions& options) {
   check(options);
+  check_outputs_are_no_inputs(options);
   std::vector<std::string> outputs;
   for (const std::string& prefix : {options.out, options.validation_out}) {
     if (prefix.empty()) continue;

@@ -40,6 +40,9 @@ void gemm<float>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64
   const OneThread one_thread;
   const dnnl_status_t status =
       dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  if (status == dnnl_out_of_memory)
+    fail(cat("oneDNN cannot get the memory for a product of ", m, "x", n, "x", k),
+         "a smaller --train.micro_bsz with more --train.accumulate_grad_batches, or --train.grad_cp 1");
   GF_CHECK(status == dnnl_success, "dnnl_sgemm ", m, "x", n, "x", k, ": status ", status);
 }
 

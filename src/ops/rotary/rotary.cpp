@@ -13,7 +13,7 @@ namespace {
 
 Tensor make_angles(const std::vector<double>& speeds, int64_t T, DType dtype, Device device) {
   const Shape shape{T, static_cast<int64_t>(speeds.size()), 2};
-  const Tensor there = Tensor::empty(shape, dtype, device);
+  Tensor there = Tensor::empty(shape, dtype, device);
   if (device.kind == Device::Kind::meta) return there;
   const Tensor here = device.kind == Device::Kind::cpu ? there : Tensor::empty(shape, dtype, kCpu);
   with_real(dtype, [&]<class Real>(Type<Real>) {

@@ -18,7 +18,8 @@ struct Saved {
 
 // Of passes over all states that read them once, let them decay and add an outer product.
 double scan_flops(int passes, const Saved& s) {
-  return 5.0 * passes * static_cast<double>(s.r.numel() * (s.r.size(2) / s.num_heads));
+  const int64_t head_size = s.r.size(2) / s.num_heads;
+  return 5.0 * passes * static_cast<double>(s.r.numel() * head_size);
 }
 
 template <class T>

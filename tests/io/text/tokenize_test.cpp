@@ -168,6 +168,12 @@ TEST_F(Tokenize, RefusesWhatMakesNoDataSet) {
   refused({.paths = {input_}, .out = out_, .validation_out = held}, {"go together"});
   refused({.paths = {input_}, .out = out_, .validation = 0.5, .validation_out = input_ + "/../out"}, {"both", out_});
   refused({.paths = {input_}, .out = "new", .validation = 0.5, .validation_out = "./new"}, {"both", "new"});
+  // A text that the output would replace.
+  write_file(out_ + ".bin", "some text");
+  for (const std::string& path : {out_ + ".bin", fs::path(out_).parent_path().string()})
+    expect_refused({out_ + ".bin is one of the inputs"}, [&] { run({.paths = {path}, .out = out_}); });
+  EXPECT_EQ(read_small_file(out_ + ".bin", 100), "some text");
+  fs::remove(out_ + ".bin");
   refused({.paths = {input_}, .out = "new", .validation = 0.5, .validation_out = fs::absolute("new").string()},
           {"both", "new"});
 }
