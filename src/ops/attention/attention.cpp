@@ -31,7 +31,7 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
   const auto if_wanted = [&](int input, const Tensor& like) {
     return grads.wants(input) ? tape.empty(like.shape(), like.dtype()) : Tensor();
   };
-  const Gradients d{if_wanted(0, s.q), if_wanted(1, s.k), if_wanted(2, s.v)};
+  Gradients d{if_wanted(0, s.q), if_wanted(1, s.k), if_wanted(2, s.v)};
   const int64_t B = s.q.size(0), Tq = s.q.size(1), Tk = s.k.size(1), C = s.q.size(2), H = s.lse.size(1);
   const Tensor delta = tape.empty(s.lse.shape(), s.lse.dtype());
   const int64_t sums = d.q ? attention_key_groups(B, H, Tk) - 1 : 0;

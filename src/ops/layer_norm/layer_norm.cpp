@@ -22,7 +22,7 @@ Saved forward(Tape& tape, const Tensor& x, const Tensor& dx, const Tensor& w, co
   const int64_t C = x.size(-1), M = x.numel() / C;
   check_shape("layer_norm", "the weight", w, Shape{C});
   check_shape("layer_norm", "the bias", b, Shape{C});
-  const Saved s{dx ? sum : x, w, tape.empty({M}, x.dtype()), tape.empty({M}, x.dtype())};
+  Saved s{dx ? sum : x, w, tape.empty({M}, x.dtype()), tape.empty({M}, x.dtype())};
   with_real(x.dtype(), [&]<class T>(Type<T>) {
     const LayerNormArgs<T> args{M,
                                 C,
