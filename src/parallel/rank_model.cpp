@@ -35,12 +35,6 @@ std::vector<const LayerStack*> RankModel::pieces() const {
   return all;
 }
 
-size_t RankModel::activation_bytes() const {
-  size_t bytes = 0;
-  for (const auto& stage : stages_) bytes += stage->activation_bytes();
-  return bytes;
-}
-
 std::vector<std::string> parameter_names(const ModelConfig& config) {
   const LayerStack whole(config);
   std::vector<std::string> names;

@@ -28,7 +28,6 @@ class RankModel {
   const ParameterStore& parameters() const { return *store_; }
   std::vector<const LayerStack*> pieces() const;
   Pipeline& pipeline() { return *pipeline_; }
-  size_t activation_bytes() const;
   bool reads_tokens() const { return reads_tokens_; }  // has the embedding or the head
   // Ranks whose stages share layers named key_expand, this one among them; null where there are no others.
   Communicator* shared() const { return shared_.get(); }

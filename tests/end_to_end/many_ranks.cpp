@@ -18,29 +18,29 @@ ManyRanks::ManyRanks() {
   options_["train.grad_cp"] = "0";
 }
 
-std::vector<std::string> ManyRanks::command_on(int ranks, const Options& changes) const {
-  std::vector<std::string> words = {GF_MPIEXEC,
-                                    "-n",
-                                    std::to_string(ranks),
-                                    "--oversubscribe",
-                                    "--bind-to",
-                                    "none",
-                                    cat(GF_BIN_DIR, "/gf-dist-train")};
+namespace {
+
+Environment with_mpi(Environment more) {
+  more.merge(
+      Environment{{"OMP_NUM_THREADS", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}});
+  return more;
+}
+
+}  // namespace
+
+std::vector<std::string> ManyRanks::words_on(int ranks, const Options& changes) const {
+  std::vector<std::string> words = {
+      "-n", std::to_string(ranks), "--oversubscribe", "--bind-to", "none", cat(GF_BIN_DIR, "/gf-dist-train")};
   for (const std::string& word : arguments(changes)) words.push_back(word);
   return words;
 }
 
-Environment ManyRanks::environment() {
-  return {{"OMP_NUM_THREADS", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
+ProgramResult ManyRanks::train_on(int ranks, const Options& changes, const Environment& more) const {
+  return run_program(GF_MPIEXEC, words_on(ranks, changes), with_mpi(more));
 }
 
-ProgramResult ManyRanks::train_on(int ranks, const Options& changes, const Environment& more) const {
-  std::vector<std::string> words = command_on(ranks, changes);
-  const std::string program = words[0];
-  words.erase(words.begin());
-  Environment all = more;
-  all.merge(environment());
-  return run_program(program, words, all);
+Process ManyRanks::start_on(int ranks, const Options& changes) const {
+  return {GF_MPIEXEC, words_on(ranks, changes), with_mpi({})};
 }
 
 std::vector<nlohmann::json> ManyRanks::metrics(const std::string& suffix) const {

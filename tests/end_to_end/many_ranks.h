@@ -12,15 +12,17 @@ class ManyRanks : public TinyTraining {
   ManyRanks();
   // One thread a rank. The status is mpirun's: that of the first rank that does not end well.
   ProgramResult train_on(int ranks, const Options& changes = {}, const Environment& = {}) const;
-  // The words of such a command, to be run otherwise.
-  std::vector<std::string> command_on(int ranks, const Options& changes) const;
-  static Environment environment();
+  // The same, to be watched and disturbed.
+  Process start_on(int ranks, const Options& changes) const;
 
   std::vector<nlohmann::json> metrics(const std::string& suffix) const;
   // All tensors of the newest checkpoint, whatever wrote it.
   std::map<std::string, std::vector<float>> state(const std::string& suffix) const;
   // Losses, norms and learning rates of two runs within 2e-5, as sums over ranks in another order allow.
   void expect_close(const std::string& suffix, const std::string& want) const;
+
+ private:
+  std::vector<std::string> words_on(int ranks, const Options& changes) const;  // behind mpirun
 };
 
 }  // namespace gf
