@@ -214,10 +214,12 @@ void sync_folder(const fs::path& path) {
 
 void create_folder_durably(const fs::path& path) {
   if (path.empty() || fs::is_directory(path)) return;
-  if (fs::exists(path)) fail_at("create the folder", path, ENOTDIR);
   create_folder_durably(path.parent_path());
-  if (::mkdir(path.c_str(), 0777) != 0 && !(errno == EEXIST && fs::is_directory(path)))
-    fail_at("create the folder", path, errno);
+  if (::mkdir(path.c_str(), 0777) != 0) {
+    const int error = errno;
+    if (error != EEXIST) fail_at("create the folder", path, error);
+    if (!fs::is_directory(path)) fail_at("create the folder", path, ENOTDIR);  // else another process was faster
+  }
   sync_folder(path.parent_path());
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends a job of several ranks in which one hangs. Each rank says what it is doing; a thread looks on, and where nothing
-// has begun or ended for too long it says which rank was doing what, and ends the process, and with it the job.
+// Ends a job of several ranks in which one hangs. Each rank's threads say what they are doing; a thread looks on, and
+// where one has begun or ended nothing for too long it says which rank was doing what, and ends the process, and with
+// it the job.
 #pragma once
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -20,7 +22,7 @@ class HangWatch {
   HangWatch(const HangWatch&) = delete;
   HangWatch& operator=(const HangWatch&) = delete;
 
-  // What the rank is doing while this lives. Each begins within the one before.
+  // What this thread is doing while this lives. Each begins within the one before.
   class Doing {
    public:
     Doing(HangWatch* watch, std::string what);  // null: nobody watches
@@ -33,15 +35,21 @@ class HangWatch {
   };
 
  private:
+  // Of one thread, from its first Doing to its last: a thread that does nothing waits for nobody.
+  struct Doings {
+    std::vector<std::string> what;
+    double since;
+  };
+  void begin(std::string what);
+  void end();
   void look_on(const std::stop_token&);
-  void change(const std::function<void(std::vector<std::string>&)>&);
+  const Doings* oldest() const;
 
   const double limit_s_;
   const Hung hung_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any changed_;
-  std::vector<std::string> doing_;
-  double since_;
+  std::map<std::thread::id, Doings> threads_;
   std::jthread watcher_;  // last: it ends before what it uses goes
 };
 

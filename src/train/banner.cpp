@@ -33,10 +33,12 @@ std::string parameters(const ModelConfig& config) {
 std::string memory(const MemoryForecast& f) {
   return fmt::format(
       "memory   {} in all: {} program and libraries, {} parameters, {} gradients, {} optimizer, {} activations, {} "
-      "{}\n",
+      "{}, {}\n",
       human_bytes(f.total()), human_bytes(f.program + f.libraries), human_bytes(f.parameters), human_bytes(f.gradients),
       human_bytes(f.optimizer), human_bytes(f.activations), human_bytes(std::max(f.validation, f.saving)),
-      f.validation > f.saving ? "validation" : "saving");
+      f.validation > f.saving ? "validation" : "saving",
+      f.copy > 0 ? human_bytes(static_cast<double>(f.copy)) + " copied to be saved"
+                 : "none for a copy: training waits while it is saved");
 }
 
 std::string machine(const std::vector<std::string>& nodes) {

@@ -133,9 +133,10 @@ RankModelOptions model_options(const Plan& plan) {
 
 }  // namespace
 
-Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* w)
+Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* w, CheckpointWriter::Mode mode)
     : plan(p),
       watch(w),
+      save_mode(mode),
       mesh(make_mesh(std::move(world), static_cast<int>(p.config.parallel.pipeline), p.data_ranks)),
       model(p.config.model, mesh, model_options(p), watch) {
   const HangWatch::Doing doing(watch, "the start");
@@ -159,8 +160,8 @@ Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* w)
     if (newest) go_on_from(*newest);
   });
   optimizer->release_values();
-  checkpoints =
-      std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world, static_cast<int>(t.keep_checkpoints));
+  checkpoints = std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world,
+                                                   static_cast<int>(t.keep_checkpoints), watch);
   together([&] { begin(); });
 }
 

@@ -55,12 +55,13 @@ struct Place {
 // A run, ready to take its next step: the folder is held, the parameters are there. Its first rank writes what is not
 // a checkpoint, and has the folder and the metrics.
 struct Run {
-  Run(Plan&, std::unique_ptr<Communicator> world, HangWatch*);
+  Run(Plan&, std::unique_ptr<Communicator> world, HangWatch*, CheckpointWriter::Mode save_mode);
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
   Plan& plan;
   HangWatch* watch;  // null: nobody watches
+  CheckpointWriter::Mode save_mode;
   Mesh mesh;
   RankModel model;
   std::unique_ptr<RunFolder> folder;
@@ -69,8 +70,8 @@ struct Run {
   int64_t saved_step = -1;  // of the newest checkpoint that this process knows of
   std::string start;        // where the parameters come from, for a person
   std::unique_ptr<TokenStream> tokens;
-  std::unique_ptr<CheckpointWriter> checkpoints;
   std::unique_ptr<MetricsWriter> metrics;
+  std::unique_ptr<CheckpointWriter> checkpoints;  // ends before what its thread uses goes
 
   bool first_rank() const { return mesh.world->rank() == 0; }
 

@@ -153,7 +153,8 @@ void check(const Config&);
 struct Difference {
   std::string key, now, then;
 };
-// All but dropout, which a run may change on its way. Shapes alone do not tell, say, one position encoding from another.
+// All but dropout, which a run may change on its way. Shapes alone do not tell, say, one position encoding from
+// another.
 std::vector<Difference> differences_of_models(Config now, Config then);
 
 // Microbatches of micro_bsz that each data rank works through per optimizer step; refuses where they do not divide.

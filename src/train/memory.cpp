@@ -92,6 +92,9 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share) {
   f.activations = one * static_cast<size_t>(peak_in_flight(find_schedule(config.parallel.schedule).plan(shape)));
   const auto bytes = sharded_bytes(stacks, *store, share);
   f.parameters = bytes.parameters, f.gradients = bytes.gradients, f.optimizer = bytes.moments;
+  // With both moments. Fresh parameters alone are saved before there is anything else to do.
+  const auto saved = static_cast<size_t>(store->flat_size() / share.data_ranks) * sizeof(float);
+  f.copy = config.train.train_stage == 1 ? 0 : 3 * saved;
   return f;
 }
 
@@ -109,7 +112,9 @@ void check_memory(const Config& config, const RankShare& share, const MemoryFore
     RankShare same = share;
     same.microbatches *= parts;
     same.validation_windows = f.validation_windows;
-    const size_t need = forecast_memory(smaller, same).more();
+    MemoryForecast smaller_forecast = forecast_memory(smaller, same);
+    smaller_forecast.fit(available);
+    const size_t need = smaller_forecast.more();
     if (need > available) continue;
     hint = "--train.grad_cp 1";
     if (parts > 1)

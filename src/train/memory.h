@@ -20,10 +20,15 @@ struct MemoryForecast {
   size_t parameters = 0, gradients = 0, optimizer = 0;
   size_t activations = 0;          // of the microbatches in flight, with their gradients and scratch
   int64_t validation_windows = 0;  // looked at together
-  size_t validation = 0;           // for these; it goes before a save begins
+  size_t validation = 0;           // for these
+  size_t copy = 0;                 // of what the rank saves, so that training can go on meanwhile; 0: it waits
   size_t total() const { return program + more(); }
+  // Indexing a checkpoint and a validation are short, and seldom meet.
   size_t more() const {
-    return libraries + parameters + gradients + optimizer + activations + std::max(validation, saving);
+    return libraries + parameters + gradients + optimizer + activations + copy + std::max(validation, saving);
+  }
+  void fit(size_t available) {  // without the copy, if that is what does not fit
+    if (more() > available) copy = 0;
   }
 };
 

@@ -55,7 +55,7 @@ class Loop {
     Trainer::Wishes w{.stop = stop_.received() != 0};
     if (!run_.first_rank()) return w;
     // Another step and a save must fit, each with as much again to spare.
-    const double reserve = 2 * (step_seconds_ + trainer_.save_seconds());
+    const double reserve = 2 * (step_seconds_ + run_.checkpoints->seconds());
     out_of_time_ = t.max_minutes > 0 && began_.seconds() + reserve >= 60 * t.max_minutes;
     w.stop = w.stop || out_of_time_;
     w.save = t.save_every_minutes > 0 && since_save_.seconds() >= 60 * t.save_every_minutes;
@@ -70,7 +70,7 @@ class Loop {
     if (run_.saved_step == said_) return;
     said_ = run_.saved_step;
     since_save_ = {};
-    say(saved_line(run_.plan, said_, trainer_.save_seconds()));
+    say(saved_line(run_.plan, said_, run_.checkpoints->seconds()));
   }
 
   // From one moment on all ranks, so that their times can be compared.
@@ -92,6 +92,7 @@ class Loop {
   Exit finish() {
     const bool complete = trainer_.done();
     trainer_.save();
+    trainer_.finish_saving();
     say_saved();
     write_trace();  // where the run was shorter
     if (progress_) {
@@ -126,8 +127,9 @@ void say_once(const Run& run, fmt::format_string<Args...> text, Args&&... args) 
   if (run.first_rank()) fmt::print(text, std::forward<Args>(args)...);
 }
 
-Exit train(Plan& plan, std::unique_ptr<Communicator> world, HangWatch* watch, const StopSignal& stop) {
-  Run run(plan, std::move(world), watch);
+Exit train(Plan& plan, std::unique_ptr<Communicator> world, HangWatch* watch, CheckpointWriter::Mode save_mode,
+           const StopSignal& stop) {
+  Run run(plan, std::move(world), watch, save_mode);
   if (run.first_rank()) {
     fmt::print("start    {}{}\n", run.start,
                run.folder->is_exclusive()
@@ -140,7 +142,9 @@ Exit train(Plan& plan, std::unique_ptr<Communicator> world, HangWatch* watch, co
       say_once(run, "nothing to do: the run has parameters already\n");
       return Exit::done;
     }
-    Trainer(run).save();
+    Trainer trainer(run);
+    trainer.save();
+    trainer.finish_saving();
     say_once(run, "saved the fresh parameters in {}\n",
              (plan.paths.checkpoints() / step_folder_name(run.place.step)).string());
     return Exit::done;
@@ -170,22 +174,23 @@ Exit run_training(const Config& config, const World& world, bool dry) {
   check_same_everywhere(*ranks, "the configuration", to_yaml(config));
   std::optional<Plan> plan;
   std::optional<MemoryForecast> forecast;
+  const auto nodes = ranks->gather_text(world.node());
+  const size_t available =
+      available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), world.node()));
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
     forecast = forecast_memory(plan->config, plan->share_of(ranks->rank()));
+    forecast->fit(available);
   });
-  const auto nodes = ranks->gather_text(world.node());
   if (ranks->rank() == 0) {
     fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, nodes));
     std::fflush(stdout);
   }
-  const auto sharing = static_cast<size_t>(std::count(nodes.begin(), nodes.end(), world.node()));
-  all_or_none(*ranks, [&] {
-    check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available_bytes() / sharing);
-  });
+  all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available); });
   if (dry) return Exit::done;
   beginning.reset();
-  return train(*plan, std::move(ranks), watch ? &*watch : nullptr, stop);
+  const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
+  return train(*plan, std::move(ranks), watch ? &*watch : nullptr, save_mode, stop);
 }
 
 }  // namespace gf

@@ -7,7 +7,8 @@
 
 namespace gf {
 
-// On all ranks of the world. `dry`: ends before anything is made, with all said that is known by then. An AgreedError leaves all of them alike; after any other error the rest must be ended.
+// On all ranks of the world. `dry`: ends before anything is made, with all said that is known by then. An AgreedError
+// leaves all of them alike; after any other error the rest must be ended.
 Exit run_training(const Config&, const World&, bool dry = false);
 
 }  // namespace gf

@@ -52,15 +52,24 @@ StepMetrics Trainer::step(const Wishes& wishes) {
   return metrics;
 }
 
-// What every rank has to know of the others at the end of a step, at once: the loss, which the last stages have, and
-// what any rank wishes. -> the loss.
+// What every rank has to know of the others at the end of a step, at once: the loss, which the last stages have, what
+// any rank wishes, and how far the save under way is. -> the loss.
 double Trainer::agree(double own_loss, const Wishes& wishes) {
   const TraceSpan span("agree");
-  const Tensor all = Tensor::of<double>({3}, {own_loss, wishes.stop ? 1.0 : 0.0, wishes.save ? 1.0 : 0.0});
+  const auto [busy, failed] = run_.checkpoints->progress();
+  const Tensor all = Tensor::of<double>({5}, {own_loss, wishes.stop ? 1.0 : 0.0, wishes.save ? 1.0 : 0.0,
+                                              static_cast<double>(busy), static_cast<double>(failed)});
   run_.mesh.world->all_reduce(all, Reduce::sum);
-  stop_agreed_ = all.data<double>()[1] > 0;
-  save_agreed_ = all.data<double>()[2] > 0;
-  return all.data<double>()[0];
+  const double* const sums = all.data<double>();
+  stop_agreed_ = sums[1] > 0;
+  save_agreed_ = sums[2] > 0;
+  run_.checkpoints->proceed({static_cast<int>(sums[3]), static_cast<int>(sums[4])});
+  note_saved();
+  return sums[0];
+}
+
+void Trainer::note_saved() {
+  run_.saved_step = std::max(run_.saved_step, run_.checkpoints->saved_step().value_or(-1));
 }
 
 // Data that turns out to be wrong in the middle of a run ends it, but loses no step.
@@ -73,19 +82,17 @@ std::vector<Batch> Trainer::next_microbatches() {
     });
   } catch (const Error&) {
     if (run_.place.step > run_.plan.first_step) save();
+    finish_saving();
     throw;
   }
   return microbatches;
 }
 
 void Trainer::save() {
-  const Stopwatch watch;
   const Place& place = run_.place;
-  if (run_.saved_step == place.step) return;
+  if (std::max(run_.saved_step, save_begun_) == place.step) return;
+  finish_saving();
   const TraceSpan span("save");
-  all_or_none(*run_.mesh.world, [&] {
-    if (run_.metrics) run_.metrics->sync();
-  });
   std::vector<ShardView> state = run_.optimizer->parameters();
   if (run_.plan.config.train.train_stage != 1)
     for (ShardView& v : run_.optimizer->moments()) state.push_back(std::move(v));
@@ -95,9 +102,16 @@ void Trainer::save() {
   attributes.step = place.step;
   attributes.samples = place.samples;
   attributes.tokens = place.step * run_.plan.tokens_per_step;
-  run_.checkpoints->write(attributes, state);
-  run_.saved_step = place.step;
-  save_seconds_ = watch.seconds();
+  run_.checkpoints->begin(attributes, state, run_.save_mode, [metrics = run_.metrics.get()] {
+    if (metrics) metrics->sync();
+  });
+  save_begun_ = place.step;
+}
+
+void Trainer::finish_saving() {
+  const TraceSpan span("finish saving");
+  run_.checkpoints->finish();
+  note_saved();
 }
 
 // Whether the step just taken ended an epoch whose number, from 1, is a multiple of `epochs`.
@@ -123,6 +137,7 @@ bool Trainer::save_due() const {
 
 // Nothing was updated, so the same pass can be looked at again, layer by layer.
 void Trainer::explain_bad_step(double loss, double norm, std::span<const Batch> microbatches) {
+  finish_saving();
   std::string where = first_bad_layer(microbatches);
   if (where.empty()) where = last_bad_gradient();
   // NaN has a sign that means nothing.

@@ -17,12 +17,13 @@ class Trainer {
   // One optimizer step, with the validation and the save that are due at its end.
   StepMetrics step(const Wishes&);
   bool stop_agreed() const { return stop_agreed_; }  // by the ranks, at the end of the last step
-  // The state as it is; nothing where the newest checkpoint already has it.
+  // The state as it is, where no checkpoint has it yet. The save goes on beside the steps that follow.
   void save();
-  double save_seconds() const { return save_seconds_; }  // that the last save took
+  void finish_saving();  // returns when the last save is done
 
  private:
   double agree(double own_loss, const Wishes&);
+  void note_saved();
   std::vector<Batch> next_microbatches();
   bool validation_due() const;
   bool save_due() const;
@@ -34,7 +35,7 @@ class Trainer {
 
   Run& run_;
   bool stop_agreed_ = false, save_agreed_ = false;
-  double save_seconds_ = 0;
+  int64_t save_begun_ = -1;  // the last save's step
 };
 
 }  // namespace gf

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <future>
+#include <thread>
 
 namespace gf {
 namespace {
@@ -30,6 +32,23 @@ TEST(HangWatchThreads, WhatHasEndedDoesNotHang) {
   const HangWatch::Doing step(&watch, "step 3");
   { const HangWatch::Doing pass(&watch, "forward of microbatch 1"); }
   EXPECT_EQ(said.get(), "step 3");
+}
+
+// A thread at work hides no other that hangs.
+TEST(HangWatchThreads, EachThreadIsWatched) {
+  Told told;
+  auto said = told.what.get_future();
+  HangWatch watch(0.01, told.hung());
+  std::promise<void> end;
+  std::jthread hangs([&] {
+    const HangWatch::Doing writing(&watch, "writing");
+    end.get_future().wait();
+  });
+  while (said.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    const HangWatch::Doing pass(&watch, "a pass");
+  }
+  EXPECT_EQ(said.get(), "writing");
+  end.set_value();
 }
 
 TEST(HangWatchThreads, NothingIsDoneAndNobodyWatches) {

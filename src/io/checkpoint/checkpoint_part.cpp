@@ -130,7 +130,8 @@ std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size) {
   return rest;
 }
 
-void write_part(const fs::path& path, std::span<const ShardView> views) {
+void write_part(const fs::path& path, std::span<const ShardView> views, HangWatch* watch) {
+  const HangWatch::Doing doing(watch, cat("writing ", path.string()));
   check_file_size_limit(path, largest_size(views));
   const File layout = File::in_memory();
   const std::vector<int64_t> offsets = lay_out(path, layout, views);
@@ -140,6 +141,7 @@ void write_part(const fs::path& path, std::span<const ShardView> views) {
   for (size_t i = 0; i < views.size(); ++i) {
     const int64_t bytes = (views[i].end - views[i].begin) * static_cast<int64_t>(size_of(views[i].dtype));
     if (bytes == 0) continue;
+    const HangWatch::Doing piece(watch, views[i].name);
     file.write_at({views[i].data, static_cast<size_t>(bytes)}, offsets[i]);
     places.push_back({offsets[i], offsets[i] + bytes});
   }

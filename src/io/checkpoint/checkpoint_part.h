@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/hang_watch.h"
 #include "tensor/shard_view.h"
 
 namespace gf {
@@ -40,8 +41,8 @@ std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size);
 
 std::string piece_path(const Piece&);  // of its dataset in the part file
 
-// Writes and syncs the file. Views without elements are left out.
-void write_part(const std::filesystem::path&, std::span<const ShardView>);
+// Writes and syncs the file, and tells the watch of each piece. Views without elements are left out.
+void write_part(const std::filesystem::path&, std::span<const ShardView>, HangWatch* = nullptr);
 
 // What a part file that was just written holds; fails where it is shorter than its pieces.
 PartFile read_part(const std::filesystem::path&);

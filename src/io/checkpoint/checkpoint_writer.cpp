@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/checkpoint/checkpoint_writer.h"
 
-#include <exception>
+#include <algorithm>
+#include <chrono>
+#include <cstring>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/parallel_for.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_part.h"
 #include "io/files.h"
@@ -13,34 +17,147 @@ namespace gf {
 
 namespace fs = std::filesystem;
 
-CheckpointWriter::CheckpointWriter(fs::path folder, Communicator& world, int keep)
-    : folder_(std::move(folder)), world_(world), keep_(keep) {}
+namespace {
+
+int64_t bytes_of(const ShardView& v) {
+  return (v.end - v.begin) * static_cast<int64_t>(size_of(v.dtype));
+}
+
+// A name becomes a path in HDF5 files.
+void check_names(std::span<const ShardView> views) {
+  for (const ShardView& v : views) {
+    const bool path = !v.name.starts_with('/') && !v.name.ends_with('/') && v.name.find("//") == std::string::npos &&
+                      cat("/", v.name, "/").find("/./") == std::string::npos;
+    GF_CHECK(path && !v.name.empty() && v.name.find('\0') == std::string::npos, "a tensor named \"", v.name, "\"");
+    GF_CHECK(v.shape.rank() > 0 && v.shape.numel() > 0, v.name, " is ", v.shape, " and has no elements to save");
+    GF_CHECK(0 <= v.begin && v.begin <= v.end && v.end <= v.shape.numel(), v.name, ": ", v.begin, " to ", v.end, " of ",
+             v.shape);
+  }
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(fs::path folder, Communicator& world, int keep, HangWatch* watch)
+    : folder_(std::move(folder)), world_(world), keep_(keep), watch_(watch) {}
+
+CheckpointWriter::~CheckpointWriter() = default;
 
 void CheckpointWriter::write(const Attributes& attributes, std::span<const ShardView> views) {
-  const fs::path part = partial_folder(attributes.step) / part_file_name(world_.rank(), world_.size());
-  together(attributes, views, [&] {
-    check_names(views);
-    if (world_.rank() == 0) prepare(attributes.step);
+  begin(attributes, views, Mode::at_once);
+  finish();
+}
+
+void CheckpointWriter::begin(const Attributes& attributes, std::span<const ShardView> views, Mode mode,
+                             std::function<void()> before_done) {
+  finish();
+  const Stopwatch watch;
+  attributes_ = attributes, mode_ = mode, before_done_ = std::move(before_done);
+  own_bytes_ = 0;
+  for (const ShardView& v : views) own_bytes_ += bytes_of(v);
+  if (!cleaned_)
+    together([&] {
+      if (world_.rank() != 0) return;
+      create_folder_durably(folder_);
+      remove_remnants(folder_);
+    });
+  cleaned_ = true;
+  phase_ = Phase::writing;
+  check_names(views);
+  std::vector<ShardView> source(views.begin(), views.end());
+  if (mode_ == Mode::background) copy(source);
+  seconds_so_far_ = watch.seconds();
+  start([this, source] { write_own(source); });
+}
+
+// Leaves the views on a copy.
+void CheckpointWriter::copy(std::vector<ShardView>& views) {
+  if (copy_bytes_ < static_cast<size_t>(own_bytes_)) {
+    copy_.reset();
+    copy_bytes_ = static_cast<size_t>(own_bytes_);
+    copy_ = std::make_unique_for_overwrite<std::byte[]>(copy_bytes_);
+  }
+  std::byte* to = copy_.get();
+  for (ShardView& v : views) {
+    constexpr int64_t kBlockBytes = int64_t{1} << 20;
+    parallel_ranges(bytes_of(v), kBlockBytes, [&](int64_t begin, int64_t end) {
+      std::memcpy(to + begin, v.data + begin, static_cast<size_t>(end - begin));
+    });
+    v.data = to;
+    to += bytes_of(v);
+  }
+}
+
+void CheckpointWriter::start(Job job) {
+  std::packaged_task<double()> task([job = std::move(job)] {
+    const Stopwatch watch;
+    job();
+    return watch.seconds();
   });
-  together(attributes, views, [&] { write_part(part, views); });
-  together(attributes, views, [&] {
-    if (world_.rank() == 0) publish(attributes);
+  work_ = task.get_future();
+  if (mode_ == Mode::at_once)
+    task();
+  else
+    thread_ = std::jthread(std::move(task));
+}
+
+CheckpointWriter::Progress CheckpointWriter::progress() {
+  if (work_.valid()) {
+    if (work_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return {.busy = 1};
+    try {
+      seconds_so_far_ += work_.get();
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  }
+  return {.failed = error_ ? 1 : 0};
+}
+
+void CheckpointWriter::proceed(const Progress& of_all) {
+  if (phase_ == Phase::idle) return;
+  if (of_all.failed > 0) end_with_error();
+  if (of_all.busy > 0) return;
+  if (phase_ == Phase::writing) {
+    phase_ = Phase::publishing;
+    if (world_.rank() == 0) start([this] { publish(); });
+    return;
+  }
+  phase_ = Phase::idle;
+  saved_step_ = attributes_.step;
+  seconds_ = seconds_so_far_;
+}
+
+// A rank that is done waits for the others' words, not for their work, so that the hang watch sees each step of it.
+void CheckpointWriter::finish() {
+  constexpr auto kPatience = std::chrono::seconds(1);
+  while (phase_ != Phase::idle) {
+    if (work_.valid()) work_.wait_for(kPatience);
+    const Progress own = progress();
+    const Tensor all = Tensor::of<int32_t>({2}, {own.busy, own.failed});
+    world_.all_reduce(all, Reduce::sum);
+    proceed({all.data<int32_t>()[0], all.data<int32_t>()[1]});
+  }
+}
+
+// Every rank comes here, and each when its own thread is at rest.
+void CheckpointWriter::end_with_error() {
+  if (work_.valid()) work_.wait();
+  progress();
+  phase_ = Phase::idle;
+  const std::exception_ptr error = std::exchange(error_, nullptr);
+  together([&] {
+    if (error) std::rethrow_exception(error);
   });
-  if (world_.rank() == 0) prune(attributes.step);
 }
 
 // Runs one phase on all ranks. Every rank reaches the end of it; where one fails, all throw.
-void CheckpointWriter::together(const Attributes& attributes, std::span<const ShardView> views,
-                                const std::function<void()>& body) {
+void CheckpointWriter::together(const Job& body) {
   const auto told = [&] {
     try {
       body();
     } catch (const std::exception& e) {
       const auto* const error = dynamic_cast<const Error*>(&e);
-      int64_t bytes = 0;
-      for (const ShardView& v : views) bytes += (v.end - v.begin) * static_cast<int64_t>(size_of(v.dtype));
-      fail(cat("the checkpoint of step ", attributes.step, " was not written: ", e.what(), " (this rank's part has ",
-               bytes, " bytes, and the disk had ", free_bytes(folder_), " free)"),
+      fail(cat("the checkpoint of step ", attributes_.step, " was not written: ", e.what(), " (this rank's part has ",
+               own_bytes_, " bytes, and the disk had ", free_bytes(folder_), " free)"),
            cat(error && !error->hint().empty() ? error->hint() + "; " : "", "the checkpoints before it are whole"));
     }
   };
@@ -54,34 +171,25 @@ void CheckpointWriter::together(const Attributes& attributes, std::span<const Sh
         // The next save tries again; what went wrong first is what must be told.
       }
     }
+    cleaned_ = false;
     throw;
   }
 }
 
-// A name becomes a path in HDF5 files.
-void CheckpointWriter::check_names(std::span<const ShardView> views) const {
-  for (const ShardView& v : views) {
-    const bool path = !v.name.starts_with('/') && !v.name.ends_with('/') && v.name.find("//") == std::string::npos &&
-                      cat("/", v.name, "/").find("/./") == std::string::npos;
-    GF_CHECK(path && !v.name.empty() && v.name.find('\0') == std::string::npos, "a tensor named \"", v.name, "\"");
-    GF_CHECK(v.shape.rank() > 0 && v.shape.numel() > 0, v.name, " is ", v.shape, " and has no elements to save");
-    GF_CHECK(0 <= v.begin && v.begin <= v.end && v.end <= v.shape.numel(), v.name, ": ", v.begin, " to ", v.end, " of ",
-             v.shape);
-  }
+void CheckpointWriter::write_own(std::span<const ShardView> views) const {
+  const fs::path folder = partial_folder();
+  create_folder_durably(folder);
+  write_part(folder / part_file_name(world_.rank(), world_.size()), views, watch_);
 }
 
-void CheckpointWriter::prepare(int64_t step) const {
-  create_folder_durably(folder_);
-  remove_remnants(folder_);
-  create_folder_durably(partial_folder(step));
-}
-
-void CheckpointWriter::publish(const Attributes& attributes) const {
-  const fs::path partial = partial_folder(attributes.step), final = folder_ / step_folder_name(attributes.step);
+void CheckpointWriter::publish() const {
+  const HangWatch::Doing doing(watch_, cat("joining the parts of ", partial_folder().string()));
+  if (before_done_) before_done_();
+  const fs::path partial = partial_folder(), final = folder_ / step_folder_name(attributes_.step);
   std::vector<PartFile> parts;
   for (int rank = 0; rank < world_.size(); ++rank)
     parts.push_back(read_part(partial / part_file_name(rank, world_.size())));
-  write_index(partial / kIndexFile, attributes, parts);
+  write_index(partial / kIndexFile, attributes_, parts);
   sync_folder(partial);
   // Where a run is repeated from an older state, its step may have been saved before.
   if (fs::exists(final)) remove_checkpoint(final);
@@ -90,20 +198,21 @@ void CheckpointWriter::publish(const Attributes& attributes) const {
   done.sync();
   done.close();
   sync_folder(final);
+  prune();
 }
 
 // A checkpoint that cannot be removed is no reason to end a run: it is tried again after the next one.
-void CheckpointWriter::prune(int64_t step) const noexcept {
+void CheckpointWriter::prune() const noexcept {
   if (keep_ <= 0) return;
   try {
     std::vector<StepFolder> older = complete_checkpoints(folder_);
-    std::erase_if(older, [&](const StepFolder& f) { return f.step >= step; });
+    std::erase_if(older, [&](const StepFolder& f) { return f.step >= attributes_.step; });
     for (size_t i = 0; i + static_cast<size_t>(keep_) <= older.size(); ++i) remove_checkpoint(older[i].path);
   } catch (const std::exception&) {}
 }
 
-fs::path CheckpointWriter::partial_folder(int64_t step) const {
-  return folder_ / (step_folder_name(step) + ".partial");
+fs::path CheckpointWriter::partial_folder() const {
+  return folder_ / (step_folder_name(attributes_.step) + ".partial");
 }
 
 }  // namespace gf

@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Saves a run's state so that at every moment, whatever fails or is killed, the newest complete checkpoint is whole:
 // all is written and synced in step-N.partial, checked, renamed, and only then marked with DONE.
-// All ranks call write() together; a failure on one ends the call with an error on all.
+// A save goes on beside the training: begin() copies the state, a thread of each rank writes its part, and when all
+// have told one another that they did, a thread of the first rank joins the parts. All ranks make the same calls; a
+// failure on one ends the save with an error on all.
 #pragma once
+#include <exception>
 #include <filesystem>
 #include <functional>
+#include <future>
+#include <memory>
+#include <optional>
 #include <span>
+#include <thread>
+#include <vector>
 
 #include "io/checkpoint/checkpoint_index.h"
 #include "parallel/communicator.h"
+#include "parallel/hang_watch.h"
 #include "tensor/shard_view.h"
 
 namespace gf {
@@ -17,22 +26,65 @@ class CheckpointWriter {
  public:
   // `folder` holds the step folders and must exist or have an existing parent; `keep` newest ones stay, all if it is
   // not positive. The communicator must outlive the writer.
-  CheckpointWriter(std::filesystem::path folder, Communicator& world, int keep);
+  CheckpointWriter(std::filesystem::path folder, Communicator& world, int keep, HangWatch* = nullptr);
+  ~CheckpointWriter();  // waits for its thread; a save that did not come to its end is none
+  CheckpointWriter(const CheckpointWriter&) = delete;
+  CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  // Each element of each tensor is given by exactly one rank. The views are read until the call returns.
+  // background: what is saved is copied first, to memory that stays the writer's. at_once: it is written before the
+  // call returns, by the calling thread.
+  enum class Mode { background, at_once };
+  // Each element of each tensor is given by exactly one rank; the views are read until the call returns. Where a save
+  // is under way, it comes to its end first. `before_done` runs on the first rank, maybe on a thread.
+  void begin(const Attributes&, std::span<const ShardView>, Mode, std::function<void()> before_done = {});
+
+  // What the ranks must tell one another from time to time while a save is under way: proceed() takes the sum.
+  struct Progress {
+    int busy = 0, failed = 0;  // ranks
+  };
+  Progress progress();
+  void proceed(const Progress& of_all);
+  void finish();  // does so until nothing is under way
+
+  // A whole save.
   void write(const Attributes&, std::span<const ShardView>);
 
- private:
-  void together(const Attributes&, std::span<const ShardView>, const std::function<void()>& body);
-  void check_names(std::span<const ShardView>) const;
-  void prepare(int64_t step) const;
-  void publish(const Attributes&) const;
-  void prune(int64_t step) const noexcept;
-  std::filesystem::path partial_folder(int64_t step) const;
+  std::optional<int64_t> saved_step() const { return saved_step_; }  // of the last save that came to its end
+  double seconds() const { return seconds_; }                        // that this rank was at work for it
 
-  std::filesystem::path folder_;
+ private:
+  enum class Phase { idle, writing, publishing };
+  using Job = std::function<void()>;
+  void start(Job);
+  void copy(std::vector<ShardView>&);
+  void together(const Job& body);
+  void end_with_error();
+  void write_own(std::span<const ShardView>) const;
+  void publish() const;
+  void prune() const noexcept;
+  std::filesystem::path partial_folder() const;
+
+  const std::filesystem::path folder_;
   Communicator& world_;
-  int keep_;
+  const int keep_;
+  HangWatch* const watch_;
+  bool cleaned_ = false;  // of what earlier processes left
+
+  // Of the save under way.
+  Phase phase_ = Phase::idle;
+  Mode mode_ = Mode::at_once;
+  Attributes attributes_;
+  Job before_done_;
+  int64_t own_bytes_ = 0;
+  std::future<double> work_;  // this rank's, while it is not known to have ended -> its seconds
+  std::exception_ptr error_;
+  double seconds_so_far_ = 0;
+
+  std::unique_ptr<std::byte[]> copy_;
+  size_t copy_bytes_ = 0;
+  std::optional<int64_t> saved_step_;
+  double seconds_ = 0;
+  std::jthread thread_;  // last: it ends before what it uses goes
 };
 
 }  // namespace gf

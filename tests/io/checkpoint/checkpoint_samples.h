@@ -76,20 +76,25 @@ inline Attributes sample_attributes(int64_t step) {
   return a;
 }
 
-// A complete checkpoint in which each rank holds an equal run of every tensor's elements (the last one what is left).
+// An equal run of every tensor's elements for each rank, for the last one what is left.
+inline std::vector<ShardView> share_of(const std::vector<Named>& state, int rank, int ranks) {
+  std::vector<ShardView> views;
+  for (const Named& n : state) {
+    const int64_t length = (n.tensor.numel() + ranks - 1) / ranks;
+    const int64_t begin = std::min(rank * length, n.tensor.numel());
+    views.push_back(n.view(begin, std::min(begin + length, n.tensor.numel())));
+  }
+  return views;
+}
+
+// A complete checkpoint of which each rank wrote its share.
 inline std::filesystem::path write_as_ranks(const std::filesystem::path& folder, const std::vector<Named>& state,
                                             int ranks, int64_t step = 100) {
   const std::filesystem::path made = folder / step_folder_name(step);
   std::filesystem::create_directories(made);
   std::vector<PartFile> parts;
   for (int rank = 0; rank < ranks; ++rank) {
-    std::vector<ShardView> views;
-    for (const Named& n : state) {
-      const int64_t length = (n.tensor.numel() + ranks - 1) / ranks;
-      const int64_t begin = std::min(rank * length, n.tensor.numel());
-      views.push_back(n.view(begin, std::min(begin + length, n.tensor.numel())));
-    }
-    write_part(made / part_file_name(rank, ranks), views);
+    write_part(made / part_file_name(rank, ranks), share_of(state, rank, ranks));
     parts.push_back(read_part(made / part_file_name(rank, ranks)));
   }
   write_index(made / kIndexFile, sample_attributes(step), parts);

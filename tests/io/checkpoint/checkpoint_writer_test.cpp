@@ -8,9 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 
 #include "io/checkpoint/checkpoint_samples.h"
+#include "parallel/agreement.h"
+#include "parallel/communicator_threads.h"
 #include "support/expect_error.h"
 #include "support/faulty_disk.h"
 #include "support/temp_folder.h"
@@ -26,9 +29,11 @@ class CheckpointWriterTest : public testing::Test {
   std::unique_ptr<Communicator> self_ = make_self_communicator();
   fs::path checkpoints_ = folder_ / "checkpoints";
 
-  void save(int64_t step, int keep = 0) {
+  void save(int64_t step, int keep = 0, CheckpointWriter::Mode mode = CheckpointWriter::Mode::at_once) {
     const auto state = sample_state(static_cast<int>(step));
-    CheckpointWriter(checkpoints_, *self_, keep).write(sample_attributes(step), views_of(state));
+    CheckpointWriter writer(checkpoints_, *self_, keep);
+    writer.begin(sample_attributes(step), views_of(state), mode);
+    writer.finish();
   }
   // The newest checkpoint is that of `step`, and whole.
   void expect_newest(int64_t step) const {
@@ -98,10 +103,12 @@ TEST_F(CheckpointWriterTest, RefusesNamesThatAreNoPath) {
 }
 
 // The disk refuses the n-th call that changes it, for every n there is.
-class FailingDisk : public CheckpointWriterTest, public testing::WithParamInterface<Fault> {};
+class FailingDisk : public CheckpointWriterTest,
+                    public testing::WithParamInterface<std::pair<Fault, CheckpointWriter::Mode>> {};
 
 TEST_P(FailingDisk, LeavesAWholeCheckpointNewest) {
-  const std::string reason = GetParam() == Fault::no_space ? "No space left" : "Input/output error";
+  const auto [fault, mode] = GetParam();
+  const std::string reason = fault == Fault::no_space ? "No space left" : "Input/output error";
   bool reached = true;
   int calls = 0, after_done = 0;
   for (; reached; ++calls) {
@@ -109,9 +116,9 @@ TEST_P(FailingDisk, LeavesAWholeCheckpointNewest) {
     save(100);
     bool saved = true;
     {
-      const FaultyDisk disk(checkpoints_.string(), GetParam(), calls);
+      const FaultyDisk disk(checkpoints_.string(), fault, calls);
       try {
-        save(200);
+        save(200, 0, mode);
       } catch (const Error& e) {
         saved = false;
         EXPECT_EQ(static_cast<int>(e.status()), 1);
@@ -135,7 +142,72 @@ TEST_P(FailingDisk, LeavesAWholeCheckpointNewest) {
   EXPECT_EQ(names(), (std::vector<std::string>{"step-00000100", "step-00000200", "step-00000300"}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Errors, FailingDisk, testing::Values(Fault::no_space, Fault::io_error));
+INSTANTIATE_TEST_SUITE_P(Errors, FailingDisk,
+                         testing::Values(std::pair(Fault::no_space, CheckpointWriter::Mode::at_once),
+                                         std::pair(Fault::io_error, CheckpointWriter::Mode::at_once),
+                                         std::pair(Fault::io_error, CheckpointWriter::Mode::background)));
+
+// What is saved is the state as it was, whatever becomes of it meanwhile.
+TEST_F(CheckpointWriterTest, CopiesWhatItSavesInTheBackground) {
+  CheckpointWriter writer(checkpoints_, *self_, 0);
+  for (const int64_t step : {1, 2}) {
+    auto state = sample_state(static_cast<int>(step));
+    bool synced = false;
+    writer.begin(sample_attributes(step), views_of(state), CheckpointWriter::Mode::background,
+                 [&] { synced = !newest_checkpoint(checkpoints_) || newest_checkpoint(checkpoints_)->step < step; });
+    EXPECT_NE(writer.saved_step(), step);
+    for (const Named& n : state) std::fill_n(n.tensor.data<float>(), n.tensor.numel(), -1.f);
+    writer.finish();
+    EXPECT_EQ(writer.saved_step(), step);
+    EXPECT_TRUE(synced) << "before DONE";
+    expect_newest(step);
+  }
+}
+
+// As training does it: the ranks add up how far they are after each step, and only that. A save begun while one is
+// under way waits for it; what ends the writer ends no save that others believe in.
+TEST_F(CheckpointWriterTest, GoesOnAsTheRanksTalk) {
+  run_as_threads(3, [&](Communicator& ranks) {
+    CheckpointWriter writer(checkpoints_, ranks, 0);
+    const auto talk = [&] {
+      const auto [busy, failed] = writer.progress();
+      const Tensor all = Tensor::of<int32_t>({2}, {busy, failed});
+      ranks.all_reduce(all, Reduce::sum);
+      writer.proceed({all.data<int32_t>()[0], all.data<int32_t>()[1]});
+    };
+    for (const int64_t step : {1, 2, 3}) {
+      const auto state = sample_state(static_cast<int>(step));
+      writer.begin(sample_attributes(step), share_of(state, ranks.rank(), 3), CheckpointWriter::Mode::background);
+      if (step != 2)
+        while (writer.saved_step() != step) talk();
+    }
+    const auto state = sample_state(4);
+    writer.begin(sample_attributes(4), share_of(state, ranks.rank(), 3), CheckpointWriter::Mode::background);
+  });
+  expect_newest(3);
+  EXPECT_EQ(complete_checkpoints(checkpoints_).size(), 3u);
+}
+
+TEST_F(CheckpointWriterTest, AFailureOfOneRankIsOneOfAll) {
+  save(100);
+  std::atomic<int> thrown = 0;
+  run_as_threads(3, [&](Communicator& ranks) {
+    CheckpointWriter writer(checkpoints_, ranks, 0);
+    const auto state = sample_state(200);
+    auto views = share_of(state, ranks.rank(), 3);
+    if (ranks.rank() == 1) views.push_back(views[0]);  // a part cannot hold the same twice
+    try {
+      writer.begin(sample_attributes(200), views, CheckpointWriter::Mode::background);
+      writer.finish();
+    } catch (const AgreedError& e) {
+      ++thrown;
+      EXPECT_EQ(e.mine(), ranks.rank() == 1);
+      EXPECT_EQ(std::string(e.what()).find("step 200 was not written") != std::string::npos, e.mine()) << e.what();
+    }
+  });
+  EXPECT_EQ(thrown, 3);
+  expect_newest(100);
+}
 
 // `ulimit -f`, and an end of the process that runs what libraries do at their end.
 TEST_F(CheckpointWriterTest, FileSizeLimitIsAnErrorLikeAnyOther) {
