@@ -36,7 +36,7 @@ def speed(folder, size, layout, steps):
                "--train.validation_data_file=", "--train.val_check_interval", "auto", "--train.micro_bsz", "1",
                "--train.accumulate_grad_batches", "16", "--train.max_steps", str(steps), "--train.my_exit_tokens", "100000000",
                "--train.proj_dir", folder, "--train.proj_name", "run", "--train.save_every_steps", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PMIX_MCA_psec": "native"}
     if layout != "one process":
         environment["OMP_NUM_THREADS"] = "1"
         command = ["mpirun", "--allow-run-as-root", "-n", "2", "--oversubscribe", "--bind-to", "none", *command]

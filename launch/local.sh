@@ -29,6 +29,8 @@ else
   place=(--oversubscribe --bind-to none)
 fi
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$threads}
+# Else mpirun waits two seconds for munge where that is installed and not running.
+export PMIX_MCA_psec=${PMIX_MCA_psec:-native}
 # In a container without the right to bind, or told of fewer slots than cores, mpirun refuses; then it is done without.
 if ! mpirun --allow-run-as-root -n "$ranks" "${place[@]}" true >/dev/null 2>&1; then
   place=(--oversubscribe --bind-to none)

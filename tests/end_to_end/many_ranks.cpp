@@ -20,9 +20,12 @@ ManyRanks::ManyRanks() {
 
 namespace {
 
+// PMIX_MCA_psec: else mpirun waits two seconds for munge where that is installed and not running.
 Environment with_mpi(Environment more) {
-  more.merge(
-      Environment{{"OMP_NUM_THREADS", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}});
+  more.merge(Environment{{"OMP_NUM_THREADS", "1"},
+                         {"OMPI_ALLOW_RUN_AS_ROOT", "1"},
+                         {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
+                         {"PMIX_MCA_psec", "native"}});
   return more;
 }
 
