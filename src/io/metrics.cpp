@@ -49,6 +49,23 @@ std::string get(const json& object, const char* key, std::optional<double>& valu
   return object.contains(key) ? get(object, key, value.emplace()) : std::string();
 }
 
+std::string get(const json& object, const char* key, std::string& value) {
+  const auto field = object.find(key);
+  if (field == object.end()) return {};
+  if (!field->is_string() || field->get_ref<const std::string&>().empty())
+    return cat("has no text under \"", key, "\"");
+  value = field->get<std::string>();
+  return {};
+}
+
+// What a skipped step may lack.
+std::string get_or_nan(const json& object, const char* key, const StepMetrics& m, double& value) {
+  const auto field = object.find(key);
+  if (m.skipped.empty() || field == object.end() || !field->is_null()) return get(object, key, value);
+  value = std::nan("");
+  return {};
+}
+
 std::string parse_step(const char* begin, const char* end, StepMetrics& m) {
   const json object = json::parse(begin, end, nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return object.is_discarded() ? "is not JSON" : "is not a JSON object";
@@ -56,7 +73,9 @@ std::string parse_step(const char* begin, const char* end, StepMetrics& m) {
   const auto read = [&](const char* key, auto& value) {
     if (problem.empty()) problem = get(object, key, value);
   };
-  read("step", m.step), read("tokens", m.tokens), read("loss", m.loss), read("grad_norm", m.grad_norm);
+  read("step", m.step), read("tokens", m.tokens), read("skipped", m.skipped);
+  for (auto [key, value] : {std::pair("loss", &m.loss), std::pair("grad_norm", &m.grad_norm)})
+    if (problem.empty()) problem = get_or_nan(object, key, m, *value);
   read("lr", m.lr), read("step_s", m.step_s), read("tokens_per_s", m.tokens_per_s);
   read("val_loss", m.val_loss), read("val_acc", m.val_acc);
   return problem;
@@ -65,6 +84,7 @@ std::string parse_step(const char* begin, const char* end, StepMetrics& m) {
 // fmt writes the shortest digits that read back as the same double.
 std::string to_line(const StepMetrics& m) {
   const auto real = [&](const char* key, double value) {
+    if (!std::isfinite(value) && !m.skipped.empty()) return fmt::format(", \"{}\": null", key);
     if (!std::isfinite(value)) fail(fmt::format("{} of step {} is {}: metrics take finite values", key, m.step, value));
     return fmt::format(", \"{}\": {}", key, value);
   };
@@ -73,6 +93,7 @@ std::string to_line(const StepMetrics& m) {
   line += real("step_s", m.step_s) + real("tokens_per_s", m.tokens_per_s);
   if (m.val_loss) line += real("val_loss", *m.val_loss);
   if (m.val_acc) line += real("val_acc", *m.val_acc);
+  if (!m.skipped.empty()) line += fmt::format(", \"skipped\": {}", json(m.skipped).dump());
   return line + "}\n";
 }
 

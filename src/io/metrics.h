@@ -17,6 +17,7 @@ struct StepMetrics {
   int64_t tokens = 0;  // in total, after the step
   double loss = 0, grad_norm = 0, lr = 0;
   double step_s = 0, tokens_per_s = 0;
+  std::string skipped{};  // why the step changed nothing; empty where it did. Its loss and norm need not be finite
   std::optional<double> val_loss, val_acc;  // where the step ended with a validation
 };
 
@@ -28,7 +29,7 @@ class MetricsWriter {
   MetricsWriter(const MetricsWriter&) = delete;
   MetricsWriter& operator=(const MetricsWriter&) = delete;
 
-  // Steps must rise and all values be finite: JSON has no NaN, and a step that has one ends the run.
+  // Steps must rise. Values must be finite, for JSON has no NaN: of a skipped step they become null.
   void append(const StepMetrics&);
   // Returns when all lines are on disk. Before a checkpoint is declared done, so that a power cut cannot leave the
   // steps before it without their lines.

@@ -233,14 +233,21 @@ double ShardedOptimizer::gradient_norm() const {
   return std::sqrt(sum);
 }
 
-ShardedOptimizer::Update ShardedOptimizer::step(double learning_rate, double weight_decay) {
+ShardedOptimizer::Update ShardedOptimizer::step(double learning_rate, double weight_decay,
+                                                const std::function<bool(double norm)>& accepts) {
   finish_gradients();
   const double norm = gradient_norm();
-  if (!std::isfinite(norm)) return {norm, false};
+  if ((accepts && !accepts(norm)) || !std::isfinite(norm)) return {norm, false};
   ++updates_;
   update_all(norm, learning_rate, weight_decay);
   spread_update();
   return {norm, true};
+}
+
+void ShardedOptimizer::skip() {
+  if (owns_all()) return fill_zero(store_.grads());
+  for (const Part& part : parts_) fill_zero(store_.grads().range(part.flat.begin, part.flat.end));
+  spread_update();
 }
 
 void ShardedOptimizer::update_all(double norm, double learning_rate, double weight_decay) {

@@ -8,6 +8,7 @@
 // added to all of a bucket. 3: it also keeps only its parts of the values, and gathers a bucket ahead of its use.
 // What is given away leaves its place in the flat buffers: addresses stay, memory goes.
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -58,11 +59,13 @@ class ShardedOptimizer final : public ParameterHooks {
   void look() override;
 
   struct Update {
-    double grad_norm;  // before clipping; not finite: nothing was changed
-    bool applied;
+    double grad_norm;  // before clipping
+    bool applied;      // else nothing was changed, and the gradients are still there
   };
-  // Norm, clipping, AdamW; leaves the gradients zero. weight_decay is for the groups that decay.
-  Update step(double learning_rate, double weight_decay);
+  // Norm, clipping, AdamW; leaves the gradients zero. weight_decay is for the groups that decay. A norm that is not
+  // finite, or that `accepts` does not accept, is not applied; every rank must answer alike.
+  Update step(double learning_rate, double weight_decay, const std::function<bool(double norm)>& accepts = {});
+  void skip();  // after one that was not applied: leaves the gradients zero, and all else as it is
 
   int64_t updates() const { return updates_; }  // applied so far: what bias correction counts
   void set_updates(int64_t updates) { updates_ = updates; }

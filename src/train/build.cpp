@@ -138,7 +138,8 @@ Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* w, CheckpointW
       watch(w),
       save_mode(mode),
       mesh(make_mesh(std::move(world), static_cast<int>(p.config.parallel.pipeline), p.data_ranks)),
-      model(p.config.model, mesh, model_options(p), watch) {
+      model(p.config.model, mesh, model_options(p), watch),
+      spikes(p.config.train.spike_z, p.config.train.spike_window) {
   const HangWatch::Doing doing(watch, "the start");
   warm_up(*mesh.pipe);
   warm_up(*mesh.data);
@@ -163,6 +164,7 @@ Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* w, CheckpointW
   checkpoints = std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world,
                                                    static_cast<int>(t.keep_checkpoints), watch);
   together([&] { begin(); });
+  recall_steps();
 }
 
 // The first rank looks, so that all go on from the same.
@@ -247,7 +249,7 @@ void Run::go_on_from(const StepFolder& newest) {
   const auto moments = optimizer->moments_to_read();
   if (reader.has(moments[0].name)) {
     reader.read(moments);
-    optimizer->set_updates(a.step - plan.first_step);
+    optimizer->set_updates(std::min(a.updates, a.step - plan.first_step));
   }
   place = {a.step, a.samples};
   saved_step = a.step;
@@ -279,6 +281,30 @@ void Run::begin() {
   if (!first_rank()) return;
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);
   write_config();
+}
+
+// What a spike is measured by, from the steps before this one: a run that went on judges as one that never stopped.
+void Run::recall_steps() {
+  if (plan.config.train.spike_z <= 0) return;
+  const int64_t window = plan.config.train.spike_window;
+  const Tensor steps = Tensor::zeros({window + 1, 2}, DType::f64, kCpu);  // and how many there are
+  double* const values = steps.data<double>();
+  all_or_none(*mesh.world, [&] {
+    if (!metrics) return;
+    std::deque<SpikeDetector::Step> last;
+    MetricsReader reader(plan.paths.metrics());
+    while (const auto m = reader.next()) {
+      if (!m->skipped.empty()) continue;
+      last.push_back({m->loss, m->grad_norm});
+      if (std::ssize(last) > window) last.pop_front();
+    }
+    for (const auto& [loss, norm] : last) {
+      const auto i = static_cast<int64_t>(++values[0]);
+      values[2 * i] = loss, values[2 * i + 1] = norm;
+    }
+  });
+  mesh.world->broadcast(steps, 0);
+  for (int64_t i = 1; i <= static_cast<int64_t>(values[0]); ++i) spikes.add({values[2 * i], values[2 * i + 1]});
 }
 
 }  // namespace gf

@@ -16,6 +16,7 @@
 #include "parallel/rank_model.h"
 #include "train/config.h"
 #include "train/memory.h"
+#include "train/spike_detector.h"
 
 namespace gf {
 
@@ -67,6 +68,7 @@ struct Run {
   std::unique_ptr<RunFolder> folder;
   std::unique_ptr<ShardedOptimizer> optimizer;
   Place place;
+  SpikeDetector spikes;
   int64_t saved_step = -1;  // of the newest checkpoint that this process knows of
   std::string start;        // where the parameters come from, for a person
   std::unique_ptr<TokenStream> tokens;
@@ -83,6 +85,7 @@ struct Run {
   void start_from(const TensorSource* load);
   void go_on_from(const StepFolder&);
   void begin();
+  void recall_steps();
 };
 
 }  // namespace gf

@@ -70,6 +70,10 @@ void check_run(const TrainConfig& t) {
   check_range("train.keep_checkpoints", t.keep_checkpoints, 0, kMaxCount);
   check_not_negative("train.save_every_minutes", t.save_every_minutes);
   check_not_negative("train.max_minutes", t.max_minutes);
+  check_not_negative("train.spike_z", t.spike_z);
+  check_range("train.spike_window", t.spike_window, 2, kMaxCount);
+  if (t.bad_step != "stop" && t.bad_step != "skip")
+    refuse(cat("train.bad_step is \"", t.bad_step, "\""), "--train.bad_step stop, or skip");
   check_range("train.max_steps", t.max_steps, 0, kMaxSteps);
   check_range("train.check_val_every_n_epoch", t.check_val_every_n_epoch, 1, kMaxSteps);
   if (t.val_check_interval) {

@@ -26,6 +26,9 @@ struct TrainConfig {
   std::string proj_dir = "out", proj_name, proj_suffix = "0", wandb;
   int64_t train_stage = 0, epoch_begin = 0, epoch_save = 5, save_every_steps = 0, keep_checkpoints = 3;
   double save_every_minutes = 0, max_minutes = 0;
+  std::string bad_step = "stop";
+  double spike_z = 0;
+  int64_t spike_window = 100;
   int64_t micro_bsz = 12, devices = 1, num_nodes = 1, accumulate_grad_batches = 1;
   int64_t max_steps = 0, my_exit_tokens = 0, magic_prime = 0;
   double lr_init = 6e-4, lr_final = 1e-5;
@@ -88,6 +91,10 @@ struct TrainConfig {
     v("weight_decay", weight_decay, "AdamW: decoupled decay of the matrices");
     v("weight_decay_final", weight_decay_final, "above 0: weight_decay goes to it exponentially");
     v("gradient_clip_val", gradient_clip_val, "largest global norm of the gradient; 0: no limit");
+    v("bad_step", bad_step,
+      "what becomes of a run at a loss or norm that is not finite, or a spike: stop, skip the step");
+    v("spike_z", spike_z, "a spike is so many standard deviations above the mean of the steps before it; 0: none is");
+    v("spike_window", spike_window, "the number of those steps");
     v("grad_cp", grad_cp, "1: recompute each block in the backward pass, to save memory");
     v("check_val_every_n_epoch", check_val_every_n_epoch, "validate every so many epochs");
     v("val_check_interval", val_check_interval, "validate every so many steps instead; auto: by epochs");

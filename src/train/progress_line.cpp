@@ -55,7 +55,10 @@ ProgressLine::~ProgressLine() {
 
 void ProgressLine::step(const StepMetrics& m) {
   const double now = output_.now();
-  loss_.add(m.loss);
+  if (m.skipped.empty())
+    loss_.add(m.loss);
+  else
+    say(fmt::format("step {} skipped: {}", m.step + 1, m.skipped));
   speed_.add(m.tokens_per_s);
   seconds_in_steps_ += m.step_s;
   if (++steps_taken_ == 2) recent_.clear();  // the first step touches all memory and makes all kernels

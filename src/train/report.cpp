@@ -135,6 +135,7 @@ std::vector<Column> columns() {
   return {
       {"Parameters", [](Run r, Sum) { return r.parameters ? Value(*r.parameters) : Value(); }, human_count},
       {"Steps", [](Run, Sum s) { return Value(s.steps); }, whole},
+      {"Skipped steps", [](Run r, Sum) { return r.skipped ? Value(r.skipped) : Value(); }, whole},
       {"Tokens", [](Run, Sum s) { return Value(s.tokens); }, human_count},
       {"Final loss", [](Run, Sum s) { return s.final_loss; }, loss, -1},
       {"Best val. loss", [](Run, Sum s) { return s.best_val_loss; }, loss, -1},

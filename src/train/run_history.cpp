@@ -119,6 +119,7 @@ RunHistory load_run(const std::filesystem::path& folder) {
   run.name = std::filesystem::absolute(folder / ".").lexically_normal().parent_path().filename().string();
   load_config(folder / "config.yaml", run);
   run.steps = read_metrics(metrics);
+  run.skipped = static_cast<int64_t>(std::erase_if(run.steps, [](const StepMetrics& m) { return !m.skipped.empty(); }));
   return run;
 }
 

@@ -19,7 +19,8 @@ struct RunHistory {
   std::string config_text;                    // config.yaml as it stands, empty where there is none
   std::map<std::string, std::string> config;  // the same as "train.lr_init" -> "0.001"
   std::optional<int64_t> parameters;          // of the model that config.yaml describes, where it does
-  std::vector<StepMetrics> steps;
+  std::vector<StepMetrics> steps;             // without those that were skipped
+  int64_t skipped = 0;
 };
 
 // Refuses a folder without a metrics file, and files that cannot be understood.

@@ -28,17 +28,15 @@ StepMetrics Trainer::step(const Wishes& wishes) {
 
   // Stages, loss, gradients; which the optimizer reduces as they finish.
   const double own_loss = run_.model.pipeline().run(microbatches, *run_.optimizer);
-  const double loss = agree(own_loss, wishes);
-  const Schedule& schedule = run_.plan.schedule;
-  const double lr = schedule.learning_rate(place.step);
-  if (!std::isfinite(loss)) explain_bad_step(loss, loss, microbatches);
-  const auto update = run_.optimizer->step(lr, schedule.weight_decay_at(place.step));  // sharded optimizer
-  if (!update.applied) explain_bad_step(loss, update.grad_norm, microbatches);
+  StepMetrics metrics;
+  metrics.step = place.step;
+  metrics.loss = agree(own_loss, wishes);
+  learn(metrics, microbatches);  // sharded optimizer
 
   ++place.step;
   place.samples = run_.tokens->samples_seen();
-  StepMetrics metrics{
-      place.step - 1, place.step * run_.plan.tokens_per_step, loss, update.grad_norm, lr, watch.seconds(), 0, {}, {}};
+  metrics.tokens = place.step * run_.plan.tokens_per_step;
+  metrics.step_s = watch.seconds();
   metrics.tokens_per_s = static_cast<double>(run_.plan.tokens_per_step) / metrics.step_s;
   if (validation_due()) {
     const TraceSpan span("validation");
@@ -50,6 +48,28 @@ StepMetrics Trainer::step(const Wishes& wishes) {
   if (run_.metrics) run_.metrics->append(metrics);
   if (save_due()) save();  // checkpoint
   return metrics;
+}
+
+// Every rank has the same loss, norm and past, and so decides alike.
+void Trainer::learn(StepMetrics& metrics, std::span<const Batch> microbatches) {
+  const Schedule& schedule = run_.plan.schedule;
+  metrics.lr = schedule.learning_rate(metrics.step);
+  const auto accepts = [&](double norm) {
+    metrics.skipped = run_.spikes.judge({metrics.loss, norm});
+    return metrics.skipped.empty();
+  };
+  const auto update = run_.optimizer->step(metrics.lr, schedule.weight_decay_at(metrics.step), accepts);
+  metrics.grad_norm = update.grad_norm;
+  if (update.applied) {
+    run_.spikes.add({metrics.loss, metrics.grad_norm});
+    skipped_ = 0;
+    return;
+  }
+  constexpr int64_t kMostSkipped = 10;  // in a row: then it is not the data
+  if (run_.plan.config.train.bad_step == "stop") explain_bad_step(metrics.skipped, microbatches);
+  if (++skipped_ == kMostSkipped)
+    explain_bad_step(cat(kMostSkipped, " steps in a row are bad; ", metrics.skipped), microbatches);
+  run_.optimizer->skip();
 }
 
 // What every rank has to know of the others at the end of a step, at once: the loss, which the last stages have, what
@@ -100,6 +120,7 @@ void Trainer::save() {
   attributes.program = "gf-dist-train " GF_VERSION;
   attributes.config = to_yaml(run_.plan.config);
   attributes.step = place.step;
+  attributes.updates = run_.optimizer->updates();
   attributes.samples = place.samples;
   attributes.tokens = place.step * run_.plan.tokens_per_step;
   run_.checkpoints->begin(attributes, state, run_.save_mode, [metrics = run_.metrics.get()] {
@@ -136,16 +157,13 @@ bool Trainer::save_due() const {
 }
 
 // Nothing was updated, so the same pass can be looked at again, layer by layer.
-void Trainer::explain_bad_step(double loss, double norm, std::span<const Batch> microbatches) {
+void Trainer::explain_bad_step(const std::string& what, std::span<const Batch> microbatches) {
   finish_saving();
   std::string where = first_bad_layer(microbatches);
   if (where.empty()) where = last_bad_gradient();
-  // NaN has a sign that means nothing.
-  const std::string values = std::isfinite(loss) ? cat("the loss is ", loss, ", the gradient's norm ", std::fabs(norm))
-                                                 : cat("the loss is ", std::isnan(loss) ? "nan" : "infinite");
   all_or_none(*run_.mesh.world, [&] {
     const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
-    fail(cat("step ", run_.place.step, ": ", values, where),
+    fail(cat("step ", run_.place.step, ": ", what, where),
          cat("a smaller --train.lr_init, more --train.warmup_steps, or a smaller --train.gradient_clip_val; ",
              newest ? "the newest checkpoint is " + newest->path.string() : "no checkpoint was saved yet"));
   });

@@ -28,12 +28,14 @@ class Trainer {
   bool validation_due() const;
   bool save_due() const;
   bool epoch_ended(int64_t epochs) const;
-  [[noreturn]] void explain_bad_step(double loss, double norm, std::span<const Batch> microbatches);
+  void learn(StepMetrics&, std::span<const Batch> microbatches);
+  [[noreturn]] void explain_bad_step(const std::string& what, std::span<const Batch> microbatches);
   int64_t largest(int64_t own) const;
   std::string first_bad_layer(std::span<const Batch> microbatches) const;
   std::string last_bad_gradient() const;
 
   Run& run_;
+  int64_t skipped_ = 0;  // in a row
   bool stop_agreed_ = false, save_agreed_ = false;
   int64_t save_begun_ = -1;  // the last save's step
 };

@@ -24,9 +24,10 @@ struct Layout {
   std::string schedule = "one_f_one_b";
   int pieces = 1;
   bool recompute = false;
+  bool skips = false;  // a step before each step
   std::string name() const {
     return cat("pipeline ", pipeline, " data ", data, " zero ", zero, " ", schedule, " pieces ", pieces,
-               recompute ? " recompute" : "");
+               recompute ? " recompute" : "", skips ? " skips" : "");
   }
 };
 
@@ -64,10 +65,19 @@ void train_rank(const ModelConfig& c, const Layout& l, Communicator& world, Trai
   ShardedOptimizer optimizer(model.pieces(), model.parameters(), {*mesh.world, *mesh.data, model.shared()},
                              parameter_names(c), {0.9, 0.99, 1e-8, 0.5}, {}, {l.zero, 20'000});
   optimizer.release_values();
-  for (int step = 0; step < kSteps; ++step) {
+  const auto batches_of = [&](int step) {
     std::vector<Batch> batches;
     for (int m = mesh.data->rank(); m < kMicrobatches; m += l.data)
       batches.push_back(hashed_batch(kMicro, kT, kVocab, (step * kMicrobatches + m) * kMicro));
+    return batches;
+  };
+  for (int step = 0; step < kSteps; ++step) {
+    if (l.skips) {
+      model.pipeline().run(batches_of(kSteps + step), optimizer);
+      EXPECT_FALSE(optimizer.step(1e-2, 0.1, [](double) { return false; }).applied);
+      optimizer.skip();
+    }
+    const std::vector<Batch> batches = batches_of(step);
     const Tensor loss = Tensor::of<double>({1}, {model.pipeline().run(batches, optimizer)});
     mesh.world->all_reduce(loss, Reduce::sum);
     const auto update = optimizer.step(1e-2, 0.1);
@@ -178,6 +188,17 @@ TEST_P(Ranks, DataRanksGiveTheSameModel) {
     if (l.pipeline == 1 && l.data == 2 && l.zero == 1) {
       EXPECT_TRUE(got.state == zero_0.state) << "zero 1 gives the bits of zero 0";
     }
+  }
+}
+
+TEST_P(Ranks, AStepThatIsSkippedChangesNothing) {
+  for (const Layout& l : {Layout{1, 1}, {2, 1, 0, "zero_bubble"}, {1, 2, 0}, {1, 2, 1}, {2, 2, 2}, {1, 2, 3}}) {
+    SCOPED_TRACE(l.name());
+    Layout skips = l;
+    skips.skips = true;
+    const Trained got = train(config, skips), want = train(config, l);
+    EXPECT_EQ(got.losses, want.losses);
+    EXPECT_TRUE(got.state == want.state);
   }
 }
 

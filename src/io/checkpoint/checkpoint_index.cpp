@@ -69,10 +69,12 @@ Attributes read_attributes(const Hdf5Use& use, hid_t file) {
   a.program = read_string(use, file, "program");
   a.config = read_string(use, file, "config");
   a.step = read_integer(use, file, "step");
+  a.updates = has_attribute(use, file, "updates") ? read_integer(use, file, "updates") : a.step;  // 0.1.0 had no others
   a.samples = read_integer(use, file, "samples");
   a.tokens = read_integer(use, file, "tokens");
-  if (a.step < 0 || a.samples < 0 || a.tokens < 0)
-    fail(cat("it counts ", a.step, " steps, ", a.samples, " samples and ", a.tokens, " tokens"));
+  if (a.step < 0 || a.updates < 0 || a.updates > a.step || a.samples < 0 || a.tokens < 0)
+    fail(cat("it counts ", a.step, " steps, ", a.updates, " updates, ", a.samples, " samples and ", a.tokens,
+             " tokens"));
   return a;
 }
 

@@ -21,6 +21,7 @@ struct Attributes {
   std::string program;  // what wrote it
   std::string config;   // YAML
   int64_t step = 0;     // optimizer steps done
+  int64_t updates = 0;  // of these, those that changed the parameters: what AdamW counts
   int64_t samples = 0;  // sequences seen
   int64_t tokens = 0;
 };

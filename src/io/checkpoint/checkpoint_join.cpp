@@ -133,6 +133,7 @@ void write_attributes(const Hdf5Use& use, hid_t file, const Attributes& a, const
   write_attribute(use, file, "program", a.program);
   write_attribute(use, file, "config", a.config);
   write_attribute(use, file, "step", a.step);
+  write_attribute(use, file, "updates", a.updates);
   write_attribute(use, file, "samples", a.samples);
   write_attribute(use, file, "tokens", a.tokens);
   std::vector<int64_t> bytes;

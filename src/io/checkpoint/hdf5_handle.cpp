@@ -178,6 +178,10 @@ std::string read_string(const Hdf5Use& use, hid_t object, const char* name) {
   return value;
 }
 
+bool has_attribute(const Hdf5Use& use, hid_t object, const char* name) {
+  return use.check(H5Aexists(object, name), cat("look for the attribute ", name)) > 0;
+}
+
 int64_t read_integer(const Hdf5Use& use, hid_t object, const char* name) {
   const std::vector<int64_t> values = read_integers(use, object, name);
   if (values.size() != 1) fail(cat("the attribute ", name, " has ", values.size(), " values instead of 1"));

@@ -87,6 +87,7 @@ void write_attribute(const Hdf5Use&, hid_t object, const char* name, std::span<c
 void write_attribute(const Hdf5Use&, hid_t object, const char* name, std::span<const uint64_t> values);
 
 std::string read_string(const Hdf5Use&, hid_t object, const char* name);
+bool has_attribute(const Hdf5Use&, hid_t object, const char* name);
 int64_t read_integer(const Hdf5Use&, hid_t object, const char* name);
 std::vector<int64_t> read_integers(const Hdf5Use&, hid_t object, const char* name);
 std::vector<uint64_t> read_hashes(const Hdf5Use&, hid_t object, const char* name);
