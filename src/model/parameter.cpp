@@ -36,6 +36,12 @@ const Parameter* ParameterStore::find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
+std::vector<std::string> ParameterStore::names() const {
+  std::vector<std::string> names;
+  for (const auto& p : all_) names.push_back(p->name());
+  return names;
+}
+
 int64_t ParameterStore::count() const {
   int64_t n = 0;
   for (const auto& p : all_) n += p->shape().numel();

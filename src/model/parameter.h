@@ -88,7 +88,8 @@ class ParameterStore {
 
   const std::vector<std::unique_ptr<Parameter>>& all() const { return all_; }
   const Parameter* find(std::string_view name) const;
-  int64_t count() const;  // of numbers, without padding
+  std::vector<std::string> names() const;  // in this order
+  int64_t count() const;                   // of numbers, without padding
   int64_t flat_size() const { return size_; }
   const Tensor& values() const { return values_; }
   const Tensor& grads() const { return grads_; }

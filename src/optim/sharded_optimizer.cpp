@@ -30,16 +30,6 @@ struct ShardedOptimizer::Part {
   bool mine;      // nobody else's, for the norm and for saving
 };
 
-namespace {
-
-std::vector<std::string> names_of(const ParameterStore& store) {
-  std::vector<std::string> names;
-  for (const auto& p : store.all()) names.push_back(p->name());
-  return names;
-}
-
-}  // namespace
-
 int64_t Sharding::layer_multiple(int data_ranks, int zero) {
   constexpr int64_t kPage = 4096 / sizeof(float);
   if (data_ranks == 1) return ParameterStore::kAlign;
@@ -62,7 +52,7 @@ ShardedOptimizer::ShardedOptimizer(const std::vector<const LayerStack*>& pieces,
 
 ShardedOptimizer::ShardedOptimizer(LayerStack& layers, Communicator& self, const AdamWConfig& config,
                                    const GroupRules& rules)
-    : ShardedOptimizer({&layers}, layers.parameters(), {self, self}, names_of(layers.parameters()), config, rules) {}
+    : ShardedOptimizer({&layers}, layers.parameters(), {self, self}, layers.parameters().names(), config, rules) {}
 
 ShardedOptimizer::~ShardedOptimizer() = default;
 
@@ -352,21 +342,6 @@ std::vector<ShardView> ShardedOptimizer::moments_to_read() const {
     all.insert(all.end(), std::make_move_iterator(views.begin()), std::make_move_iterator(views.end()));
   }
   return all;
-}
-
-ShardedOptimizer::Bytes ShardedOptimizer::bytes() const {
-  int64_t owned = 0, passing = 0;  // passing: the two largest buckets, one used and one on its way
-  std::vector<int64_t> sizes;
-  for (const Bucket& b : buckets_) {
-    owned += b.own.size();
-    sizes.push_back(b.range.size());
-  }
-  std::sort(sizes.rbegin(), sizes.rend());
-  for (size_t i = 0; i < std::min<size_t>(2, sizes.size()); ++i) passing += sizes[i];
-  const int64_t all = store_.flat_size(), sharded = std::min(all, owned + passing);
-  const auto bytes = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
-  return {bytes(sharding_.zero == 3 ? sharded : all), bytes(sharding_.zero >= 2 ? sharded : all),
-          exp_avg_.bytes() + exp_avg_sq_.bytes()};
 }
 
 }  // namespace gf

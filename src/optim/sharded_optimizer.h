@@ -80,11 +80,6 @@ class ShardedOptimizer final : public ParameterHooks {
   // The parts of the values that other ranks keep may go now: after they were set from outside.
   void release_values();
 
-  struct Bytes {
-    size_t parameters = 0, gradients = 0, moments = 0;  // at most at a time
-  };
-  Bytes bytes() const;
-
  private:
   struct Bucket;
   struct Part;  // of a parameter, owned by this rank

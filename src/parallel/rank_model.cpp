@@ -36,10 +36,7 @@ std::vector<const LayerStack*> RankModel::pieces() const {
 }
 
 std::vector<std::string> parameter_names(const ModelConfig& config) {
-  const LayerStack whole(config);
-  std::vector<std::string> names;
-  for (const auto& p : whole.parameters().all()) names.push_back(p->name());
-  return names;
+  return LayerStack(config).parameters().names();
 }
 
 }  // namespace gf

@@ -58,19 +58,22 @@ po::variables_map parse(const CommandLine& line, const Arguments& arguments) {
   return values;
 }
 
-void print_error(const std::string& program, const Error& e) {
+namespace {
+
+void print_message(const std::string& program, const std::string& what, const std::string& hint) {
   std::fflush(stdout);
-  std::fprintf(stderr, "%s: %s\n", program.c_str(), e.what());
-  if (!e.hint().empty()) std::fprintf(stderr, "  try: %s\n", e.hint().c_str());
+  std::fprintf(stderr, "%s: %s\n", program.c_str(), what.c_str());
+  if (!hint.empty()) std::fprintf(stderr, "  try: %s\n", hint.c_str());
+}
+
+}  // namespace
+
+void print_error(const std::string& program, const Error& e) {
+  print_message(program, e.what(), e.hint());
   if (e.status() == Exit::failed) std::fprintf(stderr, "  (%s:%d)\n", e.where().file, e.where().line);
 }
 
 int run_main(const std::string& program, const std::function<int()>& body) {
-  const auto say = [&](const std::string& what, const std::string& hint) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "%s: %s\n", program.c_str(), what.c_str());
-    if (!hint.empty()) std::fprintf(stderr, "  try: %s\n", hint.c_str());
-  };
   // A file size limit is an error of one write, with its message, not a death.
   std::signal(SIGXFSZ, SIG_IGN);
   flush_denormals();
@@ -80,9 +83,9 @@ int run_main(const std::string& program, const std::function<int()>& body) {
     print_error(program, e);
     return static_cast<int>(e.status());
   } catch (const std::bad_alloc&) {
-    say("out of memory", "a smaller --train.micro_bsz or model");
+    print_message(program, "out of memory", "a smaller --train.micro_bsz or model");
   } catch (const std::exception& e) {
-    say(e.what(), "");
+    print_message(program, e.what(), "");
   }
   return static_cast<int>(Exit::failed);
 }

@@ -53,6 +53,8 @@ void check_same_steps(const Config& now, const Config& then, const fs::path& whe
 Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)) {
   TrainConfig& t = config.train;
   const ParallelConfig& p = config.parallel;
+  // The checkpoint keeps it, and the run may go on from another folder.
+  if (!t.load_model.empty()) t.load_model = fs::absolute(t.load_model).lexically_normal();
   data_ranks = gf::data_ranks(ranks, p.pipeline, p.data);
   const int stages = static_cast<int>(p.pipeline * p.pieces);
   partition = p.partition ? given_partition(config.model, *p.partition, stages)

@@ -26,8 +26,11 @@ size_t evaluation_bytes(LayerStack& layers, BoundaryShape in, int64_t batch, int
   return arena.reserved_bytes();
 }
 
-// What an optimizer of this rank would keep in memory.
-ShardedOptimizer::Bytes sharded_bytes(const std::vector<std::unique_ptr<LayerStack>>& stacks, ParameterStore& store,
+// What an optimizer of this rank keeps in memory, at most at a time.
+struct OptimizerBytes {
+  size_t parameters, gradients, moments;
+};
+OptimizerBytes sharded_bytes(const std::vector<std::unique_ptr<LayerStack>>& stacks, ParameterStore& store,
                                       const RankShare& share) {
   int64_t all = store.flat_size(), largest = 0;
   for (const auto& stack : stacks)

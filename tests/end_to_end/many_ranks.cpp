@@ -31,15 +31,23 @@ Environment with_mpi(Environment more) {
 
 }  // namespace
 
-std::vector<std::string> ManyRanks::words_on(int ranks, const Options& changes) const {
-  std::vector<std::string> words = {
-      "-n", std::to_string(ranks), "--oversubscribe", "--bind-to", "none", cat(GF_BIN_DIR, "/gf-dist-train")};
+// What stands behind mpirun.
+std::vector<std::string> ManyRanks::words_on(int ranks, const Options& changes, const std::string& before) const {
+  std::vector<std::string> words = {"-n", std::to_string(ranks), "--oversubscribe", "--bind-to", "none"};
+  if (!before.empty()) words.insert(words.end(), {"sh", "-c", before + R"(; exec "$0" "$@")"});
+  words.push_back(cat(GF_BIN_DIR, "/gf-dist-train"));
   for (const std::string& word : arguments(changes)) words.push_back(word);
   return words;
 }
 
 ProgramResult ManyRanks::train_on(int ranks, const Options& changes, const Environment& more) const {
   return run_program(GF_MPIEXEC, words_on(ranks, changes), with_mpi(more));
+}
+
+ProgramResult ManyRanks::train_beside(const std::string& before, const Options& changes) const {
+  return run_program(GF_MPIEXEC,
+                     words_on(2, changes, cat("if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then ", before, "; fi")),
+                     with_mpi({}));
 }
 
 Process ManyRanks::start_on(int ranks, const Options& changes) const {

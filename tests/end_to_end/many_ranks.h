@@ -12,7 +12,9 @@ class ManyRanks : public TinyTraining {
   ManyRanks();
   // One thread a rank. The status is mpirun's: that of the first rank that does not end well.
   ProgramResult train_on(int ranks, const Options& changes = {}, const Environment& = {}) const;
-  // The same, to be watched and disturbed.
+  // Two ranks, of which a shell brings about what is wrong with the second one: it begins with `before`.
+  ProgramResult train_beside(const std::string& before, const Options& changes) const;
+  // As train_on, to be watched and disturbed.
   Process start_on(int ranks, const Options& changes) const;
 
   std::vector<nlohmann::json> metrics(const std::string& suffix) const;
@@ -22,7 +24,7 @@ class ManyRanks : public TinyTraining {
   void expect_close(const std::string& suffix, const std::string& want) const;
 
  private:
-  std::vector<std::string> words_on(int ranks, const Options& changes) const;  // behind mpirun
+  std::vector<std::string> words_on(int ranks, const Options& changes, const std::string& before = {}) const;
 };
 
 }  // namespace gf

@@ -149,6 +149,31 @@ TEST_F(ManyRanks, AHangEndsTheJob) {
       << result.err;
 }
 
+// What only one rank cannot do ends the job once, with that rank's words, and loses nothing.
+TEST_F(ManyRanks, OneThatCannotEndsAll) {
+  const auto told_once = [](const ProgramResult& result, const std::string& what) {
+    const size_t at = result.err.find(what);
+    EXPECT_NE(at, std::string::npos) << what << " is not in: " << result.err;
+    EXPECT_EQ(result.err.find(what, at + 1), std::string::npos) << "told twice: " << result.err;
+    EXPECT_NE(result.err.find("(rank 1 of 2 on "), std::string::npos) << result.err;
+  };
+  const ProgramResult no_data = train_beside("cd /usr/share/doc", {{"train.data_file", fs::relative(folder_ / "data")}});
+  EXPECT_EQ(no_data.status, 2) << no_data.err;
+  told_once(no_data, "data.idx cannot be read");
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+
+  ASSERT_EQ(train_on(2, {{"train.max_steps", "2"}}).status, 0);
+  // The part that rank 1 writes has some 200 KB, the limit is 4 KB; and only rank 0 writes metrics.
+  const ProgramResult no_part = train_beside("ulimit -f 8", {});
+  EXPECT_EQ(no_part.status, 1);
+  told_once(no_part, "the checkpoint of step 5 was not written");
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 2);
+  CheckpointReader(checkpoints("0")).verify();
+  ASSERT_EQ(train_on(2).status, 0);
+  ASSERT_EQ(train_on(2, {{"train.proj_suffix", "whole"}}).status, 0);
+  EXPECT_TRUE(state("0") == state("whole"));
+}
+
 TEST_F(ManyRanks, TellOnceWhatIsWrong) {
   const auto refused = [&](int ranks, const Options& changes, const std::string& what, const Environment& e = {}) {
     const ProgramResult result = train_on(ranks, changes, e);
