@@ -62,15 +62,8 @@ bool parse(std::string_view text, bool& out) {
   return out = yes, true;
 }
 
-// Printable UTF-8: anything else could not be written to a config file and read back.
 bool parse(std::string_view text, std::string& out) {
-  for (size_t i = 0; i < text.size();) {
-    const auto c = static_cast<unsigned char>(text[i++]);
-    if (c < 0x20 || c == 0x7f || (c >= 0x80 && (c < 0xc2 || c > 0xf4))) return false;
-    for (int more = (c >= 0xc2) + (c >= 0xe0) + (c >= 0xf0); more > 0; --more, ++i) {
-      if (i == text.size() || (text[i] & 0xc0) != 0x80) return false;
-    }
-  }
+  if (!is_plain_text(text)) return false;
   return out = text, true;
 }
 
@@ -103,10 +96,6 @@ std::string expected(const Field& field) {
   return "text in UTF-8 without control characters";
 }
 
-std::string place(const Setting& s) {
-  return s.where.empty() ? "" : s.where + ": ";
-}
-
 std::string shown(const Setting& s) {
   switch (s.kind) {
     case Setting::Kind::null:
@@ -122,11 +111,12 @@ std::string shown(const Setting& s) {
 }
 
 void set_value(const Field& field, const Setting& s) {
-  const auto set = Overloaded{[](const Section&) { return false; },
-                              [&](auto* target) {
-                                if (s.kind == Setting::Kind::null) return parse_null(*target);
-                                return s.kind == Setting::Kind::text && parse(s.text, *target);
-                              }};
+  const auto set =
+      Overloaded{[](const Section&) { return false; }, [&](const OwnSyntax& own) { return own.set(s), true; },
+                 [&](auto* target) {
+                   if (s.kind == Setting::Kind::null) return parse_null(*target);
+                   return s.kind == Setting::Kind::text && parse(s.text, *target);
+                 }};
   if (!std::visit(set, field.target)) {
     refuse(cat(place(s), s.path, " is ", shown(s), " and must be ", expected(field)),
            cat("--", s.path, " ", value_text(field).empty() ? "..." : value_text(field)));
@@ -196,6 +186,21 @@ std::string_view last_part(std::string_view path) {
 
 }  // namespace
 
+std::string place(const Setting& s) {
+  return s.where.empty() ? "" : s.where + ": ";
+}
+
+bool is_plain_text(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto c = static_cast<unsigned char>(text[i++]);
+    if (c < 0x20 || c == 0x7f || (c >= 0x80 && (c < 0xc2 || c > 0xf4))) return false;
+    for (int more = (c >= 0xc2) + (c >= 0xe0) + (c >= 0xf0); more > 0; --more, ++i) {
+      if (i == text.size() || (text[i] & 0xc0) != 0x80) return false;
+    }
+  }
+  return true;
+}
+
 const Field* FieldList::find(std::string_view path) const {
   const auto at = std::find_if(fields_.begin(), fields_.end(), [&](const Field& f) { return f.path == path; });
   return at == fields_.end() ? nullptr : &*at;
@@ -239,16 +244,18 @@ std::string value_text(const Field& field) {
     return std::string(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
   };
   return std::visit(
-      Overloaded{
-          [](const Section&) { return std::string(); }, [&](const bool* v) { return std::string(*v ? "1" : "0"); },
-          [](const std::string* v) { return *v; }, [](const Auto<std::string>* v) { return v->value_or("auto"); },
-          [&](const Auto<int64_t>* v) { return *v ? number(**v) : "auto"; }, [&](const auto* v) { return number(*v); }},
+      Overloaded{[](const Section&) { return std::string(); }, [](const OwnSyntax& own) { return own.text(); },
+                 [&](const bool* v) { return std::string(*v ? "1" : "0"); }, [](const std::string* v) { return *v; },
+                 [](const Auto<std::string>* v) { return v->value_or("auto"); },
+                 [&](const Auto<int64_t>* v) { return *v ? number(**v) : "auto"; },
+                 [&](const auto* v) { return number(*v); }},
       field.target);
 }
 
 std::string type_name(const Field& field) {
   constexpr const char* kNames[] = {"section", "int", "real", "0|1", "text", "int|auto", "text|auto"};
-  static_assert(std::size(kNames) == std::variant_size_v<Target>);
+  static_assert(std::size(kNames) + 1 == std::variant_size_v<Target>);
+  if (const auto* own = std::get_if<OwnSyntax>(&field.target)) return own->type;
   return kNames[field.target.index()];
 }
 

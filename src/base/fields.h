@@ -29,7 +29,28 @@ struct Section {
   std::function<void(bool)> set_present;  // empty for a section that is always there
 };
 
-using Target = std::variant<Section, int64_t*, double*, bool*, std::string*, Auto<int64_t>*, Auto<std::string>*>;
+// One thing that a file or the command line sets.
+struct Setting {
+  enum class Kind { text, null, section, list };
+  std::string path;
+  Kind kind = Kind::text;
+  std::string text{};
+  std::string where{};             // "my.yaml:12"; empty for the command line
+  std::vector<Setting> entries{};  // of a list, without paths; of a section in a list, its keys
+};
+std::string place(const Setting&);  // "my.yaml:12: ", to stand before a message
+
+// A value with a syntax of its own, such as a list: a class with kType, its name in the help; set(const Setting&),
+// which refuses what it cannot take; and text(), which set() takes for the same value. Where that begins with [, it is
+// a YAML list.
+struct OwnSyntax {
+  const char* type;
+  std::function<void(const Setting&)> set;
+  std::function<std::string()> text;
+};
+
+using Target =
+    std::variant<Section, int64_t*, double*, bool*, std::string*, Auto<int64_t>*, Auto<std::string>*, OwnSyntax>;
 
 struct Field {
   std::string path;  // "model.rope.base"; empty for the whole
@@ -57,7 +78,12 @@ class FieldList {
   // What visit() calls.
   template <class T>
   void operator()(const char* name, T& value, const char* help) {
-    fields_.push_back({prefix_ + name, help, Target(&value)});
+    if constexpr (requires { T::kType; })
+      fields_.push_back(
+          {prefix_ + name, help,
+           OwnSyntax{T::kType, [&value](const Setting& s) { value.set(s); }, [&value] { return value.text(); }}});
+    else
+      fields_.push_back({prefix_ + name, help, Target(&value)});
   }
   template <class... Names>
   void type(Names... names) {
@@ -96,15 +122,6 @@ class FieldList {
   size_t section_ = 0;
 };
 
-// One thing that a file or the command line sets.
-struct Setting {
-  enum class Kind { text, null, section, list };
-  std::string path;
-  Kind kind = Kind::text;
-  std::string text{};
-  std::string where{};  // "my.yaml:12"; empty for the command line
-};
-
 // Sets fields in the given order, later ones over earlier ones. A key under an absent section makes the section; null
 // or `none` removes it. Refuses unknown keys and values that are not of the field's type. `list` is called again
 // whenever a section comes or goes.
@@ -118,7 +135,9 @@ void apply_settings(std::span<const Setting> settings, Config& config) {
 // The value as text that apply_settings() takes for the same value: shortest digits, `auto`, 0 or 1. Empty for a
 // section.
 std::string value_text(const Field&);
-// "int", "real", "0|1", "text", "int|auto", "text|auto"; "section".
+// "int", "real", "0|1", "text", "int|auto", "text|auto", that of an own syntax; "section".
 std::string type_name(const Field&);
+// Printable UTF-8: anything else could not be written to a config file and read back.
+bool is_plain_text(std::string_view);
 
 }  // namespace gf

@@ -39,15 +39,15 @@ class Reader : public YAML::EventHandler {
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
                        YAML::EmitterStyle::value) override {
     check_tag(mark, tag);
-    value(mark, Setting::Kind::list, "");
-    push(mark, Level{.in_list = true});
+    Setting* const list = value(mark, Setting::Kind::list, "");
+    push(mark, Level{.in_list = true, .entries = &list->entries});
   }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, YAML::EmitterStyle::value) override {
     check_tag(mark, tag);
-    const std::string prefix = levels_.empty() ? "" : levels_.back().path + ".";
-    const bool in_list = !levels_.empty() && levels_.back().in_list;
-    value(mark, Setting::Kind::section, "");
-    push(mark, Level{.prefix = prefix, .in_list = in_list});
+    const bool top = levels_.empty(), listed = !top && levels_.back().entries;
+    const std::string prefix = top || listed ? "" : levels_.back().path + ".";
+    Setting* const section = value(mark, Setting::Kind::section, "");
+    push(mark, Level{.prefix = prefix, .entries = listed ? &section->entries : nullptr});
   }
   void OnSequenceEnd() override { levels_.pop_back(); }
   void OnMapEnd() override { levels_.pop_back(); }
@@ -55,16 +55,18 @@ class Reader : public YAML::EventHandler {
  private:
   struct Level {
     std::string prefix{};
-    bool in_list = false;  // what is inside a list is not looked at: the list itself is refused where it is applied
+    bool in_list = false;
+    // Where the values of a list, and of what is in it, go; they do not move while this level lasts. Null: settings_.
+    std::vector<Setting>* entries = nullptr;
     bool has_key = false;
     std::string path{}, where{};  // of the key whose value comes next
     std::set<std::string> keys{};
   };
 
   [[noreturn]] void wrong(const YAML::Mark& mark, const std::string& what, const std::string& hint) const {
-    refuse(cat(where(mark), ": ", what), hint);
+    refuse(name_.empty() ? what : cat(where(mark), ": ", what), hint);
   }
-  std::string where(const YAML::Mark& mark) const { return cat(name_, ":", mark.line + 1); }
+  std::string where(const YAML::Mark& mark) const { return name_.empty() ? "" : cat(name_, ":", mark.line + 1); }
 
   void check_tag(const YAML::Mark& mark, const std::string& tag) const {
     if (!tag.empty() && tag != "?" && tag != "!") wrong(mark, "a tag, " + tag, "the value without it");
@@ -74,24 +76,25 @@ class Reader : public YAML::EventHandler {
     levels_.push_back(std::move(level));
   }
 
-  // A scalar, or the start of a map or list: a key where one is due, else the value of the last key.
-  void value(const YAML::Mark& mark, Setting::Kind kind, const std::string& text) {
+  // A scalar, or the start of a map or list: a key where one is due, else the value of the last key. -> what was set.
+  Setting* value(const YAML::Mark& mark, Setting::Kind kind, const std::string& text) {
     if (levels_.empty()) {
-      if (kind == Setting::Kind::section || kind == Setting::Kind::null) return;
+      if (kind == Setting::Kind::section || kind == Setting::Kind::null) return nullptr;
       wrong(mark, "a config file holds sections such as model: and train:", "configs/ has examples");
     }
     Level& level = levels_.back();
-    if (level.in_list) return;
+    std::vector<Setting>& settings = level.entries ? *level.entries : settings_;
+    if (level.in_list) return &settings.emplace_back(Setting{"", kind, text, where(mark)});
     if (level.has_key) {
       level.has_key = false;
-      settings_.push_back({level.path, kind, text, level.where});
-      return;
+      return &settings.emplace_back(Setting{level.path, kind, text, level.where});
     }
     if (kind != Setting::Kind::text) wrong(mark, "a key that is not a word", "a key such as model:");
     level.path = level.prefix + text;
     level.where = where(mark);
     level.has_key = true;
     if (!level.keys.insert(text).second) wrong(mark, level.path + " stands twice in one section", "only one of them");
+    return nullptr;
   }
 
   std::string name_;
@@ -108,6 +111,22 @@ bool needs_quotes(const std::string& text) {
          text == "true" || text == "false" || text == "yes" || text == "no" || text == "on" || text == "off";
 }
 
+bool is_below(const Field& field, const std::string& section) {
+  return section.empty() ? !field.path.empty() : field.path.starts_with(section + ".");
+}
+
+// Throws what is wrong with it as YAML, too.
+std::vector<Setting> parse_document(const std::string& text, const std::string& name) {
+  std::istringstream in(text);
+  Reader reader(name), second(name);
+  YAML::Parser parser(in);
+  parser.HandleNextDocument(reader);
+  if (parser.HandleNextDocument(second)) refuse(name + " holds more than one document", "a file for each");
+  return reader.take();
+}
+
+}  // namespace
+
 std::string in_quotes(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -117,27 +136,30 @@ std::string in_quotes(const std::string& text) {
   return out + '"';
 }
 
-bool is_below(const Field& field, const std::string& section) {
-  return section.empty() ? !field.path.empty() : field.path.starts_with(section + ".");
-}
-
-}  // namespace
-
 std::vector<Setting> parse_yaml(const std::string& text, const std::string& name) {
   const auto control = [](unsigned char c) { return c < 0x20 && c != '\t' && c != '\n' && c != '\r'; };
   if (text.size() > kMaxBytes) refuse(cat(name, " is larger than ", kMaxBytes, " bytes, too large for a config file"));
   if (std::any_of(text.begin(), text.end(), control)) refuse(name + " is not a text file", "a YAML or JSON file");
-  std::istringstream in(text);
-  Reader reader(name);
   try {
-    YAML::Parser parser(in);
-    parser.HandleNextDocument(reader);
-    Reader second(name);
-    if (parser.HandleNextDocument(second)) refuse(name + " holds more than one document", "a file for each");
+    return parse_document(text, name);
   } catch (const YAML::Exception& e) {
     refuse(cat(name, ":", e.mark.line + 1, ": ", e.msg), "a YAML or JSON file like those in configs/");
   }
-  return reader.take();
+}
+
+Setting parse_yaml_list(const std::string& text, const std::string& what) {
+  const std::string hint =
+      "a list as in YAML: [a, b], with names in quotes that have other than letters, digits and ./-_";
+  std::vector<Setting> all;
+  try {
+    all = parse_document("list: " + text, "");
+  } catch (const YAML::Exception& e) {
+    refuse(cat(what, ": ", e.msg), hint);
+  } catch (const Error& e) {
+    refuse(cat(what, ": ", e.what()), hint);
+  }
+  if (all.size() != 1 || all[0].kind != Setting::Kind::list) refuse(what + " is no list", hint);
+  return std::move(all[0]);
 }
 
 std::vector<Setting> read_yaml(const std::filesystem::path& path) {
@@ -164,8 +186,9 @@ std::string write_yaml(const FieldList& list, const std::map<std::string, std::s
       if (!section->present) absent = field.path;
       out += !section->present ? " null" : empty ? " {}" : "";
     } else {
-      const bool text = type_name(field).starts_with("text");
+      const bool own = std::holds_alternative<OwnSyntax>(field.target);
       const std::string value = value_text(field);
+      const bool text = own ? !value.starts_with('[') : type_name(field).starts_with("text");
       out += " " + (text && needs_quotes(value) ? in_quotes(value) : value);
     }
     if (const auto note = notes.find(field.path); note != notes.end()) out += "  # " + note->second;

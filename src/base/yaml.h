@@ -15,6 +15,10 @@ namespace gf {
 std::vector<Setting> read_yaml(const std::filesystem::path&);
 // The same from memory; `name` stands for the file in messages.
 std::vector<Setting> parse_yaml(const std::string& text, const std::string& name);
+// A list alone, as an option's value has it; `what` stands for it in messages.
+Setting parse_yaml_list(const std::string& text, const std::string& what);
+
+std::string in_quotes(const std::string& text);  // as YAML and JSON read it back, if it is plain text
 
 // One line a field, nested by section; parse_yaml() and apply_settings() give back the same config. A note goes behind
 // the field of its path, as a comment.

@@ -17,6 +17,18 @@ struct Turn {
   }
 };
 
+// A syntax of its own: words with - between them.
+struct Words {
+  static constexpr const char* kType = "words";
+  std::string joined;
+  void set(const Setting& s) {
+    if (s.kind != Setting::Kind::list) refuse(place(s) + s.path + " is no list of words");
+    joined.clear();
+    for (const Setting& entry : s.entries) joined += (joined.empty() ? "" : "-") + entry.text;
+  }
+  std::string text() const { return "[" + joined + "]"; }
+};
+
 struct Inner {
   int64_t dim = 768;
   double rate = 6e-4;
@@ -25,6 +37,7 @@ struct Inner {
   Auto<int64_t> count;
   Auto<std::string> device;
   std::optional<Turn> turn;
+  Words words;
   template <class V>
   void visit(V& v) {
     v.type("Inner_Type", "Wide_Type");
@@ -35,6 +48,7 @@ struct Inner {
     v("count", count, "count");
     v("device", device, "device");
     v.section("turn", turn, "turning");
+    v("words", words, "words");
   }
 };
 
@@ -64,8 +78,9 @@ TEST(Fields, ListsSectionsBeforeTheirFieldsAbsentOnesToo) {
   const FieldList list(w);
   std::vector<std::string> paths;
   for (const Field& f : list.fields()) paths.push_back(f.path);
-  EXPECT_EQ(paths, (std::vector<std::string>{"", "inner", "inner.dim", "inner.rate", "inner.flag", "inner.name",
-                                             "inner.count", "inner.device", "inner.turn", "inner.turn.base"}));
+  EXPECT_EQ(paths,
+            (std::vector<std::string>{"", "inner", "inner.dim", "inner.rate", "inner.flag", "inner.name", "inner.count",
+                                      "inner.device", "inner.turn", "inner.turn.base", "inner.words"}));
 }
 
 TEST(Fields, SetsEachType) {
@@ -131,6 +146,17 @@ TEST(Fields, OptionalSectionsComeAndGo) {
   EXPECT_EQ(applied({text("inner.turn.base", "5"), text("inner.turn", "on")}).inner.turn->base, 5);
   expect_refused({"inner.turn", "10000", "section"}, [] { applied({text("inner.turn", "10000")}); });
   expect_refused({"inner", "none", "section"}, [] { applied({text("inner", "none")}); });
+}
+
+TEST(Fields, AValueMayHaveASyntaxOfItsOwn) {
+  Setting list = of_kind("inner.words", Setting::Kind::list);
+  list.entries = {{.path = "", .text = "a"}, {.path = "", .text = "b"}};
+  Whole w = applied({list});
+  EXPECT_EQ(w.inner.words.joined, "a-b");
+  const FieldList fields(w);
+  EXPECT_EQ(value_text(*fields.find("inner.words")), "[a-b]");
+  EXPECT_EQ(type_name(*fields.find("inner.words")), "words");
+  expect_refused({"a.yaml:7: inner.words is no list"}, [] { applied({text("inner.words", "a")}); });
 }
 
 TEST(Fields, TypeNamesAreChecked) {

@@ -26,6 +26,30 @@ TEST(Yaml, ListsSettingsWithTheirLines) {
             "model.n null @f:5\ntrain section @f:7\ntrain.a list @f:7\ntrain.c=x y @f:7\n");
 }
 
+std::string tree(const std::vector<Setting>& entries) {
+  std::string out;
+  for (const Setting& s : entries) {
+    const char* kinds[] = {"", "null", "section", "list"};
+    out += cat(" ", s.path, s.path.empty() ? "" : "=", kinds[static_cast<int>(s.kind)], s.text, "@", s.where);
+    if (!s.entries.empty()) out += cat(" (", tree(s.entries), " )");
+  }
+  return out;
+}
+
+TEST(Yaml, AListHasItsEntries) {
+  const auto all = parse_yaml("a:\n- 1\n- {b: 2, c: [x,\n  ~]}\n- [[], {}]\nd: e\n", "f");
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(tree(all),
+            " a=list@f:1 ( 1@f:2 section@f:3 ( b=2@f:3 c=list@f:3 ( x@f:3 null@f:4 ) ) "
+            "list@f:5 ( list@f:5 section@f:5 ) ) d=e@f:6");
+}
+
+TEST(Yaml, AListMayStandAlone) {
+  EXPECT_EQ(tree({parse_yaml_list("[a, {b: 'c, d'}]", "--list")}), " list=list@ ( a@ section@ ( b=c, d@ ) )");
+  for (const char* bad : {"[a", "a", "{a: b}", "", "[a]]", "[a] b", "[&x a, *x]", "[!t a]", "[{a: 1, a: 2}]"})
+    expect_refused({"--list"}, [&] { parse_yaml_list(bad, "--list"); });
+}
+
 TEST(Yaml, JsonIsRead) {
   EXPECT_EQ(
       listed("{\n\t\"model\":{\"n_layer\":12,\"tmix\":\"x060\"},\n\t\"train\":{\"lr_init\":6e-4,\"x\":null}\n}\n"),
@@ -57,6 +81,8 @@ TEST(Yaml, BadFilesAreRefusedWithTheirLine) {
   refused("a: 1\n---\nb: 2\n", {"my.yaml", "more than one document"});
   refused("a: !!python/object:os.system x\n", {"my.yaml:1", "python/object"});
   refused("a: &x {b: 1}\nc: *x\n", {"my.yaml:2", "alias"});
+  refused("a:\n- {b: 1,\n   b: 2}\n", {"my.yaml:3: b stands twice"});
+  refused("a:\n- ? [1]\n  : 2\n", {"my.yaml:2", "key"});
 }
 
 TEST(Yaml, HostileFilesAreBounded) {
