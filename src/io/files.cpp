@@ -245,6 +245,22 @@ void check_file_size_limit(const fs::path& path, int64_t bytes) {
          "ulimit -f unlimited");
 }
 
+void allow_open_files(int64_t more) {
+  constexpr int64_t kOthers = 64, kSpare = 1024;  // must be left for all else, and should: a connection is a file too
+  std::error_code none;
+  int64_t open = 0;
+  for (fs::directory_iterator at("/proc/self/fd", none), end; at != end; at.increment(none)) ++open;
+  struct rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const auto least = static_cast<rlim_t>(open + more + kOthers), most = limit.rlim_max;
+  if (most < least)
+    refuse(cat(more, " files are to be opened, and this process may have ", most, " open, of which ", open, " are"),
+           "ulimit -Hn says what may be had; fewer and larger files");
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min(most, least + kSpare));
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    fail(cat("this process could not be allowed ", limit.rlim_cur, " open files: ", std::strerror(errno)));
+}
+
 int64_t free_bytes(const fs::path& path) {
   std::error_code error;
   const fs::space_info space = fs::space(path, error);

@@ -68,6 +68,8 @@ void create_folder_durably(const std::filesystem::path&);  // and those above it
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 void remove_all_durably(const std::filesystem::path&);                    // nothing there is fine
 void check_file_size_limit(const std::filesystem::path&, int64_t bytes);  // what `ulimit -f` lets this process write
+// Lets this process have so many more files open, as far as `ulimit -Hn` allows it; refuses what that does not.
+void allow_open_files(int64_t more);
 int64_t free_bytes(const std::filesystem::path&);  // for an ordinary user on the disk of this path
 
 }  // namespace gf

@@ -67,6 +67,8 @@ int info(const Arguments& arguments) {
             << checkpoint.num_parts() << (checkpoint.num_parts() == 1 ? " part, " : " parts, ")
             << human_bytes(static_cast<double>(checkpoint.num_bytes())) << "\ntensors\n";
   print_tensors(checkpoint);
+  if (!a.data.empty()) std::cout << "data\n";
+  print_indented(a.data);
   std::cout << "config\n";
   print_indented(a.config);
   return 0;

@@ -4,13 +4,15 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/human.h"
 #include "base/progress.h"
-#include "io/data/binidx.h"
+#include "base/text.h"
 #include "io/data/sampler.h"
+#include "io/data/token_files.h"
 #include "io/text/tokenize.h"
 #include "tools/command_line.h"
 
@@ -72,8 +74,7 @@ int run_tokenize(const Arguments& arguments) {
 }
 
 // Reads all tokens, which also shows that they can be read.
-int32_t largest_token(const BinIdx& data) {
-  Progress progress("read", data.tokens() * data.type().size);
+int32_t largest_token(const BinIdx& data, Progress& progress) {
   std::vector<int32_t> piece(1 << 18);
   int32_t largest = -1;
   for (int64_t done = 0; done < data.tokens(); done += static_cast<int64_t>(piece.size())) {
@@ -86,22 +87,40 @@ int32_t largest_token(const BinIdx& data) {
   return largest;
 }
 
+// Verifies each file. -> the largest token of all.
+int32_t read_through(const TokenFiles& data) {
+  int64_t bytes = 0;
+  for (const BinIdx& file : data.files()) bytes += file.tokens() * file.type().size;
+  for (const BinIdx& file : data.files()) file.verify();
+  Progress progress("read", bytes);
+  int32_t largest = -1;
+  for (const BinIdx& file : data.files()) largest = std::max(largest, largest_token(file, progress));
+  return largest;
+}
+
+std::string types_of(const TokenFiles& data) {
+  std::set<std::string> types;
+  for (const BinIdx& file : data.files()) types.insert(file.type().name);
+  return joined(types);
+}
+
 int run_info(const Arguments& arguments) {
-  std::string prefix;
+  std::vector<std::string> prefixes;
   int64_t ctx_len = 0;
-  CommandLine line{.usage = "gf data info PREFIX [--ctx-len N]"};
+  CommandLine line{.usage = "gf data info PREFIX... [--ctx-len N]"};
   line.options.add_options()("ctx-len", po::value(&ctx_len)->value_name("N")->default_value(1024),
                              "tokens in a sample, for magic_prime and my_exit_tokens");
-  line.positional.add_options()("prefix", po::value(&prefix)->required(), "of PREFIX.idx and PREFIX.bin");
-  line.order.add("prefix", 1);
+  line.positional.add_options()("prefix", po::value(&prefixes)->required(),
+                                "of PREFIX.idx and PREFIX.bin; several are counted as one");
+  line.order.add("prefix", -1);
   if (parse(line, arguments).empty()) return 0;
   if (ctx_len < 1) refuse(cat("--ctx-len ", ctx_len, " is no length"), "1 or more");
 
-  const BinIdx data(prefix);
-  data.verify();
-  const int32_t largest = largest_token(data);
+  const TokenFiles data(prefixes);
+  const int32_t largest = read_through(data);
+  if (data.files().size() > 1) fmt::print("files: {}\n", data.files().size());
   fmt::print("tokens: {}\ndocuments: {}\nsequences: {}\ndtype: {}\nlargest_token: {}\n", data.tokens(),
-             data.documents(), data.sequences(), data.type().name, largest);
+             data.documents(), data.sequences(), types_of(data), largest);
   const Sampler sampler(data.tokens(), ctx_len);
   fmt::print("ctx_len: {}\nmagic_prime: {}\nmy_exit_tokens: {}\n", ctx_len, sampler.magic_prime(),
              sampler.tokens_per_pass());
@@ -111,8 +130,8 @@ int run_info(const Arguments& arguments) {
 constexpr const char* kHelp =
     "usage: gf data tokenize --vocab byte|FILE --out PREFIX [options] PATH...\n"
     "         text files to a data set\n"
-    "       gf data info PREFIX [--ctx-len N]\n"
-    "         what is in a data set, and the magic_prime for it\n\n"
+    "       gf data info PREFIX... [--ctx-len N]\n"
+    "         what is in a data set, or in several as one, and the magic_prime for it\n\n"
     "Each lists its options with --help.\n";
 
 }  // namespace

@@ -8,7 +8,8 @@
 
 #include "base/error.h"
 #include "base/progress.h"
-#include "io/data/binidx.h"
+#include "io/data/data_list.h"
+#include "io/data/token_files.h"
 #include "tools/command_line.h"
 #include "train/evaluate.h"
 #include "train/memory.h"
@@ -27,16 +28,23 @@ struct EvalOptions {
   int64_t ctx_len = 0, max_samples = 0;
 };
 
-void check(const EvalOptions& o, const BinIdx& data) {
+std::shared_ptr<const TokenFiles> open_data(const std::string& text) {
+  DataList list;
+  list.set({.path = "--data", .text = text});
+  if (list.empty()) refuse("--data is empty", "--data PREFIX");
+  return std::make_shared<const TokenFiles>(list.prefixes("--data"));
+}
+
+void check(const EvalOptions& o, const TokenFiles& data) {
   if (o.max_samples < 0) refuse(cat("--max-samples is ", o.max_samples), "1 or more, or 0 for all");
   if (o.ctx_len < 1 || o.ctx_len > kMaxContext) refuse(cat("--ctx-len is ", o.ctx_len), cat("from 1 to ", kMaxContext));
   if (o.ctx_len >= data.tokens())
-    refuse(cat("--ctx-len is ", o.ctx_len, ", and ", data.prefix(), " has ", data.tokens(),
+    refuse(cat("--ctx-len is ", o.ctx_len, ", and ", data.name(), " has ", data.tokens(),
                " tokens: a window takes one more than --ctx-len"),
            "more data, or a smaller --ctx-len");
 }
 
-Evaluation evaluate_all(const TrainedModel& model, std::shared_ptr<const BinIdx> data, const EvalOptions& o) {
+Evaluation evaluate_all(const TrainedModel& model, std::shared_ptr<const TokenFiles> data, const EvalOptions& o) {
   const WindowReader reader(std::move(data), o.ctx_len, model.config.model.vocab_size);
   const int64_t windows = o.max_samples > 0 ? std::min(o.max_samples, reader.windows()) : reader.windows();
   const int64_t batch = std::clamp(kBatchTokens / o.ctx_len, int64_t{1}, windows);
@@ -53,7 +61,8 @@ int run_eval(const Arguments& arguments) {
   auto option = line.options.add_options();
   option("checkpoint", po::value(&o.checkpoint)->value_name("PATH")->required(),
          "a run folder (its newest checkpoint), a step folder or a checkpoint.h5");
-  option("data", po::value(&o.data)->value_name("PREFIX")->required(), "PREFIX of PREFIX.idx and PREFIX.bin");
+  option("data", po::value(&o.data)->value_name("PREFIX")->required(),
+         "PREFIX of PREFIX.idx and PREFIX.bin, or [PREFIX, PREFIX]: read as one");
   option("ctx-len", po::value(&o.ctx_len)->value_name("N"),
          "predict so many tokens of each window; without it, as many as in training");
   option("max-samples", po::value(&o.max_samples)->value_name("N")->default_value(0),
@@ -61,7 +70,7 @@ int run_eval(const Arguments& arguments) {
   const auto values = parse(line, arguments);
   if (values.empty()) return 0;
 
-  const auto data = std::make_shared<const BinIdx>(o.data);
+  const auto data = open_data(o.data);
   const TrainedModel model = open_model(o.checkpoint);
   if (!values.count("ctx-len")) o.ctx_len = model.config.model.ctx_len;
   check(o, *data);

@@ -73,16 +73,34 @@ std::string layout(const Plan& plan, const std::vector<std::string>& nodes) {
   return text + "\n";
 }
 
+std::string data(const Plan& plan) {
+  const TrainingData& d = *plan.data;
+  std::string text = fmt::format("data     {} tokens in {}", human_count(static_cast<double>(d.tokens())),
+                                 counted(d.documents(), "document"));
+  if (d.files() > 1) text += fmt::format(" of {} files", d.files());
+  if (!d.weighted())
+    return text +
+           fmt::format(", {} samples of {} before one comes again\n", plan.config.train.magic_prime, d.ctx_len());
+  text += fmt::format(", mixed by weight{}\n",
+                      plan.one_pass ? "; train.my_exit_tokens is as many as one pass over each source has" : "");
+  // How often this run goes over each, so that nobody is surprised by what it has learnt by heart.
+  const int64_t batch = plan.config.train.global_batch();
+  const auto before = d.mixture().counts(plan.first_step * batch), after = d.mixture().counts(plan.last_step * batch);
+  for (size_t i = 0; i < d.sources().size(); ++i) {
+    const auto& [files, sampler] = d.sources()[i];
+    text += fmt::format("  {:>7.3f} %  {}: {} tokens, gone over {:.2f} times in this run\n",
+                        100 * d.mixture().shares()[i], files.name(), human_count(static_cast<double>(files.tokens())),
+                        static_cast<double>(after[i] - before[i]) / static_cast<double>(sampler.magic_prime()));
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string banner(const Plan& plan, const MemoryForecast& forecast, const std::vector<std::string>& nodes) {
   const TrainConfig& t = plan.config.train;
   std::string text = "configuration\n" + indented(plan.resolved()) + parameters(plan.config.model) + memory(forecast);
-  if (plan.data)
-    text +=
-        fmt::format("data     {} tokens in {}, {} samples of {} before one comes again\n",
-                    human_count(static_cast<double>(plan.data->tokens())), counted(plan.data->documents(), "document"),
-                    plan.sampler->magic_prime(), plan.config.model.ctx_len);
+  if (plan.data) text += data(plan);
   if (plan.validation)
     text += fmt::format("valid    {} of {} windows of {} tokens each time\n", plan.validation_windows,
                         plan.validation->windows(), plan.config.model.ctx_len);

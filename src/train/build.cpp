@@ -48,6 +48,25 @@ void check_same_steps(const Config& now, const Config& then, const fs::path& whe
           cat("--train.epoch_begin ", then.train.epoch_begin, ", or another --train.proj_suffix"));
 }
 
+// What of the data is another than the one the run read, in words; empty where nothing is. Not of one prefix and
+// another: there magic_prime tells, and data that has moved or grown may be meant.
+std::string changed_data(const Plan& plan, const Config& then, const Attributes& a) {
+  const DataList &now = plan.config.train.data_file, &before = then.train.data_file;
+  if (!plan.data || a.step == plan.first_step || (now.is_one_prefix() && before.is_one_prefix())) return "";
+  if (!a.data.empty()) return plan.data->difference(a.data);
+  return now == before ? "" : cat("it is ", now.text(), ", and was ", before.text());  // a version that had no lists
+}
+
+void check_same_data(const Plan& plan, const Config& then, const Attributes& a) {
+  const std::string what = changed_data(plan, then, a), before = then.train.data_file.text();
+  if (what.empty() || plan.config.train.change_data) return;
+  constexpr size_t kReadable = 400;
+  refuse(cat("train.data_file: ", what, " when the run in ", plan.paths.root().string(),
+             " read it: its samples would go on in another order"),
+         cat("the data as it was, ", before.size() <= kReadable ? before : "in " + plan.paths.config().string(),
+             "; --train.change_data 1 to go on with this; or another --train.proj_suffix"));
+}
+
 }  // namespace
 
 Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)) {
@@ -61,15 +80,16 @@ Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)
                           : balanced_partition(config.model, layer_costs(config.model), stages);
   sharding = {static_cast<int>(p.zero.value_or(1)), p.bucket_mb.value_or(t.ds_bucket_mb) << 20};
   if (!t.data_file.empty()) {
-    data = std::make_shared<BinIdx>(t.data_file);
-    sampler = std::make_unique<Sampler>(data->tokens(), config.model.ctx_len, t.magic_prime);
-    t.magic_prime = sampler->magic_prime();
-    if (t.my_exit_tokens == 0) t.my_exit_tokens = sampler->tokens_per_pass();
+    data = std::make_shared<TrainingData>(t.data_file, config.model.ctx_len, t.magic_prime);
+    if (!data->weighted()) t.magic_prime = data->sources()[0].sampler.magic_prime();
+    one_pass = t.my_exit_tokens == 0;
+    if (one_pass) t.my_exit_tokens = data->tokens_per_pass();
     check(config);
   }
   if (!t.validation_data_file.empty()) {
-    validation = std::make_unique<WindowReader>(std::make_shared<BinIdx>(t.validation_data_file), config.model.ctx_len,
-                                                config.model.vocab_size);
+    const auto files = std::make_shared<TokenFiles>(t.validation_data_file.prefixes("train.validation_data_file"));
+    validation = std::make_unique<WindowReader>(files, config.model.ctx_len, config.model.vocab_size);
+    if (files->files().size() > 1) files->check_beginnings(config.model.ctx_len + 1, config.model.vocab_size);
     validation_windows =
         std::min(validation->windows(), std::max<int64_t>(1, kValidationTokens / config.model.ctx_len));
   }
@@ -107,14 +127,14 @@ std::string Plan::resolved() const {
     notes["parallel.zero"] = "one data rank: nothing to shard";
   if (config.train.load_partial && config.train.load_model.empty())
     notes["train.load_partial"] = "no load_model: nothing is loaded";
+  if (data && data->weighted()) notes["train.magic_prime"] = "each source has its own";
   if (data_ranks == 1) notes["parallel.bucket_mb"] = "one data rank: nothing to reduce";
   return to_yaml(config, notes);
 }
 
 // Reads where the run begins, so that data of another vocabulary is refused before anything is made of it.
 void Plan::check_tokens() const {
-  std::vector<int32_t> sample(config.model.ctx_len + 1);
-  data->read(sampler->offset(first_step * config.train.global_batch()), sample, config.model.vocab_size);
+  data->check_tokens(first_step * config.train.global_batch(), config.model.vocab_size);
   if (validation) validation->batch(0, 1);
 }
 
@@ -221,6 +241,7 @@ void Run::check_can_go_on(const StepFolder& newest) const {
            hint);
   }
   check_same_steps(plan.config, then, plan.paths.root());
+  check_same_data(plan, then, reader.attributes());
 }
 
 void Run::start_from(const TensorSource* load) {
@@ -257,7 +278,9 @@ void Run::go_on_from(const StepFolder& newest) {
   saved_step = a.step;
   start = cat("step ", a.step, " of this run, from ", newest.path.string());
   // The same samples in another order are another run, but may be meant: more data has come.
-  if (then.train.magic_prime != t.magic_prime)
+  if (const std::string what = changed_data(plan, then, a); !what.empty())
+    start += cat("; the data is another, which orders the samples: ", what);
+  else if (then.train.magic_prime != t.magic_prime)
     start += cat("; train.magic_prime was ", then.train.magic_prime, " and is ", t.magic_prime,
                  ", which orders the samples");
   if (then.train.my_exit_tokens != t.my_exit_tokens)
@@ -273,13 +296,12 @@ void Run::begin() {
     return;
   }
   if (place.step >= plan.last_step) return;  // nothing to do, nothing to change
-  tokens = std::make_unique<TokenStream>(plan.data, *plan.sampler,
-                                         TokenStream::Options{.vocab_size = c.model.vocab_size,
-                                                              .micro_batch = c.train.micro_bsz,
-                                                              .data_rank = mesh.data->rank(),
-                                                              .data_size = mesh.data->size(),
-                                                              .samples_seen = place.samples,
-                                                              .read_tokens = model.reads_tokens()});
+  tokens = std::make_unique<TokenStream>(plan.data, TokenStream::Options{.vocab_size = c.model.vocab_size,
+                                                                         .micro_batch = c.train.micro_bsz,
+                                                                         .data_rank = mesh.data->rank(),
+                                                                         .data_size = mesh.data->size(),
+                                                                         .samples_seen = place.samples,
+                                                                         .read_tokens = model.reads_tokens()});
   if (!first_rank()) return;
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);
   write_config();

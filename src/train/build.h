@@ -24,9 +24,9 @@ namespace gf {
 struct Plan {
   explicit Plan(Config, int ranks = 1);
 
-  Config config;  // with what the data decides: magic_prime, my_exit_tokens
-  std::shared_ptr<const BinIdx> data;
-  std::unique_ptr<Sampler> sampler;
+  Config config;          // with what the data decides: magic_prime, my_exit_tokens
+  bool one_pass = false;  // the data decided on my_exit_tokens
+  std::shared_ptr<const TrainingData> data;
   std::unique_ptr<WindowReader> validation;  // null: no validation
   int64_t validation_windows = 0;
   int data_ranks = 1;

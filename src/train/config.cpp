@@ -57,6 +57,11 @@ void check_data(const TrainConfig& t) {
     refuse("train.data_file is not set",
            "--train.data_file PREFIX, the tokens in PREFIX.idx and PREFIX.bin (gf data tokenize writes them)");
   }
+  if (!t.validation_data_file.empty()) t.validation_data_file.prefixes("train.validation_data_file");
+  if (t.data_file.weighted() && t.magic_prime != 0)
+    refuse(cat("train.magic_prime is ", t.magic_prime,
+               ", and train.data_file has weights: each source has one of its own"),
+           "--train.magic_prime 0");
   check_range("train.magic_prime", t.magic_prime, 0, kMaxTokens);
   check_range("train.my_exit_tokens", t.my_exit_tokens, 0, kMaxTokens);
   check_range("train.seed_everything", t.seed_everything, 0, INT64_MAX);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/fields.h"
+#include "io/data/data_list.h"
 #include "model/config.h"
 
 namespace gf {
@@ -19,7 +20,9 @@ namespace gf {
 inline constexpr int64_t kSamplesPerEpoch = 40320;
 
 struct TrainConfig {
-  std::string data_file, validation_data_file, data_type = "binidx";
+  DataList data_file, validation_data_file;
+  std::string data_type = "binidx";
+  bool change_data = false;
   int64_t seed_everything = 1337;
   std::string load_model;
   bool load_partial = false;
@@ -53,8 +56,9 @@ struct TrainConfig {
   template <class V>
   void visit(V& v) {
     v.type("configs.Train_Config");
-    v("data_file", data_file, "tokens to train on: PREFIX of PREFIX.idx and PREFIX.bin");
+    v("data_file", data_file, "tokens to train on: PREFIX of PREFIX.idx and PREFIX.bin, or a list (docs/data.md)");
     v("validation_data_file", validation_data_file, "tokens to validate on, likewise; empty: no validation");
+    v("change_data", change_data, "1: a run may go on with another list of files, or weights, than it was begun with");
     v("data_type", data_type, "format of the tokens; binidx is the only one");
     v("seed_everything", seed_everything, "fresh parameters and dropout derive from it");
     v("load_model", load_model, "checkpoint folder, .h5 or .safetensors to begin from");

@@ -119,6 +119,7 @@ void Trainer::save() {
   Attributes attributes;
   attributes.program = "gf-dist-train " GF_VERSION;
   attributes.config = to_yaml(run_.plan.config);
+  if (run_.plan.data) attributes.data = run_.plan.data->identity();
   attributes.step = place.step;
   attributes.updates = run_.optimizer->updates();
   attributes.samples = place.samples;

@@ -100,6 +100,11 @@ TEST(Files, OneProcessAtATimeWritesAFile) {
   expect_refused({folder.path().string(), "is a folder"}, [&] { PartialFile file(folder.path()); });
 }
 
+TEST(Files, MoreThanMayBeOpenIsRefused) {
+  expect_refused({"1000000000000 files are to be opened", "this process may have"},
+                 [] { allow_open_files(1'000'000'000'000); });
+}
+
 TEST(Files, TellsSamePathsBeforeThereIsAnything) {
   EXPECT_TRUE(same_path("new", "./new"));
   EXPECT_TRUE(same_path("new/", std::filesystem::absolute("new") / ""));

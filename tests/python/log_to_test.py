@@ -51,6 +51,7 @@ train:
   wandb: "my: project"
   lr_init: 1e-05
   data_file: ''
+  validation_data_file: ["a, b", "c"]
 """
 
 
@@ -114,7 +115,7 @@ class LogTo(unittest.TestCase):
         [init] = self.sent("init")
         self.assertEqual((init["project"], init["name"], init["resume"]), ("my: project", "run", "allow"))
         self.assertEqual(init["config"], {"model.tmix": "gold", "model.rope.base": 10000, "train.wandb": "my: project",
-                                          "train.lr_init": 1e-05, "train.data_file": ""})
+                                          "train.lr_init": 1e-05, "train.data_file": "", "train.validation_data_file": ["a, b", "c"]})
         self.assertEqual(self.steps(), [0, 1, 2])
         self.assertEqual(self.sent()[1]["values"], {"tokens": 20, "loss": 2.5})
         self.assertEqual(len(self.sent("finish")), 1)

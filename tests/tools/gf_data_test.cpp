@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "io/data/binidx.h"
+#include "support/binidx_files.h"
 #include "support/files.h"
 #include "support/run_program.h"
 #include "support/temp_folder.h"
@@ -43,6 +44,17 @@ TEST_F(GfData, TokenizeAndInfo) {
   EXPECT_EQ(info.out,
             "tokens: 5001\ndocuments: 1\nsequences: 1\ndtype: uint16\nlargest_token: 121\n"
             "ctx_len: 100\nmagic_prime: 47\nmy_exit_tokens: 4700\n");
+}
+
+TEST_F(GfData, InfoOfSeveralIsThatOfAllAsOne) {
+  write_binidx(folder_ / "b", std::vector<int32_t>{7, 300, 9}, 4);
+  write_binidx(folder_ / "a", std::vector<uint8_t>(98, 5), 1);
+  const ProgramResult info = run({"info", folder_ / "a", "--ctx-len=10", folder_ / "b"});
+  EXPECT_EQ(info.status, 0) << info.err;
+  EXPECT_EQ(info.out,
+            "files: 2\ntokens: 101\ndocuments: 2\nsequences: 2\ndtype: int32, uint8\nlargest_token: 300\n"
+            "ctx_len: 10\nmagic_prime: 5\nmy_exit_tokens: 50\n");
+  refused({"info", folder_ / "a", folder_ / "none", folder_ / "b"}, {(folder_ / "none").string() + ".idx"});
 }
 
 TEST_F(GfData, HoldsOutAPart) {

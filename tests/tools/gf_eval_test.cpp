@@ -63,7 +63,7 @@ constexpr double kLastBits = 1e-7;
 Evaluation in_process(const std::string& checkpoint, const std::string& data, int64_t ctx_len, int64_t windows,
                       int64_t batch) {
   const TrainedModel model = open_model(checkpoint);
-  const WindowReader reader(std::make_shared<BinIdx>(data), ctx_len, TinyRun::kVocab);
+  const WindowReader reader(std::make_shared<TokenFiles>(std::vector{data}), ctx_len, TinyRun::kVocab);
   return evaluate(*model.layers, reader, windows, batch);
 }
 

@@ -41,6 +41,15 @@ TEST(TrainCommandLine, ValuesMayBeNegativeOrEmpty) {
   EXPECT_EQ(parsed({"--train.wandb", "two words"}).train.wandb, "two words");
 }
 
+TEST(TrainCommandLine, DataMayBeAList) {
+  EXPECT_EQ(parsed({"--train.data_file", "a, b"}).train.data_file.text(), "a, b");
+  EXPECT_EQ(parsed({"--train.data_file=[a, 'b, c']"}).train.data_file.text(), "[\"a\", \"b, c\"]");
+  EXPECT_TRUE(
+      parsed({"--train.data_file", "[{prefix: a, weight: 2}, {prefix: b, weight: 1}]"}).train.data_file.weighted());
+  refused({"--train.data_file", "[a, b"}, {"train.data_file: ", "a list as in YAML"});
+  refused({"--train.data_file", "[a, a]"}, {"train.data_file: entry 2 names a, as entry 1 does"});
+}
+
 TEST(TrainCommandLine, OptionsBeatFilesWhateverTheirOrder) {
   const TempFolder folder;
   std::ofstream(folder / "a.yaml") << "model: {n_layer: 4, n_embd: 64, tmix: llama, rope: {base: 7}}\n";

@@ -146,6 +146,18 @@ TEST(Config, LaterFilesAndThenOptionsOverrideKeyByKey) {
   EXPECT_EQ(c.train.lr_final, 1e-5);
 }
 
+TEST(Config, AListIsReplacedAsAWhole) {
+  const TempFolder folder;
+  std::ofstream(folder / "a.yaml") << "train: {data_file: [a, b], validation_data_file: [v, w]}\n";
+  std::ofstream(folder / "b.yaml")
+      << "train:\n  data_file:\n  - {prefix: c, weight: 2}\n  - prefix: d\n    weight: 1\n";
+  const Path files[] = {folder / "a.yaml", folder / "b.yaml"};
+  const Setting options[] = {{.path = "train.validation_data_file", .text = "x"}};
+  const Config c = load_config(files, options);
+  EXPECT_EQ(c.train.data_file.text(), R"([{"prefix": "c", "weight": 2}, {"prefix": "d", "weight": 1}])");
+  EXPECT_EQ(c.train.validation_data_file.text(), "x");
+}
+
 void refused_file(const std::string& yaml, const std::vector<std::string>& pieces) {
   const TempFolder folder;
   std::ofstream(folder / "my.yaml") << yaml;
@@ -161,6 +173,7 @@ TEST(Config, WrongKeysTypesAndValuesNameTheirLine) {
   refused_file("model:\n  n_layer: 6.5\n", {"model.n_layer", "6.5", "a whole number"});
   refused_file("model:\n  dropout: [0.1]\n", {"model.dropout", "a list", "a real number"});
   refused_file("train:\n  grad_cp: 2\n", {"train.grad_cp", "0 or 1"});
+  refused_file("train:\n  data_file:\n  - a\n  - {prefx: b}\n", {"my.yaml:4: train.data_file: entry 2", "prefix?"});
   refused_file("train: 5\n", {"train", "must be a section"});
   refused_file("model:\n  rope: 10000\n", {"model.rope", "10000", "section"});
   refused_file("model: {__type__: configs.Train_Config}\n", {"configs.Train_Config", "configs.Model_Config"});
@@ -172,13 +185,17 @@ TEST(Config, ResolvedConfigReadsBackToItself) {
   for (const std::string model : kModels) all.push_back(shipped({kSizes[1], model}));
   all.back().train.lr_init = 1.0 / 3;
   all.back().train.data_file = "a \"b\": #c\\";
+  all.push_back(good());
+  all.back().train.data_file.set({.path = "", .text = "[{prefix: a, weight: 0.7}, {prefix: [b, 'c, d'], weight: 1}]"});
+  all.back().train.validation_data_file.set({.path = "", .text = "[a, b]"});
   for (Config& c : all) {
     resolve(c);
     Config back;
     apply_settings(parse_yaml(to_yaml(c), "written"), back);
     EXPECT_EQ(to_yaml(back), to_yaml(c));
     EXPECT_EQ(back.train.lr_init, c.train.lr_init);
-    EXPECT_EQ(back.train.data_file, c.train.data_file);
+    EXPECT_TRUE(back.train.data_file == c.train.data_file);
+    EXPECT_TRUE(back.train.validation_data_file == c.train.validation_data_file);
     EXPECT_EQ(back.model.rope.has_value(), c.model.rope.has_value());
     resolve(back);
     EXPECT_EQ(to_yaml(back), to_yaml(c));
@@ -237,6 +254,12 @@ TEST(Config, GpuNeedsABuildWithCuda) {
 TEST(Config, ValuesThatCannotBe) {
   refused([](auto& c) { c.model.n_layer = 0; }, {"model.n_layer is 0"});
   refused([](auto& c) { c.train.data_file = ""; }, {"train.data_file is not set", "gf data tokenize"});
+  const Setting weighted{.path = "", .text = "[{prefix: a, weight: 1}, {prefix: b, weight: 2}]"};
+  accepted([&](auto& c) { c.train.data_file.set(weighted); });
+  refused([&](auto& c) { c.train.data_file.set(weighted), c.train.magic_prime = 11; },
+          {"train.magic_prime is 11", "weights", "--train.magic_prime 0"});
+  refused([&](auto& c) { c.train.validation_data_file.set(weighted); },
+          {"train.validation_data_file has weights", "[PREFIX, PREFIX]"});
   refused([](auto& c) { c.train.data_type = "utf-8"; }, {"train.data_type", "utf-8", "binidx"});
   refused([](auto& c) { c.train.magic_prime = -1; }, {"train.magic_prime is -1"});
   refused([](auto& c) { c.train.my_exit_tokens = -1; }, {"train.my_exit_tokens is -1"});

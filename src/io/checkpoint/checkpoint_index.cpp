@@ -68,6 +68,7 @@ Attributes read_attributes(const Hdf5Use& use, hid_t file) {
     fail(cat("its format is ", a.format, ", and this program reads ", kCheckpointFormat));
   a.program = read_string(use, file, "program");
   a.config = read_string(use, file, "config");
+  if (has_attribute(use, file, "data")) a.data = read_string(use, file, "data");
   a.step = read_integer(use, file, "step");
   a.updates = has_attribute(use, file, "updates") ? read_integer(use, file, "updates") : a.step;  // 0.1.0 had no others
   a.samples = read_integer(use, file, "samples");

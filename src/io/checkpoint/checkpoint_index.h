@@ -20,6 +20,7 @@ struct Attributes {
   std::string format = kCheckpointFormat;
   std::string program;  // what wrote it
   std::string config;   // YAML
+  std::string data;     // of a run: what it read, a line for each file; empty where nobody said
   int64_t step = 0;     // optimizer steps done
   int64_t updates = 0;  // of these, those that changed the parameters: what AdamW counts
   int64_t samples = 0;  // sequences seen

@@ -132,6 +132,7 @@ void write_attributes(const Hdf5Use& use, hid_t file, const Attributes& a, const
   write_attribute(use, file, "format", a.format);
   write_attribute(use, file, "program", a.program);
   write_attribute(use, file, "config", a.config);
+  if (!a.data.empty()) write_attribute(use, file, "data", a.data);
   write_attribute(use, file, "step", a.step);
   write_attribute(use, file, "updates", a.updates);
   write_attribute(use, file, "samples", a.samples);
@@ -147,8 +148,8 @@ void write_attributes(const Hdf5Use& use, hid_t file, const Attributes& a, const
 }
 
 // More than the file can have.
-int64_t largest_size(const std::vector<PartFile>& parts) {
-  int64_t bytes = 1 << 16;
+int64_t largest_size(const Attributes& attributes, const std::vector<PartFile>& parts) {
+  int64_t bytes = (1 << 16) + 2 * static_cast<int64_t>(attributes.config.size() + attributes.data.size());
   for (const PartFile& part : parts)
     for (const Piece& piece : part.pieces) bytes += 4096 + 64 * static_cast<int64_t>(piece.xxh3.size());
   return bytes;
@@ -158,7 +159,7 @@ int64_t largest_size(const std::vector<PartFile>& parts) {
 std::string make_file(const std::filesystem::path& path, const Attributes& attributes,
                       const std::vector<PartFile>& parts) {
   const auto tensors = by_tensor(parts);
-  check_file_size_limit(path, largest_size(parts));
+  check_file_size_limit(path, largest_size(attributes, parts));
   const File memory = File::in_memory();
   {
     const Hdf5Use use(path);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/data/binidx.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <vector>
@@ -84,30 +87,31 @@ void read_tokens(const File& bin, int64_t begin, std::span<int32_t> out, int64_t
   }
 }
 
-}  // namespace
-
-BinIdx::BinIdx(const std::string& prefix)
-    : prefix_(prefix), idx_(open_part(prefix, ".idx")), bin_(open_part(prefix, ".bin")) {
-  read_header();
-  check_ends();
-}
-
-void BinIdx::refuse_index(const std::string& what) const {
-  refuse(idx_.path().string() + ": " + what,
+[[noreturn]] void refuse_index(const File& idx, const std::string& what) {
+  refuse(idx.path().string() + ": " + what,
          "the file is damaged, cut short or of another kind; make it again or fetch it again");
 }
 
-void BinIdx::read_header() {
-  const int64_t size = idx_.size();
-  if (size < kHeader) refuse_index(cat(size, " bytes, and the header alone takes ", kHeader));
-  const auto header = value_at<IdxHeader>(idx_, 0);
-  if (header.magic != kIdxMagic) refuse_index("does not begin with MMIDIDX");
-  if (header.version != kIdxVersion) refuse_index(cat("version ", header.version, ", and this program reads 1"));
+}  // namespace
+
+BinIdx::BinIdx(const std::string& prefix) : BinIdx(prefix, open_part(prefix, ".idx")) {}
+
+BinIdx::BinIdx(const std::string& prefix, const File& idx) : prefix_(prefix), bin_(open_part(prefix, ".bin")) {
+  read_header(idx);
+  check_ends(idx);
+}
+
+void BinIdx::read_header(const File& idx) {
+  const int64_t size = idx.size();
+  if (size < kHeader) refuse_index(idx, cat(size, " bytes, and the header alone takes ", kHeader));
+  const auto header = value_at<IdxHeader>(idx, 0);
+  if (header.magic != kIdxMagic) refuse_index(idx, "does not begin with MMIDIDX");
+  if (header.version != kIdxVersion) refuse_index(idx, cat("version ", header.version, ", and this program reads 1"));
 
   const uint8_t code = header.type;  // a copy: what is packed has no address to refer to
   const auto* type = std::ranges::find(kTokenTypes, code, &TokenType::code);
   if (type == std::end(kTokenTypes)) {
-    refuse_index(cat("dtype ", int{code}, ", and tokens have one of the integer dtypes 1, 2, 3, 4, 5, 8"));
+    refuse_index(idx, cat("dtype ", int{code}, ", and tokens have one of the integer dtypes 1, 2, 3, 4, 5, 8"));
   }
   type_ = *type;
 
@@ -115,7 +119,7 @@ void BinIdx::read_header() {
   const uint64_t sequences = header.sequences, marks = header.document_marks;
   const auto rest = static_cast<uint64_t>(size - kHeader);
   if (sequences > rest / 12 || marks > rest / 8 || 12 * sequences + 8 * marks != rest) {
-    refuse_index(cat(size, " bytes do not fit its ", sequences, " sequences and ", marks, " document marks"));
+    refuse_index(idx, cat(size, " bytes do not fit its ", sequences, " sequences and ", marks, " document marks"));
   }
   sequences_ = static_cast<int64_t>(sequences);
   documents_ = std::max<int64_t>(0, static_cast<int64_t>(marks) - 1);
@@ -130,23 +134,23 @@ void BinIdx::read_header() {
 }
 
 // That the first and the last sequence lie where the .bin begins and ends.
-void BinIdx::check_ends() const {
+void BinIdx::check_ends(const File& idx) const {
   const int64_t bytes = bin_.size();
   int64_t end = 0;
   if (sequences_ > 0) {
     const int64_t offsets = kHeader + 4 * sequences_;
-    const auto length = value_at<int32_t>(idx_, offsets - 4);
-    const auto first = value_at<int64_t>(idx_, offsets);
-    const auto last = value_at<int64_t>(idx_, offsets + 8 * (sequences_ - 1));
-    if (first != 0) refuse_index(cat("the first sequence begins at byte ", first, ", not 0"));
-    if (length < 0 || last < 0) refuse_index(cat("the last sequence has ", length, " tokens from byte ", last));
+    const auto length = value_at<int32_t>(idx, offsets - 4);
+    const auto first = value_at<int64_t>(idx, offsets);
+    const auto last = value_at<int64_t>(idx, offsets + 8 * (sequences_ - 1));
+    if (first != 0) refuse_index(idx, cat("the first sequence begins at byte ", first, ", not 0"));
+    if (length < 0 || last < 0) refuse_index(idx, cat("the last sequence has ", length, " tokens from byte ", last));
     if (last > std::numeric_limits<int64_t>::max() - length * type_.size) {
-      refuse_index(cat("the last sequence begins at byte ", last));
+      refuse_index(idx, cat("the last sequence begins at byte ", last));
     }
     end = last + length * type_.size;
   }
   if (end != bytes) {
-    refuse(cat(bin_.path().string(), " has ", bytes, " bytes, and ", idx_.path().string(), " describes ", end),
+    refuse(cat(bin_.path().string(), " has ", bytes, " bytes, and ", idx.path().string(), " describes ", end),
            "the two files belong together and to nothing else; one is cut short or from another data set");
   }
 }
@@ -177,38 +181,51 @@ void BinIdx::read(int64_t begin, std::span<int32_t> out, int64_t vocab_size) con
   GF_CHECK(false, "token type ", int{type_.code});
 }
 
-void BinIdx::verify() const {
-  verify_sequences();
-  verify_documents();
+uint64_t BinIdx::fingerprint() const {
+  constexpr int64_t kEnd = 4096;
+  const int64_t bytes = tokens_ * type_.size, end = std::min(bytes, kEnd);
+  std::vector<std::byte> seen(sizeof bytes + 1 + static_cast<size_t>(2 * end));
+  std::memcpy(seen.data(), &bytes, sizeof bytes);
+  seen[sizeof bytes] = static_cast<std::byte>(type_.code);
+  const auto ends = std::span(seen).subspan(sizeof bytes + 1);
+  read_all(bin_, 0, ends.first(static_cast<size_t>(end)));
+  read_all(bin_, bytes - end, ends.last(static_cast<size_t>(end)));
+  return XXH3_64bits(seen.data(), seen.size());
 }
 
-void BinIdx::verify_sequences() const {
+void BinIdx::verify() const {
+  const File idx = open_part(prefix_, ".idx");
+  verify_sequences(idx);
+  verify_documents(idx);
+}
+
+void BinIdx::verify_sequences(const File& idx) const {
   constexpr int64_t kPiece = 1 << 16;
   std::vector<int32_t> lengths(kPiece);
   int64_t expected = 0;
-  for_pieces<int64_t>(idx_, kHeader + 4 * sequences_, sequences_, [&](int64_t first, std::span<const int64_t> offsets) {
-    read_all(idx_, kHeader + 4 * first, std::as_writable_bytes(std::span(lengths.data(), offsets.size())));
+  for_pieces<int64_t>(idx, kHeader + 4 * sequences_, sequences_, [&](int64_t first, std::span<const int64_t> offsets) {
+    read_all(idx, kHeader + 4 * first, std::as_writable_bytes(std::span(lengths.data(), offsets.size())));
     for (size_t i = 0; i < offsets.size(); ++i) {
       const int64_t sequence = first + static_cast<int64_t>(i);
-      if (lengths[i] < 0) refuse_index(cat("sequence ", sequence, " has ", lengths[i], " tokens"));
+      if (lengths[i] < 0) refuse_index(idx, cat("sequence ", sequence, " has ", lengths[i], " tokens"));
       if (offsets[i] != expected) {
         refuse_index(
-            cat("sequence ", sequence, " begins at byte ", offsets[i], ", and the one before ends at ", expected));
+            idx, cat("sequence ", sequence, " begins at byte ", offsets[i], ", and the one before ends at ", expected));
       }
       expected += lengths[i] * type_.size;  // below sequences * 2^34, and the file bounds the sequences
     }
   });
 }
 
-void BinIdx::verify_documents() const {
+void BinIdx::verify_documents(const File& idx) const {
   int64_t last = 0;
-  const int64_t marks = documents_ + (idx_.size() > kHeader + 12 * sequences_ ? 1 : 0);
-  for_pieces<int64_t>(idx_, kHeader + 12 * sequences_, marks, [&](int64_t first, std::span<const int64_t> values) {
+  const int64_t marks = documents_ + (idx.size() > kHeader + 12 * sequences_ ? 1 : 0);
+  for_pieces<int64_t>(idx, kHeader + 12 * sequences_, marks, [&](int64_t first, std::span<const int64_t> values) {
     for (size_t i = 0; i < values.size(); ++i) {
       const int64_t mark = first + static_cast<int64_t>(i);
       if (mark == 0 ? values[i] != 0 : values[i] < last || values[i] > sequences_) {
-        refuse_index(cat("document ", mark, " begins at sequence ", values[i], ", the one before at ", last, ", of ",
-                         sequences_));
+        refuse_index(idx, cat("document ", mark, " begins at sequence ", values[i], ", the one before at ", last,
+                              ", of ", sequences_));
       }
       last = values[i];
     }

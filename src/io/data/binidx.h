@@ -39,15 +39,18 @@ class BinIdx {
   // that, so that opening leaves it out.
   void verify() const;
 
+  // Tells other data from this, as far as a few reads can: of the type, the length and both ends of the .bin.
+  uint64_t fingerprint() const;
+
  private:
-  void read_header();
-  void check_ends() const;
-  void verify_sequences() const;
-  void verify_documents() const;
-  [[noreturn]] void refuse_index(const std::string& what) const;
+  BinIdx(const std::string& prefix, const File& idx);
+  void read_header(const File& idx);
+  void check_ends(const File& idx) const;
+  void verify_sequences(const File& idx) const;
+  void verify_documents(const File& idx) const;
 
   std::string prefix_;
-  File idx_, bin_;
+  File bin_;  // the .idx is open only while it is looked at, since data may lie in a thousand files
   TokenType type_{};
   int64_t tokens_ = 0, sequences_ = 0, documents_ = 0;
 };

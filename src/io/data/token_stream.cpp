@@ -16,24 +16,24 @@ Batch empty_batch(int64_t rows, int64_t ctx_len) {
           .samples_B = std::vector<int64_t>(static_cast<size_t>(rows))};
 }
 
-// Row `row`: ctx_len + 1 tokens from token `begin`, the targets one token after the inputs.
-void read_row(const BinIdx& data, int64_t begin, int64_t vocab_size, Batch& batch, int64_t row) {
+// Row `row`: ctx_len + 1 tokens, which read(tokens) gets, the targets one token after the inputs.
+template <class Read>
+void read_row(Batch& batch, int64_t row, Read&& read) {
   const int64_t ctx_len = batch.inputs_BT.size(1);
   std::vector<int32_t> tokens(static_cast<size_t>(ctx_len) + 1);
-  data.read(begin, tokens, vocab_size);
+  read(tokens);
   std::copy(tokens.begin(), tokens.end() - 1, batch.inputs_BT.data<int32_t>() + row * ctx_len);
   std::copy(tokens.begin() + 1, tokens.end(), batch.targets_BT.data<int32_t>() + row * ctx_len);
 }
 
 }  // namespace
 
-TokenStream::TokenStream(std::shared_ptr<const BinIdx> data, const Sampler& sampler, const Options& options)
-    : data_(std::move(data)), sampler_(sampler), options_(options), samples_seen_(options.samples_seen) {
+TokenStream::TokenStream(std::shared_ptr<const TrainingData> data, const Options& options)
+    : data_(std::move(data)), options_(options), samples_seen_(options.samples_seen) {
   GF_CHECK(options_.micro_batch > 0 && options_.data_size > 0 && options_.data_rank >= 0 &&
                options_.data_rank < options_.data_size && samples_seen_ >= 0,
            "micro batch ", options_.micro_batch, ", rank ", options_.data_rank, " of ", options_.data_size,
            ", samples ", samples_seen_);
-  GF_CHECK(sampler_.tokens_per_pass() < data_->tokens(), "a sampler for other data");
   reader_ = std::jthread([this](const std::stop_token& stop) { read_ahead(stop); });
 }
 
@@ -41,12 +41,13 @@ TokenStream::~TokenStream() = default;
 
 Batch TokenStream::read(int64_t first_sample) const {
   Batch batch;
-  if (options_.read_tokens) batch = empty_batch(options_.micro_batch, sampler_.ctx_len());
+  if (options_.read_tokens) batch = empty_batch(options_.micro_batch, data_->ctx_len());
   batch.samples_B.resize(static_cast<size_t>(options_.micro_batch));
   for (int64_t row = 0; row < options_.micro_batch; ++row) {
     const int64_t sample = first_sample + row;
     batch.samples_B[static_cast<size_t>(row)] = sample;
-    if (options_.read_tokens) read_row(*data_, sampler_.offset(sample), options_.vocab_size, batch, row);
+    if (options_.read_tokens)
+      read_row(batch, row, [&](std::span<int32_t> tokens) { data_->read(sample, tokens, options_.vocab_size); });
   }
   return batch;
 }
@@ -80,10 +81,10 @@ Batch TokenStream::next() {
   return batch;
 }
 
-WindowReader::WindowReader(std::shared_ptr<const BinIdx> data, int64_t ctx_len, int64_t vocab_size)
+WindowReader::WindowReader(std::shared_ptr<const TokenFiles> data, int64_t ctx_len, int64_t vocab_size)
     : data_(std::move(data)), ctx_len_(ctx_len), vocab_size_(vocab_size), windows_(data_->tokens() / (ctx_len + 1)) {
   if (windows_ == 0) {
-    refuse(cat(data_->prefix(), " has ", data_->tokens(), " tokens, and a window of ctx_len ", ctx_len, " needs ",
+    refuse(cat(data_->name(), " has ", data_->tokens(), " tokens, and a window of ctx_len ", ctx_len, " needs ",
                ctx_len + 1),
            "more data, or a smaller ctx_len");
   }
@@ -95,7 +96,8 @@ Batch WindowReader::batch(int64_t first, int64_t count) const {
   Batch result = empty_batch(count, ctx_len_);
   for (int64_t row = 0; row < count; ++row) {
     result.samples_B[static_cast<size_t>(row)] = first + row;
-    read_row(*data_, (first + row) * (ctx_len_ + 1), vocab_size_, result, row);
+    read_row(result, row,
+             [&](std::span<int32_t> tokens) { data_->read((first + row) * (ctx_len_ + 1), tokens, vocab_size_); });
   }
   return result;
 }

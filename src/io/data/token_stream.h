@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batches of token numbers from a binidx data set: for training in the published order, for validation window by
-// window. Which samples make up a step does not depend on the number of data ranks; a stream's place is one number.
+// Batches of token numbers: for training in the order of samples, for validation window by window. Which samples make
+// up a step does not depend on the number of data ranks; a stream's place is one number.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -10,8 +10,8 @@
 #include <mutex>
 #include <thread>
 
-#include "io/data/binidx.h"
-#include "io/data/sampler.h"
+#include "io/data/token_files.h"
+#include "io/data/training_data.h"
 #include "tensor/batch.h"
 
 namespace gf {
@@ -28,7 +28,7 @@ class TokenStream {
     int64_t samples_seen = 0;  // where to go on: what samples_seen() gave
     bool read_tokens = true;   // else a batch has only its samples' numbers: for stages that need no more
   };
-  TokenStream(std::shared_ptr<const BinIdx>, const Sampler&, const Options&);
+  TokenStream(std::shared_ptr<const TrainingData>, const Options&);
   ~TokenStream();
   TokenStream(const TokenStream&) = delete;
   TokenStream& operator=(const TokenStream&) = delete;
@@ -42,8 +42,7 @@ class TokenStream {
   Batch read(int64_t first_sample) const;
   void read_ahead(const std::stop_token&);
 
-  std::shared_ptr<const BinIdx> data_;
-  Sampler sampler_;
+  std::shared_ptr<const TrainingData> data_;
   Options options_;
   int64_t samples_seen_;
 
@@ -58,13 +57,13 @@ class TokenStream {
 class WindowReader {
  public:
   // Refuses data without a single window.
-  WindowReader(std::shared_ptr<const BinIdx>, int64_t ctx_len, int64_t vocab_size);
+  WindowReader(std::shared_ptr<const TokenFiles>, int64_t ctx_len, int64_t vocab_size);
   int64_t windows() const { return windows_; }
   int64_t ctx_len() const { return ctx_len_; }
   Batch batch(int64_t first, int64_t count) const;  // windows [first, first + count)
 
  private:
-  std::shared_ptr<const BinIdx> data_;
+  std::shared_ptr<const TokenFiles> data_;
   int64_t ctx_len_, vocab_size_, windows_;
 };
 

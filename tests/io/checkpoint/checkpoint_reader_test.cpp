@@ -91,11 +91,23 @@ TEST(CheckpointReader, GivesAttributes) {
   EXPECT_EQ(a.format, "gf-checkpoint-1");
   EXPECT_EQ(a.program, "gf-test 1");
   EXPECT_EQ(a.config, sample_attributes(42).config);
+  EXPECT_EQ(a.data, "");
   EXPECT_EQ(a.step, 42);
   EXPECT_EQ(a.samples, 16 * 42);
   EXPECT_EQ(a.tokens, 16 * 64 * 42);
   EXPECT_TRUE(reader.has("model/emb.weight"));
   EXPECT_FALSE(reader.has("model/emb"));
+}
+
+TEST(CheckpointReader, GivesLongAttributes) {  // of data in thousands of files
+  const TempFolder folder;
+  const fs::path made = write_as_ranks(folder.path(), sample_state(), 1, 42);
+  Attributes long_ones = sample_attributes(42);
+  for (int i = 0; i < 5000; ++i) long_ones.config += cat("# line ", i, "\n"), long_ones.data += cat(i, " tokens\n");
+  write_index(made / kIndexFile, long_ones, {read_part(made / part_file_name(0, 1))});
+  const CheckpointReader reader(made);
+  EXPECT_EQ(reader.attributes().config, long_ones.config);
+  EXPECT_EQ(reader.attributes().data, long_ones.data);
 }
 
 TEST(CheckpointReader, FolderCanBeMoved) {

@@ -23,13 +23,15 @@ class Streams : public ::testing::Test {
     std::vector<uint16_t> tokens(kTokens);
     std::iota(tokens.begin(), tokens.end(), uint16_t{0});
     write_binidx(prefix_, tokens, 8);
-    data_ = std::make_shared<BinIdx>(prefix_);
+    data_ = std::make_shared<TrainingData>(prefix_, kCtx);
+    files_ = std::make_shared<TokenFiles>(std::vector{prefix_});
   }
-  TokenStream stream(TokenStream::Options options) const { return {data_, Sampler(kTokens, kCtx), options}; }
+  TokenStream stream(TokenStream::Options options) const { return {data_, options}; }
 
   TempFolder folder_;
   std::string prefix_ = folder_ / "data";
-  std::shared_ptr<const BinIdx> data_;
+  std::shared_ptr<const TrainingData> data_;
+  std::shared_ptr<const TokenFiles> files_;
 };
 
 std::vector<int32_t> values(const Tensor& t) {
@@ -60,7 +62,7 @@ TEST_F(Streams, AStepsSamplesDoNotDependOnTheRanks) {
     for (int rank = 0; rank < ranks; ++rank) {
       const TokenStream::Options options{
           .vocab_size = kVocab, .micro_batch = kRow, .data_rank = rank, .data_size = ranks, .samples_seen = 24};
-      streams.push_back(std::make_unique<TokenStream>(data_, Sampler(kTokens, kCtx), options));
+      streams.push_back(std::make_unique<TokenStream>(data_, options));
     }
     for (int64_t step = 0; step < 5; ++step) {
       std::set<int64_t> samples;
@@ -116,7 +118,7 @@ TEST_F(Streams, DataThatShrinksEndsTheStream) {
 }
 
 TEST_F(Streams, WindowsFollowOneAnother) {
-  const WindowReader windows(data_, kCtx, kVocab);
+  const WindowReader windows(files_, kCtx, kVocab);
   EXPECT_EQ(windows.windows(), kTokens / (kCtx + 1));
   const Batch batch = windows.batch(4, 3);
   EXPECT_EQ(batch.samples_B, (std::vector<int64_t>{4, 5, 6}));
@@ -130,12 +132,12 @@ TEST_F(Streams, WindowsFollowOneAnother) {
   }
   windows.batch(windows.windows() - 1, 1);
   expect_error(Exit::failed, {"windows 555 + 1 of 555"}, [&] { windows.batch(555, 1); });
-  expect_refused({"token 100", "vocabulary of 100"}, [&] { WindowReader(data_, kCtx, 100).batch(0, 20); });
+  expect_refused({"token 100", "vocabulary of 100"}, [&] { WindowReader(files_, kCtx, 100).batch(0, 20); });
 }
 
 TEST_F(Streams, OneWindowIsTheLeast) {
-  EXPECT_EQ(WindowReader(data_, kTokens - 1, kVocab).windows(), 1);
-  expect_refused({"5000 tokens", "5001"}, [&] { const WindowReader windows(data_, kTokens, kVocab); });
+  EXPECT_EQ(WindowReader(files_, kTokens - 1, kVocab).windows(), 1);
+  expect_refused({"5000 tokens", "5001"}, [&] { const WindowReader windows(files_, kTokens, kVocab); });
 }
 
 }  // namespace
