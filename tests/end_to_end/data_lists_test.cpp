@@ -111,7 +111,7 @@ TEST_F(DataLists, WhatIsWrongWithThemIsNamed) {
   const std::string away = folder_ / "away";
   refused(cat("[", a_, ", ", away, ", ", c_, "]"), {away + ".idx cannot be read"});
   refused("[]", {"train.data_file is an empty list"});
-  refused(mixture(1, 0), {"entry 2 has the weight 0"});
+  refused(mixture(1, 0), {"entry 2: the weight is 0"});
   refused(mixture(1, 1e-12), {"the weight 1e-12 is 1e-12 of all"});
   refused(cat("[", a_, ", {prefix: ", b_, ", weigth: 2}]"), {"entry 2", "did you mean weight?"});
   refused(mixture(1, 2), {"train.magic_prime is 89", "--train.magic_prime 0"}, {{"train.magic_prime", "89"}});
@@ -209,7 +209,7 @@ TEST_F(DataLists, InfoAndEvalTakeThemAsOne) {
   EXPECT_EQ(joined.status, 0) << joined.err;
   EXPECT_EQ(list.out, joined.out) << list.err;
   expect_refused(eval(mixture(1, 1)), {"--data has weights"});
-  expect_refused(eval(cat("[", a_, ", ", a_, "]")), {"--data: entry 2 names ", "as entry 1 does"});
+  expect_refused(eval(cat("[", a_, ", ", a_, "]")), {"--data: entry 2: ", "is named by entry 1 already"});
 }
 
 // Stopped on one number of data ranks and gone on with on another: the samples of one rank that never stopped.

@@ -47,7 +47,7 @@ TEST(TrainCommandLine, DataMayBeAList) {
   EXPECT_TRUE(
       parsed({"--train.data_file", "[{prefix: a, weight: 2}, {prefix: b, weight: 1}]"}).train.data_file.weighted());
   refused({"--train.data_file", "[a, b"}, {"train.data_file: ", "a list as in YAML"});
-  refused({"--train.data_file", "[a, a]"}, {"train.data_file: entry 2 names a, as entry 1 does"});
+  refused({"--train.data_file", "[a, a]"}, {"train.data_file: entry 2: a is named by entry 1 already"});
 }
 
 TEST(TrainCommandLine, OptionsBeatFilesWhateverTheirOrder) {

@@ -26,8 +26,7 @@ std::string shown(const Setting& s) {
 }
 
 std::string name_of(const Setting& s) {
-  if (s.kind != Setting::Kind::text || s.text.empty() || !is_plain_text(s.text))
-    refuse(cat("is ", shown(s), " and must be a prefix"));
+  if (s.kind != Setting::Kind::text || s.text.empty() || !is_plain_text(s.text)) refuse("a prefix is " + shown(s));
   return s.text;
 }
 
@@ -61,9 +60,9 @@ DataList::Source source_of(const Setting& entry) {
   for (Setting& key : keys) key.where.clear();  // whoever catches the message says where
   Entry e;
   apply_settings(keys, e);
-  if (e.prefix.names.empty()) refuse("has no prefix");
+  if (e.prefix.names.empty()) refuse("there is no prefix");
   const bool weighted = std::ranges::count(keys, "weight", &Setting::path) > 0;
-  if (weighted && !(e.weight > 0)) refuse(cat("has the weight ", e.weight, ", which must be above 0"));
+  if (weighted && !(e.weight > 0)) refuse(cat("the weight is ", e.weight, " and must be above 0"));
   return {e.prefix.names, e.weight};
 }
 
@@ -75,7 +74,7 @@ void for_entries(const Setting& s, Body&& body) {
       body(i + 1, s.entries[i]);
     } catch (const Error& e) {
       const std::string& where = s.entries[i].where.empty() ? s.where : s.entries[i].where;
-      refuse(cat(where, where.empty() ? "" : ": ", s.path, ": entry ", i + 1, " ", e.what()), kHint);
+      refuse(cat(where, where.empty() ? "" : ": ", s.path, ": entry ", i + 1, ": ", e.what()), kHint);
     }
   }
 }
@@ -87,14 +86,14 @@ std::vector<DataList::Source> sources_of(const Setting& s) {
   for_entries(s, [&](size_t number, const Setting& entry) {
     DataList::Source source = source_of(entry);
     if (number > 1 && (source.weight > 0) != (sources[0].weight > 0)) {
-      const bool now = source.weight > 0;
-      refuse(cat(now ? "has the weight " : "has no weight, and entry 1 has ", now ? source.weight : sources[0].weight,
-                 now ? ", and entry 1 has none" : "", ": either all have one or none has"));
+      const auto weight = [](double w) { return w > 0 ? cat("weight ", w) : "no weight"; };
+      refuse(cat(weight(source.weight), ", and entry 1 has ", weight(sources[0].weight),
+                 ": either all have one, or none has"));
     }
     for (const std::string& prefix : source.prefixes) {
       const auto [first, fresh] = seen.emplace(std::filesystem::path(prefix).lexically_normal(), number);
       if (!fresh)
-        refuse(cat("names ", prefix, ", as entry ", first->second, " does: a weight says what is to come often"));
+        refuse(cat(prefix, " is named by entry ", first->second, " already: a weight says what is to come often"));
       bytes += prefix.size() + 4;
     }
     if (number == 1 || source.weight > 0)

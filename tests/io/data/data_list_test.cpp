@@ -101,41 +101,42 @@ TEST(DataLists, RefuseWhatIsNoList) {
   refused("[a] b", {"train.data_file: "});
   refused("[&x a, *x]", {"alias"});
   refused("[a, !!x b]", {"tag"});
-  refused("[a, '']", {"entry 2 is empty and must be a prefix"});
-  refused("[a, null]", {"entry 2 is empty"});
-  refused("[a, [b]]", {"entry 2 is a list and must be a prefix"});
+  refused("[a, '']", {"entry 2: a prefix is empty"});
+  refused("[a, null]", {"entry 2: a prefix is empty"});
+  refused("[a, [b]]", {"entry 2: a prefix is a list"});
   refused("a\nb", {"control characters"});
-  refused("[a, \"b\\nc\"]", {"entry 2 is no text", "control characters"});
+  refused("[a, \"b\\nc\"]", {"entry 2: a prefix is no text", "control characters"});
   expect_refused({"my.yaml:2: data is a section and must be a prefix or a list"},
                  [] { in_file("\ndata: {prefix: a}\n"); });
-  expect_refused({"my.yaml:3: data: entry 2 is empty"}, [] { in_file("data:\n- a\n- ''\n- b\n"); });
-  expect_refused({"my.yaml:1: data: ", "entry 1 is empty"}, [] { in_file("data: '[\"\"]'\n"); });
+  expect_refused({"my.yaml:3: data: entry 2: a prefix is empty"}, [] { in_file("data:\n- a\n- ''\n- b\n"); });
+  expect_refused({"my.yaml:1: data: ", "entry 1: a prefix is empty"}, [] { in_file("data: '[\"\"]'\n"); });
 }
 
 TEST(DataLists, RefuseWrongEntries) {
-  refused("[a, {prefx: b}]", {"entry 2 there is no prefx; did you mean prefix?", "{prefix: PREFIX, weight: 0.7}"});
-  refused("[{prefix: a, wieght: 0.3}]", {"entry 1 there is no wieght; did you mean weight?"});
+  refused("[a, {prefx: b}]", {"entry 2: there is no prefx; did you mean prefix?", "{prefix: PREFIX, weight: 0.7}"});
+  refused("[{prefix: a, wieght: 0.3}]", {"entry 1: there is no wieght; did you mean weight?"});
   refused("[{prefix: a, prefix: b}]", {"prefix stands twice"});
-  refused("[{weight: 0.3}]", {"entry 1 has no prefix"});
-  refused("[{prefix: [], weight: 0.3}]", {"entry 1 has no prefix"});
-  refused("[{prefix: {a: b}}]", {"entry 1", "is a section and must be a prefix"});
-  refused("[{prefix: [a, [b]]}]", {"entry 1", "is a list and must be a prefix"});
-  refused("[{prefix: a, weight: much}]", {"entry 1 weight is \"much\" and must be a real number"});
+  refused("[{weight: 0.3}]", {"entry 1: there is no prefix"});
+  refused("[{prefix: [], weight: 0.3}]", {"entry 1: there is no prefix"});
+  refused("[{prefix: {a: b}}]", {"entry 1", "a prefix is a section"});
+  refused("[{prefix: [a, [b]]}]", {"entry 1", "a prefix is a list"});
+  refused("[{prefix: a, weight: much}]", {"entry 1: weight is \"much\" and must be a real number"});
 }
 
 TEST(DataLists, RefuseWrongWeights) {
-  refused("[{prefix: a, weight: 0}]", {"entry 1 has the weight 0, which must be above 0"});
-  refused("[{prefix: a, weight: 1}, {prefix: b, weight: -2.5}]", {"entry 2 has the weight -2.5"});
+  refused("[{prefix: a, weight: 0}]", {"entry 1: the weight is 0 and must be above 0"});
+  refused("[{prefix: a, weight: 1}, {prefix: b, weight: -2.5}]", {"entry 2: the weight is -2.5"});
   for (const char* bad : {"nan", ".nan", "inf", "1e999"})
-    refused(cat("[{prefix: a, weight: ", bad, "}]"), {"entry 1 weight", bad, "a real number"});
-  refused("[{prefix: a, weight: 0.7}, b]", {"entry 2 has no weight, and entry 1 has 0.7", "all have one or none has"});
-  refused("[a, {prefix: b, weight: 0.7}]", {"entry 2 has the weight 0.7, and entry 1 has none"});
+    refused(cat("[{prefix: a, weight: ", bad, "}]"), {"entry 1: weight", bad, "a real number"});
+  refused("[{prefix: a, weight: 0.7}, b]",
+          {"entry 2: no weight, and entry 1 has weight 0.7", "either all have one, or none has"});
+  refused("[a, {prefix: b, weight: 0.7}]", {"entry 2: weight 0.7, and entry 1 has no weight"});
 }
 
 TEST(DataLists, RefuseAPrefixTwice) {
-  refused("[data/a, b, ./data//a]", {"entry 3 names ./data//a, as entry 1 does", "a weight says"});
-  refused("[{prefix: a, weight: 1}, {prefix: [b, a], weight: 2}]", {"entry 2 names a, as entry 1 does"});
-  refused("[{prefix: [a, a]}]", {"entry 1 names a, as entry 1 does"});
+  refused("[data/a, b, ./data//a]", {"entry 3: ./data//a is named by entry 1 already", "a weight says"});
+  refused("[{prefix: a, weight: 1}, {prefix: [b, a], weight: 2}]", {"entry 2: a is named by entry 1 already"});
+  refused("[{prefix: [a, a]}]", {"entry 1: a is named by entry 1 already"});
 }
 
 TEST(DataLists, RefuseMoreThanAConfigFileHolds) {
