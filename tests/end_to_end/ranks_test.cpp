@@ -157,7 +157,12 @@ TEST_F(ManyRanks, OneThatCannotEndsAll) {
     EXPECT_EQ(result.err.find(what, at + 1), std::string::npos) << "told twice: " << result.err;
     EXPECT_NE(result.err.find("(rank 1 of 2 on "), std::string::npos) << result.err;
   };
-  const ProgramResult no_data = train_beside("cd /usr/share/doc", {{"train.data_file", fs::relative(folder_ / "data")}});
+  // From so deep a folder, the way up from the test's own does not lead to the data.
+  fs::path deep = folder_ / "deep";
+  for (int i = 0; i < 30; ++i) deep /= "d";
+  fs::create_directories(deep);
+  const ProgramResult no_data =
+      train_beside(cat("cd ", deep.string()), {{"train.data_file", fs::relative(folder_ / "data")}});
   EXPECT_EQ(no_data.status, 2) << no_data.err;
   told_once(no_data, "data.idx cannot be read");
   EXPECT_FALSE(fs::exists(folder_ / "out"));
