@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/layer_stack.h"
 
+#include <algorithm>
+
 #include "autodiff/recompute.h"
 
 namespace gf {
@@ -75,6 +77,12 @@ Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute
 Head::Loss LayerStack::loss(Tape& tape, const Pass& pass, const Var& x, ParameterHooks* hooks) const {
   GF_CHECK(head_, "the loss of a stage without the head");
   return with_hooks(tape, layers_.size() - 1, hooks, [&] { return head_->loss(pass, x); });
+}
+
+bool LayerStack::reads_tokens() const {
+  return std::any_of(specs_.begin(), specs_.end(), [](const LayerSpec& spec) {
+    return spec.kind == LayerSpec::Kind::embed || spec.kind == LayerSpec::Kind::head;
+  });
 }
 
 }  // namespace gf

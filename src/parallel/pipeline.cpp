@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/pipeline.h"
 
+#include <algorithm>
+
 #include "base/trace.h"
 
 namespace gf {
@@ -115,6 +117,10 @@ void Pipeline::compute(const Compute& c, std::span<const Batch> microbatches, Pa
     case Compute::Pass::backward_weight:
       return stage.backward_weights(c.microbatch);
   }
+}
+
+bool Pipeline::reads_tokens() const {
+  return std::any_of(pieces_.begin(), pieces_.end(), [](Stage* piece) { return piece->layers().reads_tokens(); });
 }
 
 Stage::Sums Pipeline::evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks& hooks,

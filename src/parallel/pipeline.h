@@ -27,7 +27,8 @@ class Pipeline {
   // parameters are used and when their gradients are complete.
   double run(std::span<const Batch> microbatches, ParameterHooks&);
 
-  // `batch(i)` for i in [0, count), all of them on every rank, though only the first and the last need the tokens.
+  bool reads_tokens() const;  // else batches need only say which samples they have
+  // `batch(i)` for i in [0, count), all of them on every rank.
   // The observer sees what each layer but the head writes.
   Stage::Sums evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks&,
                        const LayerStack::Observer& = {});

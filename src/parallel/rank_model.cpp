@@ -14,10 +14,7 @@ RankModel::RankModel(const ModelConfig& config, const Mesh& mesh, const RankMode
   std::vector<Stage*> stages;
   for (int s = rank; s < partition.num_stages(); s += ranks) {
     const auto specs = stage_layers(layers, partition.cuts[s], partition.cuts[s + 1]);
-    for (const LayerSpec& spec : specs) {
-      expands = expands || spec.kind == LayerSpec::Kind::key_expand;
-      reads_tokens_ = reads_tokens_ || spec.kind == LayerSpec::Kind::embed || spec.kind == LayerSpec::Kind::head;
-    }
+    for (const LayerSpec& spec : specs) expands = expands || spec.kind == LayerSpec::Kind::key_expand;
     pieces_.push_back(std::make_unique<LayerStack>(config_, specs, store_));
     StageOptions stage = options.stage;
     stage.gives = cuts[s + 1].fields;

@@ -28,7 +28,6 @@ class RankModel {
   const ParameterStore& parameters() const { return *store_; }
   std::vector<const LayerStack*> pieces() const;
   Pipeline& pipeline() { return *pipeline_; }
-  bool reads_tokens() const { return reads_tokens_; }  // has the embedding or the head
   // Ranks whose stages share layers named key_expand, this one among them; null where there are no others.
   Communicator* shared() const { return shared_.get(); }
 
@@ -39,7 +38,6 @@ class RankModel {
   std::vector<std::unique_ptr<Stage>> stages_;
   std::unique_ptr<Communicator> shared_;
   std::unique_ptr<Pipeline> pipeline_;
-  bool reads_tokens_ = false;
 };
 
 // The names of all parameters of a model, in the order of its layers.

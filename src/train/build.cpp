@@ -301,7 +301,7 @@ void Run::begin() {
                                                                          .data_rank = mesh.data->rank(),
                                                                          .data_size = mesh.data->size(),
                                                                          .samples_seen = place.samples,
-                                                                         .read_tokens = model.reads_tokens()});
+                                                                         .read_tokens = model.pipeline().reads_tokens()});
   if (!first_rank()) return;
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);
   write_config();

@@ -11,7 +11,7 @@ Evaluation evaluate(Pipeline& pipeline, ParameterHooks& hooks, const Mesh& mesh,
   const auto batch = [&](int64_t i) {
     const int64_t first = (i * ranks + rank) * batch_size, count = std::min(batch_size, windows - first);
     if (progress) progress(count * reader.ctx_len());
-    return reader.batch(first, count);
+    return reader.batch(first, count, pipeline.reads_tokens());
   };
   const Stage::Sums own = pipeline.evaluate((batches - rank + ranks - 1) / ranks, batch, hooks);
   const Tensor sums =

@@ -90,12 +90,15 @@ WindowReader::WindowReader(std::shared_ptr<const TokenFiles> data, int64_t ctx_l
   }
 }
 
-Batch WindowReader::batch(int64_t first, int64_t count) const {
+Batch WindowReader::batch(int64_t first, int64_t count, bool read_tokens) const {
   GF_CHECK(first >= 0 && count > 0 && first <= windows_ && count <= windows_ - first, "windows ", first, " + ", count,
            " of ", windows_);
-  Batch result = empty_batch(count, ctx_len_);
+  Batch result;
+  if (read_tokens) result = empty_batch(count, ctx_len_);
+  result.samples_B.resize(static_cast<size_t>(count));
   for (int64_t row = 0; row < count; ++row) {
     result.samples_B[static_cast<size_t>(row)] = first + row;
+    if (!read_tokens) continue;
     read_row(result, row,
              [&](std::span<int32_t> tokens) { data_->read((first + row) * (ctx_len_ + 1), tokens, vocab_size_); });
   }

@@ -60,7 +60,8 @@ class WindowReader {
   WindowReader(std::shared_ptr<const TokenFiles>, int64_t ctx_len, int64_t vocab_size);
   int64_t windows() const { return windows_; }
   int64_t ctx_len() const { return ctx_len_; }
-  Batch batch(int64_t first, int64_t count) const;  // windows [first, first + count)
+  // Windows [first, first + count); without their tokens for stages that need only their numbers.
+  Batch batch(int64_t first, int64_t count, bool read_tokens = true) const;
 
  private:
   std::shared_ptr<const TokenFiles> data_;
