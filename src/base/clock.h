@@ -2,12 +2,17 @@
 // Time that only goes forward, for measuring; never the wall clock, which may jump.
 #pragma once
 #include <chrono>
+#include <string>
 
 namespace gf {
 
 inline double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
+
+// The same in all processes whose seconds_now() can be compared: those of one machine since it was started. Empty where
+// the system does not tell.
+std::string clock_name();
 
 class Stopwatch {
  public:

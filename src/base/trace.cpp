@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <map>
 
-#include "base/clock.h"
 #include "base/error.h"
 
 namespace gf {
@@ -14,9 +13,44 @@ namespace {
 
 Trace* g_current = nullptr;
 
+const char* name_of(Trace::Kind kind) {
+  switch (kind) {
+    case Trace::Kind::step:
+      return "step";
+    case Trace::Kind::phase:
+      return "phase";
+    case Trace::Kind::pass:
+      return "pass";
+    case Trace::Kind::op:
+      return "op";
+    case Trace::Kind::wait:
+      return "wait";
+  }
+  return "";
+}
+
+// One complete event, in microseconds. Names are of this program and shapes are digits: nothing needs escaping.
+std::string event(const Trace::What& what, const char* category, double begin, double seconds, int process,
+                  size_t track, const std::string& more = {}) {
+  std::string args = more;
+  for (const auto& [name, value] : what.numbers)
+    args += fmt::format("{}\"{}\": {}", args.empty() ? "" : ", ", name, value);
+  return fmt::format(
+      "\n{{\"name\": \"{}\", \"cat\": \"{}\", \"ph\": \"X\", \"ts\": {:.3f}, \"dur\": {:.3f}, \"pid\": {}, \"tid\": "
+      "{}, "
+      "\"args\": {{{}}}}}",
+      what.name, category, begin * 1e6, seconds * 1e6, process, track, args);
+}
+
+std::string name_of_track(const std::string& name, int process, size_t track) {
+  return fmt::format(
+      "\n{{\"name\": \"thread_name\", \"ph\": \"M\", \"pid\": {}, \"tid\": {}, \"args\": {{\"name\": \"{}\"}}}}",
+      process, track, name);
+}
+
 }  // namespace
 
-Trace::Trace() : start_(seconds_now()) {
+Trace::Trace(double zero) : zero_(zero) {
   GF_CHECK(!g_current, "a second trace");
   g_current = this;
 }
@@ -34,7 +68,7 @@ void Trace::add_flops(double n) {
 }
 
 void Trace::mark() {
-  mark_ = seconds_now() - start_;
+  mark_ = seconds_now() - zero_;
   flops_at_mark_ = flops_;
 }
 
@@ -64,6 +98,15 @@ void Trace::end(Span span) {
   spans_.push_back(std::move(span));
 }
 
+std::shared_ptr<Trace::Transfer> Trace::add_transfer(What what) {
+  return transfers_.emplace_back(std::make_shared<Transfer>(std::move(what)));
+}
+
+void Trace::Transfer::end() {
+  if (!ended_) end_ = seconds_now();
+  ended_ = true;
+}
+
 std::vector<Trace::Total> Trace::totals() const {
   std::map<std::string, Total> by_name;
   for (const Span& s : spans_) {
@@ -81,29 +124,27 @@ std::vector<Trace::Total> Trace::totals() const {
   return totals;
 }
 
-// Names are op names and shapes are digits: nothing in them needs escaping.
 std::string Trace::events(int process) const {
-  std::string out;
-  for (const Span& s : spans_) {
-    out += fmt::format("{}\n{{\"name\": \"{}\", \"cat\": \"{}\", \"ph\": \"X\", \"ts\": {:.3f}, \"dur\": {:.3f}, ",
-                       &s == spans_.data() ? "" : ",", s.what.name, s.kind == Kind::op ? "op" : "phase", s.begin * 1e6,
-                       s.seconds * 1e6);
-    out +=
-        fmt::format("\"pid\": {}, \"tid\": 0, \"args\": {{\"shapes\": \"{}\", \"flops\": {:.0f}, \"bytes\": {:.0f}}}}}",
-                    process, s.what.shapes, s.flops, s.what.bytes);
+  std::string out = name_of_track("compute", process, 0);
+  for (const Span& s : spans_)
+    out += "," + event(s.what, name_of(s.kind), s.begin, s.seconds, process, 0,
+                       s.kind == Kind::wait ? ""
+                                            : fmt::format("\"shapes\": \"{}\", \"flops\": {:.0f}, \"bytes\": {:.0f}",
+                                                          s.what.shapes, s.flops, s.what.bytes));
+  std::vector<double> free;  // from when on each track beside
+  for (const auto& t : transfers_) {
+    const double end = t->ended_ ? t->end_ : seconds_now();
+    const size_t track =
+        std::find_if(free.begin(), free.end(), [&](double f) { return f <= t->begin_; }) - free.begin();
+    if (track == free.size()) {
+      free.push_back(0);
+      out += "," + name_of_track(track == 0 ? "communication" : cat("communication ", track + 1), process, track + 1);
+    }
+    free[track] = end;
+    out += "," + event(t->what_, "transfer", t->begin_ - zero_, end - t->begin_, process, track + 1,
+                       fmt::format("\"bytes\": {:.0f}", t->what_.bytes));
   }
   return out;
-}
-
-std::string Trace::json(const std::vector<std::string>& events) {
-  std::string out = "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [";
-  bool first = true;
-  for (const std::string& e : events) {
-    if (e.empty()) continue;
-    out += (first ? "" : ",") + e;
-    first = false;
-  }
-  return out + "\n]}\n";
 }
 
 }  // namespace gf

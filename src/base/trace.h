@@ -1,23 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the time goes: what a process does from when to when, one span inside another, to be looked at as a Chrome
-// trace (Perfetto, chrome://tracing) or as a table. Where no trace is taken, each of these calls costs a comparison.
+// Where the time goes: what a process does from when to when, one span inside another, and what is on its way to and
+// from other processes meanwhile; to be looked at as a Chrome trace (Perfetto, chrome://tracing) or as a table. Where
+// no trace is taken, each of these calls costs a comparison.
 // For one thread, the one that runs the ops; work of other threads is inside the span that waits for it.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "base/clock.h"
 
 namespace gf {
 
 class Trace {
  public:
-  enum class Kind : uint8_t { phase, op };  // a phase of a step holds ops; only ops are in totals()
+  // A step holds phases, passes of its microbatches among them; these hold ops. A wait may be in any of them, and
+  // nothing is computed in it. Only ops are in totals().
+  enum class Kind : uint8_t { step, phase, pass, op, wait };
   struct What {
     std::string name, shapes{};
-    double bytes = 0;  // that must be read and written at least, each value once
+    double bytes = 0;                                        // that must be read and written at least, each value once
+    std::vector<std::pair<const char*, int64_t>> numbers{};  // what else is to be told of it
   };
 
-  Trace();   // records from here on; at most one at a time
+  // Records from here on; at most one at a time. Times count from `zero`, on the clock of seconds_now().
+  explicit Trace(double zero = seconds_now());
   ~Trace();  // ... to here
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
@@ -28,6 +37,24 @@ class Trace {
   // A span that ends now and began where the one before it ended, or the one around it began.
   void add_span(Kind, What);
 
+  // What is on its way while the process does other things: any number at once. May outlive its trace.
+  class Transfer {
+   public:
+    explicit Transfer(What what) : what_(std::move(what)) {}
+    void end();  // the first time counts; without it, the end of the trace
+
+   private:
+    friend class Trace;
+    What what_;
+    double begin_ = seconds_now(), end_ = 0;
+    bool ended_ = false;
+  };
+  // Begins now. Null where no trace is taken; `what` is asked only where one is.
+  template <class GetWhat>
+  static std::shared_ptr<Transfer> begin_transfer(GetWhat&& what) {
+    return current() ? current()->add_transfer(what()) : nullptr;
+  }
+
   // All spans of a name, without what lies in spans inside them; largest first.
   struct Total {
     std::string name;
@@ -35,17 +62,16 @@ class Trace {
     double seconds = 0, flops = 0, bytes = 0;
   };
   std::vector<Total> totals() const;
-  // All spans in the Trace Event Format, as the inside of a list; `process` is the rank.
+  // Everything so far in the Trace Event Format, as the inside of a list; `process` is the rank. Spans are on track 0;
+  // transfers on as many tracks beside it as there are at once.
   std::string events(int process) const;
-  // A whole file of some processes' events.
-  static std::string json(const std::vector<std::string>& events);
 
  private:
   friend class TraceSpan;
   struct Span {
     Kind kind;
     What what;
-    double begin, flops_at_begin;  // begin: since the trace did; flops: all since then
+    double begin, flops_at_begin;  // begin: since zero; flops: all since the trace began
     double seconds = 0, flops = 0;
     double inner_seconds = 0, inner_flops = 0;  // of the spans inside
   };
@@ -53,11 +79,13 @@ class Trace {
   void close();  // the span opened last
   void end(Span);
   void mark();
+  std::shared_ptr<Transfer> add_transfer(What);
 
-  double start_, flops_ = 0;
+  double zero_, flops_ = 0;
   double mark_ = 0, flops_at_mark_ = 0;  // when the last span ended, or the last one opened
   std::vector<Span> open_;
-  std::vector<Span> spans_;  // in the order of their ends
+  std::vector<Span> spans_;                           // in the order of their ends
+  std::vector<std::shared_ptr<Transfer>> transfers_;  // in the order of their beginnings
 };
 
 // From here to the end of the scope. `what` gives the description; it is asked only where a trace is taken.

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/trace.h"
 #include "optim/adamw.h"
+#include "parallel/traced_work.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
@@ -157,15 +157,24 @@ void ShardedOptimizer::look() {
   }
 }
 
+std::shared_ptr<Trace::Transfer> ShardedOptimizer::begin_transfer(const char* name, const Bucket& b,
+                                                                  const Tensor& whole) const {
+  return Trace::begin_transfer([&] {
+    return Trace::What{
+        .name = name, .bytes = static_cast<double>(whole.bytes()), .numbers = {{"bucket", &b - buckets_.data()}}};
+  });
+}
+
 void ShardedOptimizer::reduce(Bucket& b) {
-  const Tensor& grads = store_.grads();
-  b.reduction = ranks_.data.reduce_scatter(grads.range(b.range.begin, b.range.end), grads.range(b.own.begin, b.own.end),
-                                           Reduce::sum);
+  const Tensor &grads = store_.grads(), whole = grads.range(b.range.begin, b.range.end);
+  auto transfer = begin_transfer("reduce", b, whole);
+  b.reduction =
+      traced(ranks_.data.reduce_scatter(whole, grads.range(b.own.begin, b.own.end), Reduce::sum), std::move(transfer));
 }
 
 void ShardedOptimizer::finish_reduction(Bucket& b) {
   if (!b.reduction) return;
-  b.reduction->wait();
+  wait_for(*b.reduction, "wait for reduced gradients");
   b.reduction.reset();
   if (sharding_.zero >= 2) drop_others(store_.grads(), b);
 }
@@ -178,13 +187,14 @@ void ShardedOptimizer::drop_others(const Tensor& flat, const Bucket& b) const {
 
 void ShardedOptimizer::gather(Bucket& b) {
   if (b.whole || b.gathering) return;
-  b.gathering = ranks_.data.all_gather(store_.values().range(b.own.begin, b.own.end),
-                                       store_.values().range(b.range.begin, b.range.end));
+  const Tensor &values = store_.values(), whole = values.range(b.range.begin, b.range.end);
+  auto transfer = begin_transfer("gather", b, whole);
+  b.gathering = traced(ranks_.data.all_gather(values.range(b.own.begin, b.own.end), whole), std::move(transfer));
 }
 
 void ShardedOptimizer::finish_gathering(Bucket& b) {
   if (!b.gathering) return;
-  b.gathering->wait();
+  wait_for(*b.gathering, "wait for gathered parameters");
   b.gathering.reset();
   b.whole = true;
 }
@@ -201,11 +211,20 @@ void ShardedOptimizer::finish_gradients() {
     finish_reduction(b);
   }
   const Tensor& grads = store_.grads();
-  for (const Bucket& b : buckets_)
-    if (b.shared && ranks_.shared) ranks_.shared->all_reduce(grads.range(b.own.begin, b.own.end), Reduce::sum);
+  for (const Bucket& b : buckets_) {
+    if (!b.shared || !ranks_.shared) continue;
+    const Tensor own = grads.range(b.own.begin, b.own.end);
+    const auto transfer = begin_transfer(kReduceBetweenStages, b, own);
+    ranks_.shared->all_reduce(own, Reduce::sum);
+    if (transfer) transfer->end();
+  }
   if (!owns_all() || ranks_.data.size() == 1) return;
-  for (const Bucket& b : buckets_)
-    ranks_.data.all_gather(grads.range(b.own.begin, b.own.end), grads.range(b.range.begin, b.range.end))->wait();
+  for (const Bucket& b : buckets_) {
+    const Tensor whole = grads.range(b.range.begin, b.range.end);
+    auto transfer = begin_transfer("gather gradients", b, whole);
+    wait_for(*traced(ranks_.data.all_gather(grads.range(b.own.begin, b.own.end), whole), std::move(transfer)),
+             "wait for gathered gradients");
+  }
 }
 
 // One sum a parameter, added up in the order of the whole model: the same bits however the model is cut into stages.
@@ -225,6 +244,7 @@ double ShardedOptimizer::gradient_norm() const {
 
 ShardedOptimizer::Update ShardedOptimizer::step(double learning_rate, double weight_decay,
                                                 const std::function<bool(double norm)>& accepts) {
+  const TraceSpan span("optimizer");
   finish_gradients();
   const double norm = gradient_norm();
   if ((accepts && !accepts(norm)) || !std::isfinite(norm)) return {norm, false};

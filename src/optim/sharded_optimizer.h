@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/trace.h"
 #include "model/layer_stack.h"
 #include "optim/groups.h"
 #include "parallel/communicator.h"
@@ -86,6 +87,7 @@ class ShardedOptimizer final : public ParameterHooks {
   void make_buckets(const std::vector<const LayerStack*>&);
   void make_parts(const std::vector<std::string>& names);
   Bucket& bucket_of(FlatRange layer);
+  std::shared_ptr<Trace::Transfer> begin_transfer(const char* name, const Bucket&, const Tensor& whole) const;
   void reduce(Bucket&);
   void finish_reduction(Bucket&);
   void drop_others(const Tensor& flat, const Bucket&) const;

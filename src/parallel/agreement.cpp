@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "parallel/traced_work.h"
+
 namespace gf {
 
 void all_or_none(Communicator& ranks, const std::function<void()>& body) {
@@ -21,7 +23,7 @@ void all_or_none(Communicator& ranks, const std::function<void()>& body) {
   const int rank = ranks.rank(), size = ranks.size();
   const Tensor failures = Tensor::empty({size}, DType::i32, kCpu);
   const int status = error ? static_cast<int>(error->status()) : 0;
-  ranks.all_gather(Tensor::of<int32_t>({1}, {status}), failures)->wait();
+  wait_for(*ranks.all_gather(Tensor::of<int32_t>({1}, {status}), failures), "wait for all ranks to agree");
   const int32_t* const begin = failures.data<int32_t>();
   const int32_t* const first = std::find_if(begin, begin + size, [](int32_t s) { return s != 0; });
   if (first == begin + size) return;

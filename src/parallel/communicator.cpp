@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <functional>
 
 #include "base/parallel_for.h"
+#include "parallel/traced_work.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
@@ -78,10 +80,11 @@ std::unique_ptr<Work> Communicator::reduce_scatter(const Tensor& whole, const Te
 void Communicator::all_reduce(const Tensor& t, Reduce how) {
   if (size() == 1) return;
   constexpr int64_t kSmall = 64;
+  constexpr const char* kAllReduce = "wait for all ranks of a sum";
   const int64_t n = t.numel(), part = (n + size() - 1) / size();
   if (n <= kSmall) {
     const Tensor all = Tensor::empty({n * size()}, t.dtype(), t.device());
-    all_gather(t, all)->wait();
+    wait_for(*all_gather(t, all), kAllReduce);
     return combine(all, how, t);
   }
   // In a buffer of equal parts.
@@ -89,8 +92,8 @@ void Communicator::all_reduce(const Tensor& t, Reduce how) {
   const Tensor flat = t.view({n}), whole = even ? flat : Tensor::zeros({part * size()}, t.dtype(), t.device());
   if (!even) copy(flat, whole.range(0, n));
   const Tensor shard = whole.range(rank() * part, (rank() + 1) * part);
-  reduce_scatter(whole, shard, how)->wait();
-  all_gather(shard, whole)->wait();
+  wait_for(*reduce_scatter(whole, shard, how), kAllReduce);
+  wait_for(*all_gather(shard, whole), kAllReduce);
   if (!even) copy(whole.range(0, n), flat);
 }
 
@@ -100,7 +103,7 @@ void Communicator::broadcast(const Tensor& t, int root) {
   if (rank() != root) messages.push_back({t, root, false});
   for (int peer = 0; rank() == root && peer < size(); ++peer)
     if (peer != root) messages.push_back({t, peer, true});
-  for (const auto& work : exchange(messages)) work->wait();
+  for (const auto& work : exchange(messages)) wait_for(*work, "wait for a broadcast");
 }
 
 std::vector<std::string> Communicator::gather_text(const std::string& mine) {
@@ -115,6 +118,40 @@ std::vector<std::string> Communicator::gather_text(const std::string& mine) {
   for (int r = 0; r < size(); ++r)
     texts.emplace_back(reinterpret_cast<const char*>(all.data<int32_t>() + r * words), length[r]);
   return texts;
+}
+
+void Communicator::collect_text(const std::string& mine, const std::function<void(const std::string&)>& take) {
+  const auto move_over = [&](const Tensor& t, int peer) {
+    const Message message{t, peer, rank() != 0};
+    exchange({&message, 1})[0]->wait();
+  };
+  const auto words = [](size_t bytes) {
+    return Tensor::zeros({static_cast<int64_t>(bytes / 4 + 1)}, DType::i32, kCpu);
+  };
+  if (rank() != 0) {
+    const Tensor text = words(mine.size());
+    std::memcpy(text.raw(), mine.data(), mine.size());
+    move_over(Tensor::of<double>({1}, {static_cast<double>(mine.size())}), 0);
+    return move_over(text, 0);
+  }
+  std::exception_ptr error;
+  const auto give = [&](const std::string& text) {
+    try {
+      if (!error) take(text);
+    } catch (...) {
+      error = std::current_exception();
+    }
+  };
+  give(mine);
+  for (int peer = 1; peer < size(); ++peer) {
+    const Tensor length = Tensor::empty({1}, DType::f64, kCpu);
+    move_over(length, peer);
+    const auto bytes = static_cast<size_t>(length.data<double>()[0]);
+    const Tensor text = words(bytes);
+    move_over(text, peer);
+    give({reinterpret_cast<const char*>(text.raw()), bytes});
+  }
+  if (error) std::rethrow_exception(error);
 }
 
 void warm_up(Communicator& ranks) {

@@ -6,6 +6,7 @@
 // the same bits over any transport, at any time. So transports bring only what moves bytes (all_to_all, all_gather,
 // exchange); reductions are made of these, once, in communicator.cpp.
 #pragma once
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -56,6 +57,9 @@ class Communicator {
   virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
 
   std::vector<std::string> gather_text(const std::string& mine);  // of all ranks, of any lengths
+  // The same to the first rank alone, one after another. Where `take` throws, the rest still comes, to nobody, and then
+  // the error.
+  void collect_text(const std::string& mine, const std::function<void(const std::string&)>& take);
 };
 
 std::unique_ptr<Communicator> make_self_communicator();  // one rank, no MPI

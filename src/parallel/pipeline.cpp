@@ -3,9 +3,22 @@
 
 #include <algorithm>
 
-#include "base/trace.h"
+#include "parallel/traced_work.h"
 
 namespace gf {
+namespace {
+
+Trace::What pass_of(const Compute& c) {
+  return {.name = std::string(name_of(c.pass)), .numbers = {{"microbatch", c.microbatch}, {"piece", c.piece}}};
+}
+
+Trace::What transfer_of(const Transfer& t, const Tensor& tensor) {
+  return {.name = t.send ? kSend : kReceive,
+          .bytes = static_cast<double>(tensor.bytes()),
+          .numbers = {{"pipeline_rank", t.peer}, {"microbatch", t.pass.microbatch}, {"piece", t.pass.piece}}};
+}
+
+}  // namespace
 
 // The step's own hooks, and messages on their way, which make progress when somebody looks.
 class Pipeline::StepHooks final : public ParameterHooks {
@@ -49,8 +62,7 @@ double Pipeline::run(std::span<const Batch> microbatches, ParameterHooks& hooks)
     else
       compute(s.compute, microbatches, step);
   }
-  for (const auto& work : leaving_) work->wait();
-  leaving_.clear();
+  wait_until_sent();
   double loss = 0;
   for (Stage* stage : pieces_) loss += stage->take_loss();
   return loss;
@@ -58,7 +70,11 @@ double Pipeline::run(std::span<const Batch> microbatches, ParameterHooks& hooks)
 
 void Pipeline::begin(const std::vector<Transfer>& transfers, int64_t batch_size) {
   std::vector<Communicator::Message> messages;
-  std::vector<Arriving*> into;  // where a message's work goes; null: it leaves
+  struct Going {
+    Arriving* into;  // where the message's work goes; null: it leaves
+    std::shared_ptr<Trace::Transfer> transfer;
+  };
+  std::vector<Going> going;
   for (const Transfer& t : transfers) {
     Boundary boundary;
     Arriving* arriving = nullptr;
@@ -74,11 +90,14 @@ void Pipeline::begin(const std::vector<Transfer>& transfers, int64_t batch_size)
     }
     for (const Tensor& tensor : tensors_of(boundary)) {
       messages.push_back({tensor, t.peer, t.send});
-      into.push_back(arriving);
+      going.push_back({arriving, Trace::begin_transfer([&] { return transfer_of(t, tensor); })});
     }
   }
   auto works = pipe_.exchange(messages);
-  for (size_t i = 0; i < works.size(); ++i) (into[i] ? into[i]->works : leaving_).push_back(std::move(works[i]));
+  for (size_t i = 0; i < works.size(); ++i) {
+    auto& [into, transfer] = going[i];
+    (into ? into->works : leaving_).push_back(traced(std::move(works[i]), std::move(transfer)));
+  }
 }
 
 void Pipeline::look() {
@@ -88,11 +107,21 @@ void Pipeline::look() {
 
 Boundary Pipeline::take(const Compute& c) {
   if (taken_by(c).fields == 0) return {};  // the first stage's forward pass, the last one's backward pass
-  const TraceSpan span("wait");
   const auto found = arriving_.extract(key(c));
   GF_CHECK(!found.empty(), "nothing arrives for the ", name_of(c));
-  for (const auto& work : found.mapped().works) work->wait();
+  for (const auto& work : found.mapped().works)
+    wait_for(*work, [&] {
+      const Source source = source_of(c, pipe_.rank(), pipe_.size(), static_cast<int>(pieces_.size()));
+      return Trace::What{
+          .name = cat("wait for ", c.is_forward() ? "activations" : "gradients", " from pipeline rank ", source.rank),
+          .numbers = {{"microbatch", c.microbatch}, {"piece", c.piece}}};
+    });
   return found.mapped().boundary;
+}
+
+void Pipeline::wait_until_sent() {
+  for (const auto& work : leaving_) wait_for(*work, "wait until all is sent");
+  leaving_.clear();
 }
 
 void Pipeline::give(const Compute& c, Boundary boundary) {
@@ -107,13 +136,15 @@ void Pipeline::give(const Compute& c, Boundary boundary) {
 void Pipeline::compute(const Compute& c, std::span<const Batch> microbatches, ParameterHooks& hooks) {
   const HangWatch::Doing doing(watch_, name_of(c));
   Stage& stage = *pieces_[c.piece];
+  const Boundary in = c.pass == Compute::Pass::backward_weight ? Boundary() : take(c);
+  const TraceSpan span(Trace::Kind::pass, [&] { return pass_of(c); });
   switch (c.pass) {
     case Compute::Pass::forward:
-      return give(c, stage.forward(c.microbatch, microbatches[c.microbatch], take(c), &hooks));
+      return give(c, stage.forward(c.microbatch, microbatches[c.microbatch], in, &hooks));
     case Compute::Pass::backward:
-      return give(c, stage.backward(c.microbatch, take(c), WeightGradients::now));
+      return give(c, stage.backward(c.microbatch, in, WeightGradients::now));
     case Compute::Pass::backward_input:
-      return give(c, stage.backward(c.microbatch, take(c), WeightGradients::later));
+      return give(c, stage.backward(c.microbatch, in, WeightGradients::later));
     case Compute::Pass::backward_weight:
       return stage.backward_weights(c.microbatch);
   }
@@ -140,8 +171,7 @@ Stage::Sums Pipeline::evaluate(int64_t count, const std::function<Batch(int64_t)
     }
     look();
   }
-  for (const auto& work : leaving_) work->wait();
-  leaving_.clear();
+  wait_until_sent();
   return sums;
 }
 

@@ -47,6 +47,7 @@ class Pipeline {
   Boundary take(const Compute&);
   void give(const Compute&, Boundary);
   void look();
+  void wait_until_sent();
   int num_stages() const { return pipe_.size() * static_cast<int>(pieces_.size()); }
   int stage_of(int piece) const { return piece * pipe_.size() + pipe_.rank(); }
   // What `c` takes, or gives, crosses this cut.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/stage.h"
 
-#include "base/trace.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
@@ -55,7 +54,6 @@ std::unique_ptr<Arena> Stage::take_arena() {
 
 Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in, ParameterHooks* hooks) {
   GF_CHECK(!in_flight_.contains(microbatch), "microbatch ", microbatch, " is already in flight");
-  const TraceSpan span("forward");
   InFlight& f = in_flight_[microbatch];
   f.batch = std::move(batch);
   f.arena = take_arena();
@@ -78,7 +76,6 @@ Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in, Paramet
 Boundary Stage::backward(int microbatch, const Boundary& grad_out, WeightGradients weights) {
   const auto found = in_flight_.find(microbatch);
   GF_CHECK(found != in_flight_.end(), "backward of microbatch ", microbatch, ", which is not in flight");
-  const TraceSpan span("backward");
   InFlight& f = found->second;
   std::vector<Tape::Seed> seeds;
   if (f.loss) {
@@ -106,7 +103,6 @@ Boundary Stage::backward(int microbatch, const Boundary& grad_out, WeightGradien
 void Stage::backward_weights(int microbatch) {
   const auto found = in_flight_.find(microbatch);
   GF_CHECK(found != in_flight_.end(), "weight gradients of microbatch ", microbatch, ", which is not in flight");
-  const TraceSpan span("weights");
   found->second.tape->backward_weights();
   release(found->second);
   in_flight_.erase(found);

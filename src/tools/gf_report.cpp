@@ -22,7 +22,10 @@ int run_report(const Arguments& arguments) {
   if (values.empty()) return 0;
 
   std::vector<RunHistory> runs;
-  for (const auto& folder : values["run"].as<std::vector<std::string>>()) runs.push_back(load_run(folder));
+  for (const auto& folder : values["run"].as<std::vector<std::string>>()) {
+    runs.push_back(load_run(folder));
+    if (!runs.back().trace_note.empty()) std::fprintf(stderr, "gf report: %s\n", runs.back().trace_note.c_str());
+  }
   std::filesystem::path out = (runs.size() == 1 ? runs[0].folder : std::filesystem::path()) / "report.html";
   if (values.count("out")) out = values["out"].as<std::string>();
   // So that nothing but an earlier report is ever replaced.

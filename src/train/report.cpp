@@ -7,12 +7,13 @@
 #include <cmath>
 #include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"
 #include "base/human.h"
+#include "train/page_text.h"
 #include "train/report_page.h"
+#include "train/trace_report.h"
 
 namespace gf {
 namespace {
@@ -20,25 +21,6 @@ namespace {
 constexpr int64_t kRows = 1000;  // of a curve: two points each where low and high differ
 constexpr int64_t kValidations = 500;
 constexpr const char* kNothing = "&ndash;";
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '"')
-      out += "&quot;";
-    else if (c == '\'')
-      out += "&#39;";
-    else
-      out += c;
-  }
-  return out;
-}
 
 // Replaces each {{key}} once, from the left; what comes in is not searched again.
 std::string filled(std::string_view page, const std::map<std::string, std::string>& values) {
@@ -58,12 +40,6 @@ std::vector<std::string> labels(std::span<const RunHistory> runs) {
   for (const RunHistory& run : runs) ++uses[run.name];
   std::vector<std::string> out;
   for (const RunHistory& run : runs) out.push_back(uses[run.name] > 1 ? run.folder.string() : run.name);
-  return out;
-}
-
-std::string joined(const std::vector<std::string>& parts, const char* between) {
-  std::string out;
-  for (const std::string& part : parts) out.append(out.empty() ? "" : between).append(part);
   return out;
 }
 
@@ -96,24 +72,18 @@ std::vector<int64_t> done(std::vector<int64_t> steps) {
   return steps;
 }
 
-// "<" could end the script element or open a comment; inside a JSON string its escape means the same.
-std::string json_text(const std::string& text) {
-  const std::string quoted = nlohmann::json(text).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  std::string out;
-  for (const char c : quoted) out += c == '<' ? "\\u003c" : std::string(1, c);
-  return out;
-}
-
-std::string json_run(const RunHistory& run, const std::string& label) {
+std::string json_run(const RunHistory& run, const std::string& label, const std::optional<TraceSummary>& trace) {
   const Curves c = curves(run, kRows);
   const Validations v = validations(run, kValidations);
   return fmt::format(
       "{{\"name\":{},\n\"curves\":{{\"steps\":{},\"tokens\":{},\"seconds\":{},\n\"loss\":{},\n\"grad_norm\":{},\n"
       "\"lr\":{{\"smooth\":{}}},\n\"tokens_per_s\":{}}},\n"
-      "\"validation\":{{\"steps\":{},\"tokens\":{},\"seconds\":{},\"loss\":{},\"accuracy\":{}}}}}",
+      "\"validation\":{{\"steps\":{},\"tokens\":{},\"seconds\":{},\"loss\":{},\"accuracy\":{}}},\n"
+      "\"trace\":{}}}",
       json_text(label), json_list(done(c.step)), json_list(c.tokens), json_list(c.seconds), json_curve(c.loss),
       json_curve(c.grad_norm), json_list(c.lr), json_curve(c.tokens_per_s), json_list(done(v.step)),
-      json_list(v.tokens), json_list(v.seconds), json_list(v.loss), json_list(v.accuracy));
+      json_list(v.tokens), json_list(v.seconds), json_list(v.loss), json_list(v.accuracy),
+      trace ? trace_data(*run.trace, *trace) : "null");
 }
 
 // The table of final numbers.
@@ -176,6 +146,28 @@ std::string numbers_table(std::span<const RunHistory> runs, const std::vector<st
              std::ranges::max(sums, {}, &RunSummary::loss_steps).loss_steps);
 }
 
+// Where the time of traced steps went; empty where no run has a trace.
+std::string traces(std::span<const RunHistory> runs, const std::vector<std::string>& names,
+                   const std::vector<std::optional<TraceSummary>>& sums) {
+  std::string out;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (!sums[i] && runs[i].trace_note.empty()) continue;
+    out += fmt::format("<div class=\"trace\" data-run=\"{}\">\n", i);
+    if (runs.size() > 1)
+      out += fmt::format("<h3><i class=\"swatch\" style=\"--color: var(--run-{})\"></i>{}</h3>\n", i % 8,
+                         escaped(names[i]));
+    out += sums[i] ? trace_section(*runs[i].trace, *sums[i]) : fmt::format("<p>{}</p>\n", escaped(runs[i].trace_note));
+    out += "</div>\n";
+  }
+  if (out.empty()) return out;
+  return "<section id=\"traces\">\n<h2>Inside a step</h2>\n" + out +
+         "<p class=\"note\">Bubble: share of the time from the first pass begun in a pipeline to the last one ended in "
+         "which a "
+         "rank ran no pass. Communication: time in which a message, a reduction or a gather was under way, begun by "
+         "all "
+         "who take part; overlapped: share of it in which the rank computed.</p>\n</section>\n";
+}
+
 // The configurations: the keys in which they differ side by side, then each as a whole.
 
 std::string differences_table(std::span<const RunHistory> runs, const std::vector<std::string>& names) {
@@ -221,16 +213,21 @@ std::string report_page(std::span<const RunHistory> runs) {
   GF_CHECK(!runs.empty(), "a report of no run");
   const std::vector<std::string> names = labels(runs);
   std::vector<std::string> data;
-  for (size_t i = 0; i < runs.size(); ++i) data.push_back(json_run(runs[i], names[i]));
+  std::vector<std::optional<TraceSummary>> sums;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    sums.push_back(runs[i].trace ? std::optional(summarize(*runs[i].trace)) : std::nullopt);
+    data.push_back(json_run(runs[i], names[i], sums[i]));
+  }
   const bool one = runs.size() == 1;
   return filled(kPage, {{"title", escaped(joined(names, ", "))},
                         {"heading", one ? escaped(names[0]) : fmt::format("{} runs", runs.size())},
                         {"subheading", one ? fmt::format("<p>{}</p>", escaped(runs[0].folder.string())) : ""},
                         {"numbers", numbers_table(runs, names)},
+                        {"traces", traces(runs, names, sums)},
                         {"configs", configurations(runs, names)},
                         {"data", fmt::format("[{}]", joined(data, ",\n"))},
                         {"style", kStyle},
-                        {"script", kScript},
+                        {"script", std::string(kTools) + kCharts + kTimelines},
                         {"version", GF_VERSION}});
 }
 

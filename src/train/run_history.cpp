@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "train/config.h"
 #include "train/memory.h"
+#include "train/trace_file.h"
 
 namespace gf {
 namespace {
@@ -120,6 +121,12 @@ RunHistory load_run(const std::filesystem::path& folder) {
   load_config(folder / "config.yaml", run);
   run.steps = read_metrics(metrics);
   run.skipped = static_cast<int64_t>(std::erase_if(run.steps, [](const StepMetrics& m) { return !m.skipped.empty(); }));
+  const auto trace = RunPaths(folder).trace();
+  if (std::filesystem::exists(trace, error)) {
+    run.trace = read_trace(trace);
+    if (!run.trace)
+      run.trace_note = cat(trace.string(), " was written by another version of gf-dist-train, and is not shown");
+  }
   return run;
 }
 

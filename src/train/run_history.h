@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "io/metrics.h"
+#include "parallel/timeline.h"
 
 namespace gf {
 
@@ -21,6 +22,8 @@ struct RunHistory {
   std::optional<int64_t> parameters;          // of the model that config.yaml describes, where it does
   std::vector<StepMetrics> steps;             // without those that were skipped
   int64_t skipped = 0;
+  std::optional<TracedRun> trace;  // of some steps, where there is one
+  std::string trace_note;          // why a trace that there is cannot be shown
 };
 
 // Refuses a folder without a metrics file, and files that cannot be understood.

@@ -11,12 +11,11 @@
 #include "base/human.h"
 #include "base/process_memory.h"
 #include "base/signals.h"
-#include "base/trace.h"
 #include "io/checkpoint/checkpoint_folder.h"
-#include "io/partial_file.h"
 #include "parallel/agreement.h"
 #include "train/banner.h"
 #include "train/progress_line.h"
+#include "train/trace_file.h"
 #include "train/trainer.h"
 
 namespace gf {
@@ -29,7 +28,8 @@ std::string saved_line(const Plan& plan, int64_t step, double seconds) {
 
 class Loop {
  public:
-  Loop(Run& run, const StopSignal& stop) : stop_(stop), run_(run), trainer_(run), said_(run.saved_step) {
+  Loop(Run& run, const std::vector<std::string>& nodes, const StopSignal& stop)
+      : stop_(stop), run_(run), nodes_(nodes), trainer_(run), said_(run.saved_step) {
     if (run.first_rank())
       progress_.emplace(ProgressOutput::standard_output(), run.plan.last_step,
                         run.plan.last_step * run.plan.tokens_per_step, run.plan.config.train.log_every_n_steps);
@@ -38,7 +38,7 @@ class Loop {
   Exit run() {
     const int64_t first = run_.place.step + 1, last = first + run_.plan.config.parallel.trace_steps;
     while (!trainer_.done() && !trainer_.stop_agreed()) {
-      if (first < last && run_.place.step == first) begin_trace();
+      if (first < last && run_.place.step == first) trace_.emplace(run_.plan, *run_.mesh.world, nodes_);
       const StepMetrics metrics = trainer_.step(wishes());
       step_seconds_ = metrics.step_s;
       if (progress_) progress_->step(metrics);
@@ -73,19 +73,10 @@ class Loop {
     say(saved_line(run_.plan, said_, run_.checkpoints->seconds()));
   }
 
-  // From one moment on all ranks, so that their times can be compared.
-  void begin_trace() {
-    run_.mesh.world->barrier();
-    trace_.emplace();
-  }
-
   void write_trace() {
     if (!trace_) return;
-    const auto events = run_.mesh.world->gather_text(trace_->events(run_.mesh.world->rank()));
+    trace_->write();
     trace_.reset();
-    all_or_none(*run_.mesh.world, [&] {
-      if (run_.first_rank()) write_file_atomically(run_.plan.paths.trace(), Trace::json(events));
-    });
     say(fmt::format("trace written to {}", run_.plan.paths.trace().string()));
   }
 
@@ -112,9 +103,10 @@ class Loop {
 
   const StopSignal& stop_;
   Run& run_;
+  const std::vector<std::string>& nodes_;  // of each rank
   Trainer trainer_;
   std::optional<ProgressLine> progress_;  // of the first rank
-  std::optional<Trace> trace_;
+  std::optional<TraceRecorder> trace_;
   int64_t said_;  // the last save that was told of
   Stopwatch began_, since_save_;
   double step_seconds_ = 0;
@@ -127,8 +119,8 @@ void say_once(const Run& run, fmt::format_string<Args...> text, Args&&... args) 
   if (run.first_rank()) fmt::print(text, std::forward<Args>(args)...);
 }
 
-Exit train(Plan& plan, std::unique_ptr<Communicator> world, HangWatch* watch, CheckpointWriter::Mode save_mode,
-           const StopSignal& stop) {
+Exit train(Plan& plan, std::unique_ptr<Communicator> world, const std::vector<std::string>& nodes, HangWatch* watch,
+           CheckpointWriter::Mode save_mode, const StopSignal& stop) {
   Run run(plan, std::move(world), watch, save_mode);
   if (run.first_rank()) {
     fmt::print("start    {}{}\n", run.start,
@@ -153,7 +145,7 @@ Exit train(Plan& plan, std::unique_ptr<Communicator> world, HangWatch* watch, Ch
     say_once(run, "nothing to do: the run is at step {} of {}\n", run.place.step, plan.last_step);
     return Exit::done;
   }
-  return Loop(run, stop).run();
+  return Loop(run, nodes, stop).run();
 }
 
 }  // namespace
@@ -190,7 +182,7 @@ Exit run_training(const Config& config, const World& world, bool dry) {
   if (dry) return Exit::done;
   beginning.reset();
   const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
-  return train(*plan, std::move(ranks), watch ? &*watch : nullptr, save_mode, stop);
+  return train(*plan, std::move(ranks), nodes, watch ? &*watch : nullptr, save_mode, stop);
 }
 
 }  // namespace gf

@@ -24,6 +24,9 @@ StepMetrics Trainer::step(const Wishes& wishes) {
   const Stopwatch watch;
   Place& place = run_.place;
   const HangWatch::Doing doing(run_.watch, cat("step ", place.step));
+  const TraceSpan whole(Trace::Kind::step, [&] {
+    return Trace::What{.name = "step", .numbers = {{"step", place.step}}};
+  });
   const std::vector<Batch> microbatches = next_microbatches();  // token shard
 
   // Stages, loss, gradients; which the optimizer reduces as they finish.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -52,17 +53,18 @@ TEST(Trace, TotalsAreOfOpsWithoutWhatIsInsideThem) {
 TEST(Trace, JsonIsInTheTraceEventFormat) {
   const Trace trace;
   work();
-  const json page = json::parse(Trace::json({trace.events(3), "", trace.events(4)}));
-  const json& events = page.at("traceEvents");
-  ASSERT_EQ(events.size(), 8u) << "of two processes";
-  const json &first = events[0], &inner = events[1], &outer = events[2], &phase = events[3];
+  const json events = json::parse("[" + trace.events(3) + "," + trace.events(4) + "]");
+  ASSERT_EQ(events.size(), 10u) << "of two processes";
+  EXPECT_EQ(events[0],
+            json({{"name", "thread_name"}, {"ph", "M"}, {"pid", 3}, {"tid", 0}, {"args", {{"name", "compute"}}}}));
+  const json &first = events[1], &inner = events[2], &outer = events[3], &phase = events[4];
   EXPECT_EQ(first.at("name"), "linear");
   EXPECT_EQ(first.at("args"), json({{"shapes", "2x3 to 2x4"}, {"flops", 10}, {"bytes", 56}}));
   EXPECT_EQ(phase.at("cat"), "phase");
   EXPECT_EQ(phase.at("args").at("flops"), 1110);
   for (size_t i = 0; i < events.size(); ++i) {
-    EXPECT_EQ(events[i].at("ph"), "X");
-    EXPECT_EQ(events[i].at("pid"), i < 4 ? 3 : 4);
+    EXPECT_EQ(events[i].at("ph"), i % 5 ? "X" : "M");
+    EXPECT_EQ(events[i].at("pid"), i < 5 ? 3 : 4);
   }
   // One inside another, in microseconds to three digits.
   const auto begin = [](const json& e) { return e.at("ts").get<double>(); };
@@ -72,6 +74,62 @@ TEST(Trace, JsonIsInTheTraceEventFormat) {
   EXPECT_LE(begin(outer), begin(inner) + 0.002);
   EXPECT_LE(end(inner), end(outer) + 0.002);
   EXPECT_LE(end(outer), end(phase) + 0.002);
+}
+
+TEST(Trace, SpansTellTheirKindAndNumbers) {
+  const double zero = seconds_now() - 100;
+  const Trace trace(zero);
+  {
+    const TraceSpan pass(Trace::Kind::pass, [] {
+      return Trace::What{.name = "forward", .numbers = {{"microbatch", 3}}};
+    });
+    const TraceSpan wait(Trace::Kind::wait, [] { return Trace::What{"wait"}; });
+  }
+  const json events = json::parse("[" + trace.events(0) + "]");
+  ASSERT_EQ(events.size(), 3u);
+  const json &wait = events[1], &pass = events[2];
+  EXPECT_EQ(pass.at("cat"), "pass");
+  EXPECT_EQ(pass.at("args").at("microbatch"), 3);
+  EXPECT_EQ(wait.at("cat"), "wait");
+  EXPECT_EQ(wait.at("args"), json::object());
+  EXPECT_GE(wait.at("ts").get<double>(), 100e6) << "since zero, in microseconds";
+}
+
+TEST(Trace, TransfersLieSideBySide) {
+  const auto none = Trace::begin_transfer([]() -> Trace::What { throw std::logic_error("asked"); });
+  EXPECT_EQ(none, nullptr);
+  std::shared_ptr<Trace::Transfer> open;
+  {
+    const Trace trace;
+    const auto begin = [](const char* name) {
+      return Trace::begin_transfer([&] { return Trace::What{.name = name, .bytes = 12, .numbers = {{"bucket", 1}}}; });
+    };
+    const auto a = begin("a");
+    open = begin("b");
+    a->end();
+    const auto c = begin("c");  // where a was
+    c->end();
+    { const TraceSpan later("later"); }
+    c->end();
+    const json events = json::parse("[" + trace.events(0) + "]");
+    std::map<std::string, json> named;
+    for (const json& e : events)
+      if (e.at("ph") == "X") named[e.at("name")] = e;
+    ASSERT_EQ(named.size(), 4u);
+    EXPECT_EQ(named["a"].at("tid"), 1);
+    EXPECT_EQ(named["b"].at("tid"), 2);
+    EXPECT_EQ(named["c"].at("tid"), 1);
+    EXPECT_EQ(named["a"].at("cat"), "transfer");
+    EXPECT_EQ(named["a"].at("args"), json({{"bytes", 12}, {"bucket", 1}}));
+    const auto end = [&](const char* name) {
+      return named[name].at("ts").get<double>() + named[name].at("dur").get<double>();
+    };
+    // Times have three digits of a microsecond.
+    EXPECT_LE(end("a"), named["c"].at("ts").get<double>() + 0.002);
+    EXPECT_LE(end("c"), named["later"].at("ts").get<double>() + 0.002) << "the first end counts";
+    EXPECT_GE(end("b"), end("later") - 0.002) << "it has no end yet";
+  }
+  open->end();
 }
 
 TEST(Trace, ThereIsOneAtATime) {

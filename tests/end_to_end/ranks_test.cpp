@@ -12,7 +12,9 @@
 #include "end_to_end/many_ranks.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
+#include "support/files.h"
 #include "support/run_program.h"
+#include "train/trace_file.h"
 
 namespace gf {
 namespace {
@@ -177,6 +179,64 @@ TEST_F(ManyRanks, OneThatCannotEndsAll) {
   ASSERT_EQ(train_on(2).status, 0);
   ASSERT_EQ(train_on(2, {{"train.proj_suffix", "whole"}}).status, 0);
   EXPECT_TRUE(state("0") == state("whole"));
+}
+
+// A trace has what each rank did, in the order of its schedule, and what was on its way; it changes no bit, and the
+// report shows the bubble.
+TEST_F(ManyRanks, ATraceTellsWhatAllRanksDid) {
+  struct Layout {
+    int ranks;
+    const char *pipeline, *zero, *schedule, *pieces;
+  };
+  for (const Layout& l : {Layout{2, "2", "auto", "one_f_one_b", "1"},
+                          {2, "2", "auto", "interleaved", "2"},
+                          {4, "2", "3", "zero_bubble", "1"}}) {
+    const std::string suffix = cat(l.ranks, "-", l.schedule), plain = suffix + "-plain";
+    SCOPED_TRACE(suffix);
+    Options options = {{"parallel.pipeline", l.pipeline}, {"parallel.zero", l.zero}, {"parallel.schedule", l.schedule},
+                       {"parallel.pieces", l.pieces},     {"train.max_steps", "4"},  {"train.proj_suffix", plain}};
+    ASSERT_EQ(train_on(l.ranks, options).status, 0);
+    options["train.proj_suffix"] = suffix;
+    options["parallel.trace_steps"] = "2";
+    const ProgramResult result = train_on(l.ranks, options);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_TRUE(state(suffix) == state(plain));
+    const auto traced = metrics(suffix), untraced = metrics(plain);
+    ASSERT_EQ(traced.size(), 4u);
+    for (size_t i = 0; i < traced.size(); ++i) EXPECT_EQ(traced[i].at("loss"), untraced[i].at("loss"));
+    EXPECT_FALSE(fs::exists(run(plain) / "trace.json"));
+
+    // Reading it compares each rank's passes, in number and order, with the schedule's.
+    const auto trace = read_trace(run(suffix) / "trace.json");
+    ASSERT_TRUE(trace);
+    EXPECT_EQ(trace->schedule, l.schedule);
+    EXPECT_EQ(trace->first_step, 1);
+    ASSERT_EQ(std::ssize(trace->timelines), l.ranks);
+    std::map<std::string, int> begun;
+    for (int rank = 0; rank < l.ranks; ++rank) {
+      const Timeline& t = trace->timelines[rank];
+      EXPECT_EQ(t.steps.size(), 2u);
+      for (const char* phase : {"data", "agree", "optimizer"})
+        EXPECT_EQ(std::ranges::count(t.phases, phase, &Timeline::Span::name), 2) << phase << " on rank " << rank;
+      for (const auto& transfer : t.transfers) ++begun[transfer.name];
+      // One clock: rank 0 begins a step's first pass, and no other rank can before it has ended.
+      const Timeline& below = trace->timelines[trace->data_rank(rank)];
+      EXPECT_TRUE(trace->stage(rank) == 0 || t.passes[0].begin >= below.passes[0].end) << "rank " << rank;
+    }
+    EXPECT_GT(begun["send"], 0);
+    EXPECT_EQ(begun["send"], begun["receive"]);
+    EXPECT_EQ(begun["reduce"] > 0, trace->data > 1);
+    EXPECT_EQ(begun["gather"] > 0, trace->data > 1);
+
+    const ProgramResult report = run_program("gf", {"report", run(suffix)});
+    EXPECT_EQ(report.status, 0) << report.err;
+    const std::string page = read_file(run(suffix) / "report.html");
+    EXPECT_NE(page.find("The bubble is <b>"), std::string::npos);
+    const TraceSummary sum = summarize(*trace);
+    EXPECT_GT(sum.all.bubble(), 0);
+    EXPECT_LT(sum.all.bubble(), 1);
+    EXPECT_GT(sum.all.communication, 0);
+  }
 }
 
 TEST_F(ManyRanks, TellOnceWhatIsWrong) {

@@ -62,6 +62,17 @@ void check_moves(Communicator& c) {
   const auto texts = c.gather_text(std::string(rank * 5, 'x') + cat(rank));
   ASSERT_EQ(texts.size(), static_cast<size_t>(size));
   for (int r = 0; r < size; ++r) EXPECT_EQ(texts[r], std::string(r * 5, 'x') + cat(r));
+
+  std::vector<std::string> collected;
+  c.collect_text(std::string(rank * 5, 'y') + cat(rank), [&](const std::string& text) { collected.push_back(text); });
+  ASSERT_EQ(collected.size(), rank == 0 ? static_cast<size_t>(size) : 0u);
+  for (int r = 0; r < std::ssize(collected); ++r) EXPECT_EQ(collected[r], std::string(r * 5, 'y') + cat(r));
+  // Where the first rank cannot take them, nobody hangs.
+  const auto refused = [&] { c.collect_text("", [](const std::string&) { fail("full"); }); };
+  if (rank == 0)
+    EXPECT_THROW(refused(), Error);
+  else
+    refused();
 }
 
 // Round the ring both ways at once, two messages to each side: they arrive in the order they were sent.

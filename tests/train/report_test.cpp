@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "support/temp_folder.h"
+#include "train/trace_report.h"
 
 namespace gf {
 namespace {
@@ -225,6 +226,70 @@ TEST(Report, NeedsNoNetwork) {
   EXPECT_THAT(page, Not(HasSubstr(" src=")));
   EXPECT_THAT(page, Not(HasSubstr("<link")));
   EXPECT_THAT(page, Not(HasSubstr("@import")));
+}
+
+// One step of one rank: forward from 0 to 1 s, backward from 2 to 4 s, a wait between.
+TracedRun traced_run(int steps = 1) {
+  TracedRun run{.schedule = "one_f_one_b", .first_step = 1, .nodes = {"node<7>"}};
+  Timeline t;
+  for (int i = 0; i < steps; ++i) {
+    const double at = 10.0 * i;
+    t.steps.push_back({at, at + 5});
+    t.passes.push_back({{Compute::Pass::forward}, at, at + 1});
+    t.passes.push_back({{Compute::Pass::backward}, at + 2, at + 4});
+    t.waits.push_back({"wait for <b>", {at + 1, at + 2}});
+    t.transfers.push_back({.name = "reduce", .at = {at + 0.5, at + 1.5}, .lane = 1});
+  }
+  run.timelines = {t};
+  return run;
+}
+
+TEST(Report, ATraceIsShownAsTablesAndData) {
+  std::vector<RunHistory> runs = {run_of(5), run_of(5)};
+  runs[0].trace = traced_run(3);
+  const std::string page = report_page(runs);
+  EXPECT_THAT(page, HasSubstr("<h2>Inside a step</h2>"));
+  EXPECT_THAT(page, HasSubstr("Steps 2 to 4 of 1 rank: one_f_one_b, pipeline 1 &times; data 1"));
+  EXPECT_THAT(page, HasSubstr("The bubble is <b>25.0 %</b>; the schedule's own is 0.0 %"));
+  EXPECT_THAT(page, HasSubstr("<b>50.0 %</b> lay behind computing"));
+  EXPECT_THAT(page, HasSubstr("<td>node&lt;7&gt;</td>"));
+  EXPECT_THAT(page, HasSubstr("<td>wait for &lt;b&gt;</td><td>1.0</td><td>1000.0 ms<small>20.0 %</small></td>"));
+  const auto data = data_in(page);
+  EXPECT_EQ(data[1]["trace"], nullptr);
+  const auto& trace = data[0]["trace"];
+  EXPECT_EQ(trace["step"], 3) << "the one of median length, the second of equals";
+  EXPECT_EQ(trace["bubble"], 0.25);
+  EXPECT_EQ(trace["bubbles"].size(), 3u);
+  EXPECT_EQ(trace["length"], 5'000'000);
+  ASSERT_EQ(trace["ranks"].size(), 1u);
+  const auto& spans = trace["ranks"][0]["spans"];
+  ASSERT_EQ(spans.size(), 3u) << "of one step";
+  EXPECT_EQ(trace["names"][spans[1][0].get<int>()], "backward");
+  EXPECT_EQ(spans[1][1], 2'000'000);
+  EXPECT_EQ(spans[1][2], 2'000'000);
+  EXPECT_EQ(trace["ranks"][0]["transfers"].size(), 1u);
+}
+
+TEST(Report, ATraceOfAnotherVersionIsToldOf) {
+  RunHistory run = run_of(5);
+  EXPECT_THAT(report_page(std::vector{run}), Not(HasSubstr("Inside a step")));
+  run.trace_note = "written by <another>";
+  EXPECT_THAT(report_page(std::vector{run}), HasSubstr("<p>written by &lt;another&gt;</p>"));
+}
+
+TEST(Report, ATraceOfManyRanksMakesASmallPage) {
+  TracedRun run = traced_run();
+  run.data = 2000;
+  run.nodes.assign(2000, "n");
+  run.timelines.assign(2000, run.timelines[0]);
+  const TraceSummary sum = summarize(run);
+  // Four spans a rank.
+  const auto data = nlohmann::json::parse(trace_data(run, sum, 100));
+  EXPECT_EQ(data["ranks"].size(), 26u);
+  EXPECT_EQ(data["all_ranks"], 2000);
+  const std::string section = trace_section(run, sum);
+  EXPECT_THAT(section, HasSubstr("1936 more"));
+  EXPECT_LT(section.size(), 30'000u);
 }
 
 TEST(Report, ARunWithoutStepsIsShown) {

@@ -17,7 +17,22 @@ constexpr ScheduleEntry kSchedules[] = {
 #include "parallel/schedule/schedules.def"
 #undef SCHEDULE
 };
+
+constexpr std::pair<Compute::Pass, std::string_view> kPasses[] = {{Compute::Pass::forward, "forward"},
+                                                                  {Compute::Pass::backward, "backward"},
+                                                                  {Compute::Pass::backward_input, "backward_input"},
+                                                                  {Compute::Pass::backward_weight, "backward_weight"}};
 }  // namespace
+
+std::string_view name_of(Compute::Pass pass) {
+  return std::ranges::find(kPasses, pass, &std::pair<Compute::Pass, std::string_view>::first)->second;
+}
+
+std::optional<Compute::Pass> pass_named(std::string_view name) {
+  for (const auto& [pass, text] : kPasses)
+    if (text == name) return pass;
+  return {};
+}
 
 std::string name_of(const Compute& c) {
   const char* pass = "forward";

@@ -3,6 +3,7 @@
 // nothing about communication, which lower() (lowering.h) adds to any of them.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,8 @@ struct Compute {
   bool releases() const { return pass == Pass::backward || pass == Pass::backward_weight; }
 };
 
+std::string_view name_of(Compute::Pass);                         // as in the code: "backward_input"
+std::optional<Compute::Pass> pass_named(std::string_view name);  // nothing for any other name
 std::string name_of(const Compute&);  // "backward of microbatch 3", with its piece where it is not 0
 
 // Of one rank in its pipeline. The model is cut into ranks * pieces stages; piece i of rank r is stage i * ranks + r.

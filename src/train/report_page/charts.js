@@ -1,7 +1,6 @@
-// Draws the curves of the runs in #data. Everything that came from a run is a number, or goes in as text, never as HTML.
+// Draws the curves of the runs in #data.
 "use strict";
 (() => {
-  const runs = JSON.parse(document.getElementById("data").textContent);
   const view = { x: "tokens", log: false, zoom: null, hidden: new Set() };
   const axes = { tokens: "tokens", steps: "steps", seconds: "time" };
   const kinds = [
@@ -12,68 +11,13 @@
     { key: "accuracy", title: "Validation accuracy", format: v => (100 * v).toFixed(2) + " %", percent: true },
   ];
 
-  // Numbers for people.
-  function count(value) {
-    const units = ["", "k", "M", "B", "T"];
-    let unit = 0;
-    while (Math.abs(value) >= 999.5 && unit + 1 < units.length) value /= 1000, ++unit;
-    return +value.toPrecision(3) + units[unit];
-  }
-  function duration(seconds) {
-    if (seconds < 60) return +seconds.toPrecision(2) + "s";
-    const [big, small, per, unit] = seconds < 3600 ? ["m", "s", 60, 1] : seconds < 86400 ? ["h", "m", 60, 60] : ["d", "h", 24, 3600];
-    const whole = Math.round(seconds / unit), rest = whole % per;
-    return Math.floor(whole / per) + big + (rest ? String(rest).padStart(2, "0") + small : "");
-  }
   const format_x = value => view.x === "seconds" ? duration(value) : count(value);
   const exact_x = value => view.x === "seconds" ? duration(value) : value.toLocaleString("en") + " " + axes[view.x];
 
-  // DOM
-  function make(tag, attributes, parent, text) {
-    const svg = ["svg", "g", "path", "line", "rect", "circle", "text", "clipPath"].includes(tag);
-    const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
-    if (text !== undefined) node.textContent = text;
-    if (parent) parent.append(node);
-    return node;
-  }
   const colour = index => `--color: var(--run-${index % 8})`;
   const dashes = ["", "7 3", "2 3", "9 3 2 3"];  // beyond eight runs the colours come again, dashed
   const dash = index => dashes[Math.floor(index / 8) % dashes.length];
 
-  // Scales: value to pixel and back, and round values to mark.
-  function scale(low, high, from, to, log) {
-    const f = log ? Math.log : v => v, inverse = log ? Math.exp : v => v;
-    const a = f(low), b = f(high) > f(low) ? f(high) : f(low) + 1;
-    return { low, high, to: v => from + (f(v) - a) / (b - a) * (to - from),
-             from: pixel => inverse(a + (pixel - from) / (to - from) * (b - a)) };
-  }
-  function ticks(low, high, about, log, time) {
-    const out = [], within = v => v >= low * 0.999 && v <= high * 1.001;
-    if (log && time && high / low > 30) return [0.1, 1, 10, 60, 600, 3600, 36000, 86400, 864000, 8640000].filter(within);
-    if (log && high / low > 8) {
-      const digits = high / low > 1e3 ? [1] : [1, 2, 5];
-      for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); ++power)
-        for (const digit of digits) out.push(digit * 10 ** power);
-      return out.filter(within);
-    }
-    const least = (high - low) / about;
-    const clock = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
-    let step = time && least > 30 && least <= 86400 ? clock.find(s => s >= least) : 0;
-    if (!step) {
-      const power = 10 ** Math.floor(Math.log10(least));
-      step = power * [1, 2, 5, 10].find(d => d * power >= least * 0.999);
-    }
-    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) out.push(i * step);
-    return out;
-  }
-  function tick_text(value, all) {
-    const largest = Math.max(...all.map(Math.abs)), step = all.length > 1 ? Math.abs(all[1] - all[0]) : largest;
-    if (value === 0) return "0";
-    if (largest >= 1e4) return count(value);
-    if (largest < 1e-2) return value.toExponential(all.every(v => v.toExponential(1).includes(".0e")) ? 0 : 1);
-    return value.toFixed(Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9))));
-  }
   function nearest(sorted, value) {
     let low = 0, high = sorted.length - 1;
     while (low < high) {
@@ -226,38 +170,16 @@
       if (row.validation !== null) make("td", {}, line, "validation " + chart.kind.format(row.validation));
     }
     tip.hidden = false;
-    const box = chart.svg.getBoundingClientRect(), figure = tip.parentNode.getBoundingClientRect();
-    const beyond = pixel + 16 + tip.offsetWidth > box.width;
-    const x = pixel + (beyond ? -16 - tip.offsetWidth : 16), y = Math.min(event.clientY - box.top, box.height - tip.offsetHeight - 30);
-    tip.style.left = Math.max(4, box.left - figure.left + x) + "px";
-    tip.style.top = box.top - figure.top + Math.max(0, y) + "px";
+    place_tip(tip, chart.svg, pixel, event);
   }
   function follow_pointer(chart) {
-    let start = null;
-    const place = event => Math.max(chart.area.left, Math.min(chart.area.right, event.clientX - chart.svg.getBoundingClientRect().left));
-    const select = (a, b) => {
-      chart.selection.setAttribute("x", Math.min(a, b));
-      chart.selection.setAttribute("width", Math.abs(a - b));
-    };
+    drag_to_zoom(chart.svg, chart, range => { view.zoom = range; redraw(); });
     chart.svg.addEventListener("pointermove", event => {
       if (!chart.x) return;
-      show_cursor(chart.x.from(place(event)), chart, event);
-      if (start !== null) select(start, place(event));
-    });
-    chart.svg.addEventListener("pointerdown", event => {
-      if (!chart.x || event.button !== 0 || event.pointerType === "touch") return;
-      start = place(event);
-      chart.svg.setPointerCapture(event.pointerId);
-    });
-    chart.svg.addEventListener("pointerup", event => {
-      if (start === null) return;
-      const [a, b] = [start, place(event)].sort((p, q) => p - q);
-      start = null;
-      select(0, 0);
-      if (b - a > 6) view.zoom = [chart.x.from(a), chart.x.from(b)], redraw();
+      const { left, right } = chart.area, pixel = event.clientX - chart.svg.getBoundingClientRect().left;
+      show_cursor(chart.x.from(Math.max(left, Math.min(right, pixel))), chart, event);
     });
     chart.svg.addEventListener("pointerleave", () => show_cursor(null));
-    chart.svg.addEventListener("dblclick", () => { view.zoom = null; redraw(); });
   }
 
   // The bar above.
