@@ -84,7 +84,7 @@ TEST_F(ManyRanks, GoOnOnAnotherLayout) {
 TEST_F(ManyRanks, SurviveKills) {
   const char* const wanted = std::getenv("GF_CHAOS_ROUNDS");
   const int rounds = wanted ? std::atoi(wanted) : 4;
-  const Options run_to = {{"train.max_steps", std::to_string(10 + 6 * rounds)},
+  const Options run_to = {{"train.max_steps", std::to_string(10 * (rounds + 1))},
                           {"train.save_every_steps", "2"},
                           {"parallel.pipeline", "2"},
                           {"parallel.zero", "2"}};
@@ -98,12 +98,14 @@ TEST_F(ManyRanks, SurviveKills) {
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(round);
     const auto before = std::ssize(metrics("0"));
+    // By steps and not by the clock alone, so that no machine is done before it is killed.
     Process job = start_on(4, with_suffix("0"));
-    job.wait_until([&] { return std::ssize(metrics("0")) > before + 1; });
     const Random random(5, "kill");
-    std::this_thread::sleep_for(std::chrono::microseconds(random.bits(2 * round) % 60'000));
+    const auto steps = static_cast<int64_t>(1 + random.bits(3 * round) % 6);
+    job.wait_until([&] { return std::ssize(metrics("0")) > before + steps; });
+    std::this_thread::sleep_for(std::chrono::microseconds(random.bits(3 * round + 1) % 10'000));
     const auto ranks = job.children();
-    if (std::ssize(ranks) == 4) kill(ranks[random.bits(2 * round + 1) % 4], SIGKILL);
+    if (std::ssize(ranks) == 4) kill(ranks[random.bits(3 * round + 2) % 4], SIGKILL);
     killed += job.wait().status != 0;
     if (newest_checkpoint(checkpoints("0"))) CheckpointReader(checkpoints("0")).verify();
   }
