@@ -103,6 +103,7 @@ void CheckpointWriter::start(Job job) {
 CheckpointWriter::Progress CheckpointWriter::progress() {
   if (work_.valid()) {
     if (work_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return {.busy = 1};
+    if (thread_.joinable()) thread_.join();  // it may still hold on to an error
     try {
       seconds_so_far_ += work_.get();
     } catch (...) {

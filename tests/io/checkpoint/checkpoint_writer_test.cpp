@@ -147,8 +147,10 @@ INSTANTIATE_TEST_SUITE_P(Errors, FailingDisk,
                                          std::pair(Fault::io_error, CheckpointWriter::Mode::at_once),
                                          std::pair(Fault::io_error, CheckpointWriter::Mode::background)));
 
+class CheckpointWriterThreads : public CheckpointWriterTest {};
+
 // What is saved is the state as it was, whatever becomes of it meanwhile.
-TEST_F(CheckpointWriterTest, CopiesWhatItSavesInTheBackground) {
+TEST_F(CheckpointWriterThreads, CopyWhatTheySave) {
   CheckpointWriter writer(checkpoints_, *self_, 0);
   for (const int64_t step : {1, 2}) {
     auto state = sample_state(static_cast<int>(step));
@@ -166,7 +168,7 @@ TEST_F(CheckpointWriterTest, CopiesWhatItSavesInTheBackground) {
 
 // As training does it: the ranks add up how far they are after each step, and only that. A save begun while one is
 // under way waits for it; what ends the writer ends no save that others believe in.
-TEST_F(CheckpointWriterTest, GoesOnAsTheRanksTalk) {
+TEST_F(CheckpointWriterThreads, GoOnAsTheRanksTalk) {
   run_as_threads(3, [&](Communicator& ranks) {
     CheckpointWriter writer(checkpoints_, ranks, 0);
     const auto talk = [&] {
@@ -188,7 +190,7 @@ TEST_F(CheckpointWriterTest, GoesOnAsTheRanksTalk) {
   EXPECT_EQ(complete_checkpoints(checkpoints_).size(), 3u);
 }
 
-TEST_F(CheckpointWriterTest, AFailureOfOneRankIsOneOfAll) {
+TEST_F(CheckpointWriterThreads, FailTogether) {
   save(100);
   std::atomic<int> thrown = 0;
   run_as_threads(3, [&](Communicator& ranks) {
