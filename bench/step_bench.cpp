@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/denormals.h"
+#include "base/median.h"
 #include "base/parallel_for.h"
 #include "base/process_memory.h"
 #include "base/random.h"
@@ -25,11 +26,6 @@ namespace gf {
 namespace {
 
 namespace po = boost::program_options;
-
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  return v[v.size() / 2];
-}
 
 // oneDNN's own product, of the size that most of the model's have.
 class Sgemm {
@@ -170,7 +166,7 @@ int main(int argc, char** argv) {
                       "ops of a table of where the time goes");
     gf::Arguments arguments(argv + 1, argv + argc);
     arguments.insert(arguments.end(), {"--train.data_file", "none"});
-    if (const auto config = gf::parse_command_line(arguments, own)) gf::run(*config, steps, top);
+    if (const auto config = gf::parse_command_line(arguments, {own, "step_bench"})) gf::run(*config, steps, top);
     return 0;
   });
 }

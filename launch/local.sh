@@ -3,17 +3,20 @@
 # Trains on several ranks of this machine: mpirun with the threads of each rank and where they run set right.
 #   launch/local.sh RANKS [gf-dist-train's options]
 #   launch/local.sh 4 -c configs/quickstart.yaml --train.data_file data/mine --parallel.pipeline 2
-# Each rank gets an equal share of the cores. GF_BIN says where the program is (build/cpu/bin).
+# or measures this machine with as many ranks at once:
+#   launch/local.sh 4 plan --measure mine.yaml -c configs/quickstart.yaml
+# Each rank gets an equal share of the cores. GF_BIN says where the programs are (build/cpu/bin).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 ranks=${1:-}
 if [[ ! $ranks =~ ^[1-9][0-9]*$ ]]; then
-  echo "usage: launch/local.sh RANKS [gf-dist-train's options]" >&2
+  echo "usage: launch/local.sh RANKS [gf-dist-train's options], or RANKS plan [gf plan's options]" >&2
   exit 2
 fi
 shift
 program="${GF_BIN:-$here/build/cpu/bin}/gf-dist-train"
+if [[ ${1:-} == plan ]]; then program=${program%-dist-train}; fi
 if [[ ! -x $program ]]; then
   echo "launch/local.sh: there is no $program; try: cmake --workflow --preset cpu, or GF_BIN" >&2
   exit 2

@@ -35,7 +35,7 @@ class LayerStack {
   ParameterStore& parameters() { return *parameters_; }
   const ParameterStore& parameters() const { return *parameters_; }
   const std::vector<LayerSpec>& layers() const { return specs_; }
-  bool reads_tokens() const;  // has the embedding or the head
+  bool reads_tokens() const;                                        // has the embedding or the head
   const std::vector<FlatRange>& ranges() const { return ranges_; }  // of each layer's parameters
   const Head* head() const { return head_.get(); }                  // null: another stage has it
 

@@ -9,9 +9,10 @@ namespace {
 constexpr LayerFields kEmbedFields{0, kX | kOrigin}, kCompressFields{kX, kCompressed}, kHeadFields{kX, 0};
 constexpr LayerFields kExpandFields{kOrigin | kCompressed, kExpanded};
 
-Fields wanted_at(const std::vector<LayerSpec>& layers, size_t cut) {
+// What the layers [begin, end) read of what lies below them.
+Fields wanted_by(const std::vector<LayerSpec>& layers, size_t begin, size_t end) {
   Fields wanted = 0;
-  for (size_t i = layers.size(); i-- > cut;)
+  for (size_t i = end; i-- > begin;)
     wanted = layers[i].fields.reads | static_cast<Fields>(wanted & ~layers[i].fields.writes);
   return wanted;
 }
@@ -53,16 +54,20 @@ Fields live_at(const std::vector<LayerSpec>& layers, size_t cut) {
   GF_CHECK(cut <= layers.size(), "cut ", cut, " of ", layers.size(), " layers");
   Fields written = 0;
   for (size_t i = 0; i < cut; ++i) written |= layers[i].fields.writes;
-  Fields wanted = wanted_at(layers, cut);
+  Fields wanted = wanted_by(layers, cut, layers.size());
   if (wanted & written & kExpanded) wanted |= kExpandFields.reads;
   return written & wanted & static_cast<Fields>(~kExpanded);
+}
+
+bool expands_anew(const std::vector<LayerSpec>& layers, size_t begin, size_t end) {
+  return wanted_by(layers, begin, end) & kExpanded;
 }
 
 std::vector<LayerSpec> stage_layers(const std::vector<LayerSpec>& layers, size_t begin, size_t end) {
   GF_CHECK(begin < end && end <= layers.size(), "a stage of layers ", begin, " to ", end, " of ", layers.size());
   std::vector<LayerSpec> stage(layers.begin() + static_cast<int64_t>(begin),
                                layers.begin() + static_cast<int64_t>(end));
-  if (wanted_at(stage, 0) & kExpanded) stage.insert(stage.begin(), {LayerSpec::Kind::key_expand, -1, kExpandFields});
+  if (expands_anew(layers, begin, end)) stage.insert(stage.begin(), {LayerSpec::Kind::key_expand, -1, kExpandFields});
   return stage;
 }
 

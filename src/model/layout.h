@@ -35,6 +35,8 @@ std::vector<LayerSpec> layout_of(const ModelConfig&);
 // Where expanded keys would have to cross, their makings do instead: the stage above expands them again.
 Fields live_at(const std::vector<LayerSpec>&, size_t cut);
 
+// Whether the layers [begin, end) as one stage need expanded keys that none of them makes.
+bool expands_anew(const std::vector<LayerSpec>&, size_t begin, size_t end);
 // The layers [begin, end) as one stage, with a key_expand of its own in front where it needs one.
 std::vector<LayerSpec> stage_layers(const std::vector<LayerSpec>&, size_t begin, size_t end);
 

@@ -10,11 +10,10 @@
 
 namespace gf {
 
-// Some layers in a row, whose values and gradients come and go together.
-struct ShardedOptimizer::Bucket {
-  FlatRange range, own;  // own: this rank's part
-  bool shared = false;   // with other stages: reduced at the end of the step, always in memory
-  int64_t layers = 0;
+// What becomes of a bucket in a step.
+struct ShardedOptimizer::Bucket : BucketRange {
+  explicit Bucket(const BucketRange& b) : BucketRange(b) {}
+  FlatRange own;      // this rank's part
   int64_t state = 0;  // where the moments of `own` begin
   int64_t done = 0;   // gradients_done() of its layers in this step
   int users = 0;      // passes that are using it
@@ -58,23 +57,7 @@ ShardedOptimizer::~ShardedOptimizer() = default;
 
 void ShardedOptimizer::make_buckets(const std::vector<const LayerStack*>& pieces) {
   const int ranks = ranks_.data.size(), rank = ranks_.data.rank();
-  for (const LayerStack* piece : pieces) {
-    bool open = false;  // whether the last bucket may take another layer
-    for (size_t i = 0; i < piece->ranges().size(); ++i) {
-      const FlatRange layer = piece->ranges()[i];
-      if (layer.size() == 0) continue;  // an earlier layer has its parameters
-      const bool shared = piece->layers()[i].kind == LayerSpec::Kind::key_expand;
-      if (!open || shared) {
-        buckets_.emplace_back();
-        buckets_.back().range.begin = layer.begin;
-        buckets_.back().shared = shared;
-      }
-      Bucket& b = buckets_.back();
-      b.range.end = layer.end;
-      ++b.layers;
-      open = !shared && b.range.size() * static_cast<int64_t>(sizeof(float)) < sharding_.bucket_bytes;
-    }
-  }
+  for (const BucketRange& b : buckets_of(pieces, sharding_.bucket_bytes)) buckets_.emplace_back(b);
   int64_t state = 0;
   for (Bucket& b : buckets_) {
     GF_CHECK(b.range.size() % ranks == 0, "a bucket of ", b.range.size(), " for ", ranks, " ranks");
@@ -102,11 +85,8 @@ void ShardedOptimizer::make_parts(const std::vector<std::string>& names) {
   }
 }
 
-ShardedOptimizer::Bucket& ShardedOptimizer::bucket_of(FlatRange layer) {
-  const auto after = std::upper_bound(buckets_.begin(), buckets_.end(), layer.begin,
-                                      [](int64_t begin, const Bucket& b) { return begin < b.range.begin; });
-  GF_CHECK(after != buckets_.begin(), "no bucket has a layer at ", layer.begin);
-  return *std::prev(after);
+ShardedOptimizer::Bucket& ShardedOptimizer::bucket_with(FlatRange layer) {
+  return buckets_[bucket_of(buckets_, layer)];
 }
 
 void ShardedOptimizer::begin_step(int64_t microbatches) {
@@ -116,7 +96,7 @@ void ShardedOptimizer::begin_step(int64_t microbatches) {
 
 void ShardedOptimizer::before_use(FlatRange layer) {
   if (layer.size() == 0 || ranks_.data.size() == 1) return;
-  Bucket& b = bucket_of(layer);
+  Bucket& b = bucket_with(layer);
   if (sharding_.zero == 3 && !b.shared) {
     gather(b);
     // The layers go up in a forward pass and down in a backward pass: what comes next is on its way meanwhile. What is
@@ -136,16 +116,16 @@ void ShardedOptimizer::before_use(FlatRange layer) {
 
 void ShardedOptimizer::after_use(FlatRange layer) {
   if (layer.size() == 0 || ranks_.data.size() == 1) return;
-  --bucket_of(layer).users;
+  --bucket_with(layer).users;
 }
 
 void ShardedOptimizer::before_gradients(FlatRange layer) {
-  if (layer.size() > 0 && ranks_.data.size() > 1) finish_reduction(bucket_of(layer));
+  if (layer.size() > 0 && ranks_.data.size() > 1) finish_reduction(bucket_with(layer));
 }
 
 void ShardedOptimizer::gradients_done(FlatRange layer) {
   if (layer.size() == 0 || ranks_.data.size() == 1) return;
-  Bucket& b = bucket_of(layer);
+  Bucket& b = bucket_with(layer);
   if (b.shared || ++b.done % b.layers != 0) return;
   if (sharding_.zero >= 2 || b.done == b.layers * microbatches_) reduce(b);
 }

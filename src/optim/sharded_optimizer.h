@@ -15,6 +15,7 @@
 
 #include "base/trace.h"
 #include "model/layer_stack.h"
+#include "optim/buckets.h"
 #include "optim/groups.h"
 #include "parallel/communicator.h"
 #include "tensor/shard_view.h"
@@ -86,7 +87,7 @@ class ShardedOptimizer final : public ParameterHooks {
   struct Part;  // of a parameter, owned by this rank
   void make_buckets(const std::vector<const LayerStack*>&);
   void make_parts(const std::vector<std::string>& names);
-  Bucket& bucket_of(FlatRange layer);
+  Bucket& bucket_with(FlatRange layer);
   std::shared_ptr<Trace::Transfer> begin_transfer(const char* name, const Bucket&, const Tensor& whole) const;
   void reduce(Bucket&);
   void finish_reduction(Bucket&);

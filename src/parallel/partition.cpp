@@ -70,8 +70,16 @@ std::vector<double> layer_costs(const ModelConfig& c) {
   return costs;
 }
 
-Partition balanced_partition(const ModelConfig& config, const std::vector<double>& costs, int stages,
-                             const StageFits& fits) {
+double stage_cost(const std::vector<LayerSpec>& layers, const std::vector<double>& costs, size_t begin, size_t end) {
+  double sum = 0;
+  for (size_t i = begin; i < end; ++i) sum += costs[i];
+  for (size_t i = 0; i < begin; ++i)
+    if (layers[i].kind == Kind::key_expand && expands_anew(layers, begin, end)) sum += costs[i];
+  return sum;
+}
+
+std::optional<Partition> fitting_partition(const ModelConfig& config, const std::vector<double>& costs, int stages,
+                                           const StageFits& fits) {
   const auto layers = layout_of(config);
   GF_CHECK(costs.size() == layers.size(), costs.size(), " costs for ", layers.size(), " layers");
   if (stages > config.n_layer)
@@ -79,12 +87,10 @@ Partition balanced_partition(const ModelConfig& config, const std::vector<double
            cat("--parallel.pipeline ", config.n_layer, " at most"));
   const auto places = places_to_cut(layers);
   const size_t n = places.size() - 1;
-  std::vector<double> below{0};  // costs below each place
-  for (size_t i = 0, layer = 0; i < n; ++i) {
-    double sum = below.back();
-    for (; layer < places[i + 1]; ++layer) sum += costs[layer];
-    below.push_back(sum);
-  }
+  std::vector<std::vector<double>> cost(n, std::vector<double>(n + 1));
+  for (size_t begin = 0; begin < n; ++begin)
+    for (size_t end = begin + 1; end <= n; ++end)
+      cost[begin][end] = stage_cost(layers, costs, places[begin], places[end]);
   // best[s][i]: the first i units in s stages: their dearest stage, then the sum of squares.
   using Score = std::pair<double, double>;
   constexpr double kNever = std::numeric_limits<double>::infinity();
@@ -94,15 +100,13 @@ Partition balanced_partition(const ModelConfig& config, const std::vector<double
   for (int s = 1; s <= stages; ++s)
     for (size_t end = s; end <= n; ++end)
       for (size_t begin = s - 1; begin < end; ++begin) {
-        if (best[s - 1][begin].first == kNever) continue;
-        if (fits && !fits(places[begin], places[end], s - 1)) continue;
-        const double cost = below[end] - below[begin];
-        const Score score{std::max(best[s - 1][begin].first, cost), best[s - 1][begin].second + cost * cost};
-        if (score < best[s][end]) best[s][end] = score, from[s][end] = begin;
+        const Score& below = best[s - 1][begin];
+        const double c = cost[begin][end];
+        const Score score{std::max(below.first, c), below.second + c * c};
+        if (score >= best[s][end] || !fits(places[begin], places[end], s - 1)) continue;
+        best[s][end] = score, from[s][end] = begin;
       }
-  if (best[stages][n].first == kNever)
-    refuse(cat("no way to cut the model into ", stages, " stages gives each as much as fits into its memory"),
-           "more --parallel.pipeline, --parallel.zero, or --train.grad_cp 1");
+  if (best[stages][n].first == kNever) return std::nullopt;
   Partition partition;
   for (size_t end = n, s = stages;; end = from[s][end], --s) {
     partition.cuts.push_back(places[end]);
@@ -110,6 +114,10 @@ Partition balanced_partition(const ModelConfig& config, const std::vector<double
   }
   std::reverse(partition.cuts.begin(), partition.cuts.end());
   return partition;
+}
+
+Partition balanced_partition(const ModelConfig& config, const std::vector<double>& costs, int stages) {
+  return *fitting_partition(config, costs, stages, [](size_t, size_t, int) { return true; });
 }
 
 Partition given_partition(const ModelConfig& config, const std::string& text, int stages) {

@@ -3,6 +3,7 @@
 // vocabulary as much as several blocks.
 #pragma once
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,12 +23,16 @@ struct Partition {
 // time in proportion, in a fixed measure, so that the same model is cut the same way every time.
 std::vector<double> layer_costs(const ModelConfig&);
 
+// Of the layers [begin, end) as one stage: a stage with GOLD blocks expands the keys, the first of them or not.
+double stage_cost(const std::vector<LayerSpec>&, const std::vector<double>& costs, size_t begin, size_t end);
+
 // The cut into `stages` whose dearest stage costs least, and of those the one with the evenest costs. Each stage has a
-// block or the head. `fits(begin, end, stage)` may rule out stages that need too much memory. Refuses more stages than
-// blocks, and where nothing fits.
+// block or the head. Refuses more stages than blocks.
+Partition balanced_partition(const ModelConfig&, const std::vector<double>& costs, int stages);
+// Of the cuts whose every stage `fits`, because it may need more memory than there is. Empty: there is none.
 using StageFits = std::function<bool(size_t begin, size_t end, int stage)>;
-Partition balanced_partition(const ModelConfig&, const std::vector<double>& costs, int stages,
-                             const StageFits& fits = {});
+std::optional<Partition> fitting_partition(const ModelConfig&, const std::vector<double>& costs, int stages,
+                                           const StageFits& fits);
 
 // From "0-3,4-7,8-11": the blocks of each stage, lowest first. The embedding goes with the first, the head with the
 // last, the key cache with the first GOLD block. Refuses gaps, overlaps and another number of stages.

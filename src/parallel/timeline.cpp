@@ -169,7 +169,7 @@ class Summary {
       const auto& [sum, count] = costs_.at({stage, c.pass, c.piece});
       return sum / count;
     };
-    out_.formula_of_passes = simulate(programs, run_.pieces, {mean, 0}).bubble();
+    out_.formula_of_passes = simulate(programs, run_.pieces, {mean}).bubble();
   }
 
   const TracedRun& run_;

@@ -60,10 +60,9 @@ std::string given_name(const po::unknown_option& e) {
   return name;
 }
 
-[[noreturn]] void refuse_option(const FieldList& list, const po::unknown_option& e) {
+[[noreturn]] void refuse_option(const FieldList& list, const po::unknown_option& e, const std::string& hint) {
   const std::string name = given_name(e), meant = list.nearest(name);
-  refuse("there is no option --" + name + (meant.empty() ? "" : "; did you mean --" + meant + "?"),
-         "gf-dist-train --help lists all options");
+  refuse("there is no option --" + name + (meant.empty() ? "" : "; did you mean --" + meant + "?"), hint);
 }
 
 bool given(const po::parsed_options& parsed, std::string_view key) {
@@ -97,11 +96,12 @@ Given sorted_out(const po::parsed_options& parsed, const FieldList& list) {
 }
 
 // Empty where help or version was asked for and printed.
-std::optional<Given> read_arguments(const Arguments& arguments, const po::options_description& switches, bool speaks) {
+std::optional<Given> read_arguments(const Arguments& arguments, const ConfigReader& reader, bool speaks) {
   Config defaults;
   const FieldList list(defaults);
+  const std::string hint = reader.program + " --help lists all options";
   po::options_description all;
-  all.add(general_options()).add(switches).add(key_options(list));
+  all.add(general_options()).add(reader.switches).add(key_options(list));
   all.add_options()(kAlone, po::value<std::vector<std::string>>());
   po::positional_options_description positional;
   positional.add(kAlone, -1);
@@ -109,17 +109,17 @@ std::optional<Given> read_arguments(const Arguments& arguments, const po::option
     po::command_line_parser parser(spelled_out(arguments));
     const auto parsed = parser.options(all).positional(positional).style(kStyle).run();
     const bool help = given(parsed, "help"), version = given(parsed, "version");
-    if (help && speaks) std::fputs(train_help(switches).c_str(), stdout);
-    if (!help && version && speaks) std::puts("gf-dist-train " GF_VERSION);
+    if (help && speaks) std::fputs(train_help(reader).c_str(), stdout);
+    if (!help && version && speaks) std::puts((reader.program + " " GF_VERSION).c_str());
     if ((help || version) && std::fflush(stdout) != 0)
       fail(cat("cannot write to standard output: ", std::strerror(errno)));
     if (help || version) return std::nullopt;
-    take_switches(parsed, switches);
+    take_switches(parsed, reader.switches);
     return sorted_out(parsed, list);
   } catch (const po::unknown_option& e) {
-    refuse_option(list, e);
+    refuse_option(list, e, hint);
   } catch (const po::error& e) {
-    refuse(e.what(), "gf-dist-train --help lists all options");
+    refuse(e.what(), hint);
   }
 }
 
@@ -131,11 +131,12 @@ std::string default_text(const Field& field) {
 
 }  // namespace
 
-std::string train_help(const po::options_description& switches) {
+std::string train_help(const ConfigReader& reader) {
   Config defaults;
   const FieldList list(defaults);
   std::ostringstream out;
-  out << "usage: gf-dist-train [-c FILE]... [--section.key VALUE]...\n\n" << general_options() << switches;
+  out << "usage: " << reader.program << " [-c FILE]... [--section.key VALUE]...\n\n"
+      << general_options() << reader.switches;
   for (const Field& field : list.fields()) {
     if (field.path.empty()) continue;
     const auto* section = std::get_if<Section>(&field.target);
@@ -149,9 +150,8 @@ std::string train_help(const po::options_description& switches) {
   return out.str();
 }
 
-std::optional<Config> parse_command_line(const Arguments& arguments, const po::options_description& switches,
-                                         bool speaks) {
-  const std::optional<Given> given = read_arguments(arguments, switches, speaks);
+std::optional<Config> parse_command_line(const Arguments& arguments, const ConfigReader& reader, bool speaks) {
+  const std::optional<Given> given = read_arguments(arguments, reader, speaks);
   if (!given) return std::nullopt;
   Config config = load_config(given->files, given->settings);
   resolve(config);

@@ -10,14 +10,17 @@
 
 namespace gf {
 
-// The config, resolved and checked; empty where --help or --version was asked for and printed. `switches` are a
-// program's own options, bound to its variables (bool_switch(&dry_run)).
-// Not `speaks`: they are not printed (by other ranks).
-std::optional<Config> parse_command_line(const Arguments&,
-                                         const boost::program_options::options_description& switches = {},
-                                         bool speaks = true);
+// Who asks for a config.
+struct ConfigReader {
+  boost::program_options::options_description switches{};  // options of its own, bound to its variables
+  std::string program = "gf-dist-train";
+};
+
+// The config, resolved and checked; empty where --help or --version was asked for and printed. Not `speaks`: they are
+// not printed (by other ranks).
+std::optional<Config> parse_command_line(const Arguments&, const ConfigReader& = {}, bool speaks = true);
 
 // What --help prints: every option with its type, default and meaning.
-std::string train_help(const boost::program_options::options_description& switches = {});
+std::string train_help(const ConfigReader& = {});
 
 }  // namespace gf

@@ -76,8 +76,8 @@ Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)
   if (!t.load_model.empty()) t.load_model = fs::absolute(t.load_model).lexically_normal();
   data_ranks = gf::data_ranks(ranks, p.pipeline, p.data);
   const int stages = static_cast<int>(p.pipeline * p.pieces);
-  partition = p.partition ? given_partition(config.model, *p.partition, stages)
-                          : balanced_partition(config.model, layer_costs(config.model), stages);
+  partition = p.partition_is_given() ? given_partition(config.model, *p.partition, stages)
+                                     : balanced_partition(config.model, layer_costs(config.model), stages);
   sharding = {static_cast<int>(p.zero.value_or(1)), p.bucket_mb.value_or(t.ds_bucket_mb) << 20};
   if (!t.data_file.empty()) {
     data = std::make_shared<TrainingData>(t.data_file, config.model.ctx_len, t.magic_prime);
@@ -121,7 +121,8 @@ std::string Plan::resolved() const {
   if (config.train.strategy) notes.erase("train.strategy");
   if (config.train.val_check_interval) notes.erase("train.val_check_interval");
   if (config.parallel.data) notes.erase("parallel.data");
-  if (config.parallel.partition) notes.erase("parallel.partition");
+  if (config.parallel.partition) notes["parallel.partition"] = partition_note;
+  if (config.parallel.partition && partition_note.empty()) notes.erase("parallel.partition");
   if (config.parallel.zero) notes.erase("parallel.zero");
   if (config.parallel.zero.value_or(0) > 0 && data_ranks == 1)
     notes["parallel.zero"] = "one data rank: nothing to shard";
@@ -296,12 +297,13 @@ void Run::begin() {
     return;
   }
   if (place.step >= plan.last_step) return;  // nothing to do, nothing to change
-  tokens = std::make_unique<TokenStream>(plan.data, TokenStream::Options{.vocab_size = c.model.vocab_size,
-                                                                         .micro_batch = c.train.micro_bsz,
-                                                                         .data_rank = mesh.data->rank(),
-                                                                         .data_size = mesh.data->size(),
-                                                                         .samples_seen = place.samples,
-                                                                         .read_tokens = model.pipeline().reads_tokens()});
+  tokens =
+      std::make_unique<TokenStream>(plan.data, TokenStream::Options{.vocab_size = c.model.vocab_size,
+                                                                    .micro_batch = c.train.micro_bsz,
+                                                                    .data_rank = mesh.data->rank(),
+                                                                    .data_size = mesh.data->size(),
+                                                                    .samples_seen = place.samples,
+                                                                    .read_tokens = model.pipeline().reads_tokens()});
   if (!first_rank()) return;
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);
   write_config();

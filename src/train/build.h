@@ -30,7 +30,8 @@ struct Plan {
   std::unique_ptr<WindowReader> validation;  // null: no validation
   int64_t validation_windows = 0;
   int data_ranks = 1;
-  Partition partition;
+  Partition partition;         // by cost where it is not given; settle_partition() may take another
+  std::string partition_note;  // where it comes from, if it was not given
   Sharding sharding;
   int64_t microbatches = 0;     // of a step, on each data rank
   int64_t tokens_per_step = 0;  // on all ranks together

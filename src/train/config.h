@@ -8,6 +8,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fields.h"
@@ -110,6 +111,9 @@ struct TrainConfig {
   }
 };
 
+// parallel.partition where layers are cut by what they take on this machine, or on that of parallel.hardware.
+inline constexpr std::string_view kMeasuredPartition = "measured";
+
 // How the work is spread over ranks: ranks = pipeline * data.
 struct ParallelConfig {
   int64_t pipeline = 1;
@@ -119,7 +123,10 @@ struct ParallelConfig {
   Auto<int64_t> zero;
   Auto<std::string> partition;
   Auto<int64_t> bucket_mb;
+  std::string hardware;
   int64_t trace_steps = 0, hang_seconds = 600;
+
+  bool partition_is_given() const { return partition && *partition != kMeasuredPartition; }
 
   template <class V>
   void visit(V& v) {
@@ -128,8 +135,9 @@ struct ParallelConfig {
     v("schedule", schedule, "order of passes in the pipeline: gpipe, one_f_one_b, interleaved, zero_bubble");
     v("pieces", pieces, "pieces of the model per rank, for gpipe and interleaved");
     v("zero", zero, "over data ranks: 0 nothing, 1 optimizer state, 2 gradients, 3 parameters are sharded");
-    v("partition", partition, "blocks of each stage, lowest first: 0-3,4-7; auto: by cost");
+    v("partition", partition, "blocks of each stage, lowest first: 0-3,4-7; auto: by cost; measured: by time");
     v("bucket_mb", bucket_mb, "gradients are reduced in pieces of so many MiB; auto: ds_bucket_mb");
+    v("hardware", hardware, "hardware file of gf plan: predicts the step, and has the times of partition measured");
     v("trace_steps", trace_steps, "so many steps, from the second on, as a Chrome trace: trace.json in the run folder");
     v("hang_seconds", hang_seconds, "a rank that does nothing new for so long ends the job");
   }

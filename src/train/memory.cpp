@@ -26,15 +26,11 @@ size_t evaluation_bytes(LayerStack& layers, BoundaryShape in, int64_t batch, int
   return arena.reserved_bytes();
 }
 
-// What an optimizer of this rank keeps in memory, at most at a time.
+// What an optimizer keeps in memory of `all` numbers, the largest layer having `largest`, at most at a time.
 struct OptimizerBytes {
   size_t parameters, gradients, moments;
 };
-OptimizerBytes sharded_bytes(const std::vector<std::unique_ptr<LayerStack>>& stacks, ParameterStore& store,
-                                      const RankShare& share) {
-  int64_t all = store.flat_size(), largest = 0;
-  for (const auto& stack : stacks)
-    for (const FlatRange r : stack->ranges()) largest = std::max(largest, r.size());
+OptimizerBytes sharded_bytes(int64_t all, int64_t largest, const RankShare& share) {
   const int zero = share.data_ranks > 1 ? share.sharding.zero : 0;
   // One bucket in use and one on its way, each of a bucket's size or of a larger layer's.
   const int64_t passing = 2 * std::max(largest, share.sharding.bucket_bytes / static_cast<int64_t>(sizeof(float)));
@@ -60,44 +56,63 @@ std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
 
 }  // namespace
 
-MemoryForecast forecast_memory(const Config& config, const RankShare& share) {
-  MemoryForecast f;
-  f.program = resident_bytes();
-  const auto layers = layout_of(config.model);
-  const auto cuts = boundary_shapes(config.model, share.partition, config.train.micro_bsz);
-  const int ranks = static_cast<int>(config.parallel.pipeline), pieces = static_cast<int>(config.parallel.pieces);
-  const auto store = std::make_shared<ParameterStore>(Sharding::layer_multiple(share.data_ranks, share.sharding.zero));
-  std::vector<std::unique_ptr<LayerStack>> stacks;
-  for (int s = share.stage; s < share.partition.num_stages(); s += ranks)
-    stacks.push_back(std::make_unique<LayerStack>(
-        config.model, stage_layers(layers, share.partition.cuts[s], share.partition.cuts[s + 1]), store));
-  store->allocate(kMeta, DType::f32, ParameterStore::Gradients::zeroed);
-  const Batch batch = meta_batch(config.train.micro_bsz, config.model.ctx_len);
-  f.validation_windows = std::min(share.validation_windows, config.train.micro_bsz);
-  // Of all pieces the largest, as many times as the schedule keeps passes in flight: their arenas are used in turn.
-  size_t one = 0;
-  for (size_t i = 0; i < stacks.size(); ++i) {
-    const size_t s = share.stage + i * ranks;
-    StageOptions options{.device = kMeta, .recompute = config.train.grad_cp};
-    options.gives = cuts[s + 1].fields;
-    Stage stage(*stacks[i], options);
-    const Boundary in = cuts[s].empty(kMeta), up = stage.forward(0, batch, in);
-    stage.backward(0, cuts[s + 1].empty(kMeta));
-    size_t crossing = 0;
-    for (const Boundary& b : {in, up})
-      for (const Tensor& t : tensors_of(b)) crossing += t.bytes();
-    one = std::max(one, stage.activation_bytes() + crossing);
-    if (f.validation_windows > 0)
-      f.validation =
-          std::max(f.validation, evaluation_bytes(*stacks[i], cuts[s], f.validation_windows, config.model.ctx_len));
+StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t validation_windows) {
+  StageNeed need;
+  const auto cuts = boundary_shapes(config.model, {{begin, end}}, config.train.micro_bsz);
+  LayerStack layers(config.model, stage_layers(layout_of(config.model), begin, end));
+  layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::zeroed);
+  for (size_t i = 0; i < layers.layers().size(); ++i) {
+    need.numbers.push_back(layers.ranges()[i].size());
+    if (layers.layers()[i].kind == LayerSpec::Kind::key_expand) need.shared = need.numbers.back();
   }
-  const PipeShape shape{ranks, share.stage, static_cast<int>(share.microbatches), pieces};
-  f.activations = one * static_cast<size_t>(peak_in_flight(find_schedule(config.parallel.schedule).plan(shape)));
-  const auto bytes = sharded_bytes(stacks, *store, share);
+  StageOptions options{.device = kMeta, .recompute = config.train.grad_cp};
+  options.gives = cuts[1].fields;
+  Stage stage(layers, options);
+  const Batch batch = meta_batch(config.train.micro_bsz, config.model.ctx_len);
+  const Boundary in = cuts[0].empty(kMeta), up = stage.forward(0, batch, in);
+  stage.backward(0, cuts[1].empty(kMeta));
+  need.pass = stage.activation_bytes();
+  for (const Boundary& b : {in, up})
+    for (const Tensor& t : tensors_of(b)) need.pass += t.bytes();
+  if (validation_windows > 0)
+    need.validation = evaluation_bytes(layers, cuts[0], validation_windows, config.model.ctx_len);
+  return need;
+}
+
+MemoryForecast forecast_memory(const Config& config, const RankShare& share, const std::vector<StageNeed>& stages) {
+  MemoryForecast f;
+  f.validation_windows = std::min(share.validation_windows, config.train.micro_bsz);
+  const int64_t multiple = Sharding::layer_multiple(share.data_ranks, share.sharding.zero);
+  const auto padded = [&](int64_t n) { return (n + multiple - 1) / multiple * multiple; };
+  int64_t numbers = 0, shared = 0, largest = 0;
+  // Of all pieces the largest, as many times as the schedule keeps passes in flight: their arenas are used in turn.
+  size_t pass = 0;
+  for (const StageNeed& s : stages) {
+    for (const int64_t n : s.numbers) numbers += padded(n), largest = std::max(largest, padded(n));
+    numbers -= padded(s.shared);
+    shared = std::max(shared, padded(s.shared));
+    pass = std::max(pass, s.pass);
+    f.validation = std::max(f.validation, s.validation);
+  }
+  const PipeShape shape{static_cast<int>(config.parallel.pipeline), share.stage, static_cast<int>(share.microbatches),
+                        static_cast<int>(config.parallel.pieces)};
+  f.activations = pass * static_cast<size_t>(peak_in_flight(find_schedule(config.parallel.schedule).plan(shape)));
+  const auto bytes = sharded_bytes(numbers + shared, largest, share);
   f.parameters = bytes.parameters, f.gradients = bytes.gradients, f.optimizer = bytes.moments;
   // With both moments. Fresh parameters alone are saved before there is anything else to do.
-  const auto saved = static_cast<size_t>(store->flat_size() / share.data_ranks) * sizeof(float);
+  const auto saved = static_cast<size_t>((numbers + shared) / share.data_ranks) * sizeof(float);
   f.copy = config.train.train_stage == 1 ? 0 : 3 * saved;
+  return f;
+}
+
+MemoryForecast forecast_memory(const Config& config, const RankShare& share) {
+  const std::vector<size_t>& cuts = share.partition.cuts;
+  std::vector<StageNeed> stages;
+  for (size_t s = share.stage; s + 1 < cuts.size(); s += config.parallel.pipeline)
+    stages.push_back(
+        need_of_stage(config, cuts[s], cuts[s + 1], std::min(share.validation_windows, config.train.micro_bsz)));
+  MemoryForecast f = forecast_memory(config, share, stages);
+  f.program = resident_bytes();
   return f;
 }
 

@@ -42,7 +42,20 @@ struct RankShare {
   int64_t validation_windows = 0;  // of a whole validation on this rank, 0 for none
 };
 
-// Runs a microbatch forward and backward over tensors without memory: the sums are those of the real pass.
+// Of some layers as one stage.
+struct StageNeed {
+  std::vector<int64_t> numbers;  // parameters of each layer
+  int64_t shared = 0;            // of these, what stages of one rank have in common
+  size_t pass = 0;               // bytes that a microbatch in flight keeps, with what crosses the cuts
+  size_t validation = 0;         // for these windows at a time
+};
+
+// Of the layers [begin, end) of layout_of(). Runs a microbatch forward and backward over tensors without memory: the
+// sums are those of the real pass.
+StageNeed need_of_stage(const Config&, size_t begin, size_t end, int64_t validation_windows);
+// Of a rank with these stages, but for the program.
+MemoryForecast forecast_memory(const Config&, const RankShare&, const std::vector<StageNeed>&);
+// Of this share's own.
 MemoryForecast forecast_memory(const Config&, const RankShare&);
 // Refuses a run that needs more than is `available`; the hint says what would fit.
 void check_memory(const Config&, const RankShare&, const MemoryForecast&, size_t available);

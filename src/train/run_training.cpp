@@ -14,6 +14,9 @@
 #include "io/checkpoint/checkpoint_folder.h"
 #include "parallel/agreement.h"
 #include "train/banner.h"
+#include "train/planner/layer_times.h"
+#include "train/planner/plan_text.h"
+#include "train/planner/settle.h"
 #include "train/progress_line.h"
 #include "train/trace_file.h"
 #include "train/trainer.h"
@@ -148,6 +151,23 @@ Exit train(Plan& plan, std::unique_ptr<Communicator> world, const std::vector<st
   return Loop(run, nodes, stop).run();
 }
 
+// The least of all ranks' numbers of bytes.
+size_t least(Communicator& ranks, size_t own) {
+  const Tensor number = Tensor::of<double>({1}, {-static_cast<double>(own)});
+  ranks.all_reduce(number, Reduce::max);
+  return static_cast<size_t>(-number.data<double>()[0]);
+}
+
+std::string plan_of(const Plan& plan, const Hardware* hardware, size_t available) {
+  const Config& c = plan.config;
+  StageNeeds needs(c);
+  const LayerTimes times = hardware ? times_on(*hardware, c) : fixed_times(c.model);
+  const RankShare share = plan.share_of(0);
+  LayoutForecast forecast = forecast_layout(c, share, times, needs, hardware);
+  forecast.fit(available);
+  return layout_text(c, share, forecast, hardware);
+}
+
 }  // namespace
 
 Exit run_training(const Config& config, const World& world, bool dry) {
@@ -165,19 +185,25 @@ Exit run_training(const Config& config, const World& world, bool dry) {
   check_same_everywhere(*ranks, "the program", "gf-dist-train " GF_VERSION " " + build_id());
   check_same_everywhere(*ranks, "the configuration", to_yaml(config));
   std::optional<Plan> plan;
+  std::optional<Hardware> hardware;
   std::optional<MemoryForecast> forecast;
   const auto nodes = ranks->gather_text(world.node());
   const size_t available =
       available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), world.node()));
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
+    if (!config.parallel.hardware.empty()) hardware = load_hardware(config.parallel.hardware);
+  });
+  if (hardware) check_same_everywhere(*ranks, "the file of parallel.hardware", to_yaml(*hardware));
+  settle_partition(*plan, *ranks, least(*ranks, available), hardware ? &*hardware : nullptr);
+  all_or_none(*ranks, [&] {
     forecast = forecast_memory(plan->config, plan->share_of(ranks->rank()));
     forecast->fit(available);
-  });
-  if (ranks->rank() == 0) {
+    if (ranks->rank() > 0) return;
     fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, nodes));
+    if (dry || hardware) fmt::print("{}", plan_of(*plan, hardware ? &*hardware : nullptr, available));
     std::fflush(stdout);
-  }
+  });
   all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available); });
   if (dry) return Exit::done;
   beginning.reset();

@@ -32,26 +32,32 @@ Environment with_mpi(Environment more) {
 }  // namespace
 
 // What stands behind mpirun.
-std::vector<std::string> ManyRanks::words_on(int ranks, const Options& changes, const std::string& before) const {
+std::vector<std::string> ManyRanks::words_on(int ranks, const std::string& program,
+                                             const std::vector<std::string>& arguments, const std::string& before) {
   std::vector<std::string> words = {"-n", std::to_string(ranks), "--oversubscribe", "--bind-to", "none"};
   if (!before.empty()) words.insert(words.end(), {"sh", "-c", before + R"(; exec "$0" "$@")"});
-  words.push_back(cat(GF_BIN_DIR, "/gf-dist-train"));
-  for (const std::string& word : arguments(changes)) words.push_back(word);
+  words.push_back(cat(GF_BIN_DIR, "/", program));
+  words.insert(words.end(), arguments.begin(), arguments.end());
   return words;
 }
 
+ProgramResult ManyRanks::run_on(int ranks, const std::string& program, const std::vector<std::string>& words) {
+  return run_program(GF_MPIEXEC, words_on(ranks, program, words), with_mpi({}));
+}
+
 ProgramResult ManyRanks::train_on(int ranks, const Options& changes, const Environment& more) const {
-  return run_program(GF_MPIEXEC, words_on(ranks, changes), with_mpi(more));
+  return run_program(GF_MPIEXEC, words_on(ranks, "gf-dist-train", arguments(changes)), with_mpi(more));
 }
 
 ProgramResult ManyRanks::train_beside(const std::string& before, const Options& changes) const {
   return run_program(GF_MPIEXEC,
-                     words_on(2, changes, cat("if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then ", before, "; fi")),
+                     words_on(2, "gf-dist-train", arguments(changes),
+                              cat("if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then ", before, "; fi")),
                      with_mpi({}));
 }
 
 Process ManyRanks::start_on(int ranks, const Options& changes) const {
-  return {GF_MPIEXEC, words_on(ranks, changes), with_mpi({})};
+  return {GF_MPIEXEC, words_on(ranks, "gf-dist-train", arguments(changes)), with_mpi({})};
 }
 
 std::vector<nlohmann::json> ManyRanks::metrics(const std::string& suffix) const {

@@ -12,6 +12,8 @@ class ManyRanks : public TinyTraining {
   ManyRanks();
   // One thread a rank. The status is mpirun's: that of the first rank that does not end well.
   ProgramResult train_on(int ranks, const Options& changes = {}, const Environment& = {}) const;
+  // Any of the programs, with these words.
+  static ProgramResult run_on(int ranks, const std::string& program, const std::vector<std::string>& words);
   // Two ranks, of which a shell brings about what is wrong with the second one: it begins with `before`.
   ProgramResult train_beside(const std::string& before, const Options& changes) const;
   // As train_on, to be watched and disturbed.
@@ -24,7 +26,8 @@ class ManyRanks : public TinyTraining {
   void expect_close(const std::string& suffix, const std::string& want) const;
 
  private:
-  std::vector<std::string> words_on(int ranks, const Options& changes, const std::string& before = {}) const;
+  static std::vector<std::string> words_on(int ranks, const std::string& program,
+                                           const std::vector<std::string>& arguments, const std::string& before = {});
 };
 
 }  // namespace gf

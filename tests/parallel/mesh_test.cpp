@@ -49,7 +49,8 @@ TEST(Mesh, DataRanksAreNeighbours) {
 
 TEST(Mesh, RefusesAnotherNumberOfRanks) {
   for (const auto& shape : {std::pair(2, 1), {1, 3}, {0, 1}, {-1, -1}, {1 << 16, 1 << 16}})
-    expect_error(Exit::bad_input, {cat("pipeline ", shape.first), cat("data ", shape.second), "the 1 rank that there is"},
+    expect_error(Exit::bad_input,
+                 {cat("pipeline ", shape.first), cat("data ", shape.second), "the 1 rank that there is"},
                  [&] { make_mesh(make_self_communicator(), shape.first, shape.second); });
 }
 

@@ -48,6 +48,19 @@ TEST(Simulation, BubblesAreThoseOfTheFormulas) {
   }
 }
 
+// In a second or so, on a machine with nothing else to do.
+TEST(Simulation, ThousandsOfRanks) {
+  constexpr int kRanks = 4096, kMicrobatches = 16;
+  for (const auto name : schedule_names()) {
+    const int pieces = find_schedule(name).takes_pieces ? 2 : 1;
+    const Simulation s = simulated(std::string(name), kRanks, kMicrobatches, pieces);
+    ASSERT_TRUE(s.completes) << name << ": " << s.deadlock;
+    EXPECT_DOUBLE_EQ(s.busy, 3.0 * kMicrobatches * pieces) << name;
+    // Every microbatch goes up and down through all stages, weight gradients on the way or not.
+    EXPECT_GE(s.time, (name == "zero_bubble" ? 2 : 3) * kRanks * pieces) << name;
+  }
+}
+
 TEST(Simulation, PeaksAreThoseOfThePlans) {
   const Simulation s = simulated("one_f_one_b", 4, 9);
   EXPECT_EQ(s.peak_in_flight, (std::vector<int>{4, 3, 2, 1}));
@@ -59,7 +72,7 @@ TEST(Simulation, PeaksAreThoseOfThePlans) {
 
 TEST(Simulation, MessagesTakeTime) {
   PassCosts costs = unit_costs();
-  costs.message = 0.25;
+  costs.message = [](int, const Compute&) { return 0.25; };
   const auto programs = lower(find_schedule("one_f_one_b"), 3, 1, 1);
   // Two cuts up, two down.
   EXPECT_DOUBLE_EQ(simulate(programs, 1, costs).time, 3 * 3 + 4 * 0.25);

@@ -95,9 +95,16 @@ TEST(TrainCommandLine, AProgramMayHaveSwitchesOfItsOwn) {
   bool dry_run = false;
   boost::program_options::options_description switches;
   switches.add_options()("dry-run", boost::program_options::bool_switch(&dry_run), "print the plan and end");
-  EXPECT_TRUE(parse_command_line(with({"--dry-run"}), switches).has_value());
+  EXPECT_TRUE(parse_command_line(with({"--dry-run"}), {switches}).has_value());
   EXPECT_TRUE(dry_run);
-  EXPECT_NE(train_help(switches).find("print the plan and end"), std::string::npos);
+  EXPECT_NE(train_help({switches}).find("print the plan and end"), std::string::npos);
+}
+
+TEST(TrainCommandLine, ItsNameIsInHelpAndHints) {
+  EXPECT_NE(train_help({{}, "gf plan"}).find("usage: gf plan [-c FILE]"), std::string::npos);
+  expect_refused({"there is no option --hardwire", "gf plan --help"}, [] {
+    parse_command_line({"--hardwire", "x"}, {{}, "gf plan"});
+  });
 }
 
 TEST(TrainCommandLine, HelpListsEveryKey) {

@@ -2,26 +2,26 @@
 #include "parallel/schedule/lowering.h"
 
 #include <algorithm>
-#include <map>
 #include <tuple>
 
 #include "base/error.h"
+#include "parallel/schedule/pass_table.h"
 
 namespace gf {
 namespace {
 
 using Pass = Compute::Pass;
 
-// The result of a pass that another one needs: weights give none, and both kinds of backward pass the same.
-std::tuple<int, int, int, bool> key(int rank, const Compute& c) {
-  return {rank, c.piece, c.microbatch, c.is_forward()};
-}
-
 // When each pass of each rank ends, were messages free: forward passes take 1, and so do both halves of a backward one.
 class IdealTimes {
  public:
-  IdealTimes(const std::string& name, const std::vector<std::vector<Compute>>& plans, int pieces)
-      : plans_(plans), pieces_(pieces), ends_(plans.size()), at_(plans.size()) {
+  IdealTimes(const std::string& name, const std::vector<std::vector<Compute>>& plans, int pieces, int microbatches)
+      : plans_(plans),
+        pieces_(pieces),
+        ends_(plans.size()),
+        at_(plans.size()),
+        done_(static_cast<int>(plans.size()), pieces, microbatches, -1),
+        waiting_(static_cast<int>(plans.size()), pieces, microbatches, -1) {
     const int ranks = static_cast<int>(plans.size());
     std::vector<int> ready;
     for (int r = 0; r < ranks; ++r) ready.push_back(r);
@@ -46,19 +46,18 @@ class IdealTimes {
     int64_t begin = ends_[rank].empty() ? 0 : ends_[rank].back();
     const Source source = source_of(c, rank, static_cast<int>(plans_.size()), pieces_);
     if (source.rank >= 0) {
-      const auto found = done_.find(key(source.rank, source.pass));
-      if (found == done_.end()) {
-        waiting_[key(source.rank, source.pass)] = rank;
+      const int64_t done = done_.at(source.rank, source.pass);
+      if (done < 0) {
+        waiting_.at(source.rank, source.pass) = rank;
         return false;
       }
-      begin = std::max(begin, found->second);
+      begin = std::max(begin, done);
     }
     ends_[rank].push_back(begin + (c.pass == Pass::backward ? 2 : 1));
     ++at_[rank];
     if (c.pass != Pass::backward_weight) {
-      done_[key(rank, c)] = ends_[rank].back();
-      const auto waiting = waiting_.find(key(rank, c));
-      if (waiting != waiting_.end()) ready.push_back(waiting->second);
+      done_.at(rank, c) = ends_[rank].back();
+      if (const int waiting = waiting_.at(rank, c); waiting >= 0) ready.push_back(waiting);
     }
     return true;
   }
@@ -67,8 +66,8 @@ class IdealTimes {
   int pieces_;
   std::vector<std::vector<int64_t>> ends_;
   std::vector<size_t> at_;
-  std::map<std::tuple<int, int, int, bool>, int64_t> done_;
-  std::map<std::tuple<int, int, int, bool>, int> waiting_;
+  PassTable<int64_t> done_;  // below 0: not yet
+  PassTable<int> waiting_;   // the rank that does; below 0: none
 };
 
 // A transfer of one rank, with its place in the order of all messages.
@@ -119,21 +118,21 @@ Source source_of(const Compute& c, int rank, int ranks, int pieces) {
 std::vector<Program> lower(const ScheduleEntry& schedule, int ranks, int microbatches, int pieces) {
   std::vector<std::vector<Compute>> plans;
   for (int r = 0; r < ranks; ++r) plans.push_back(schedule.plan({ranks, r, microbatches, pieces}));
-  const IdealTimes times(std::string(schedule.name), plans, pieces);
+  const IdealTimes times(std::string(schedule.name), plans, pieces, microbatches);
   struct Made {
     int64_t time;
     size_t pass;
   };
-  std::map<std::tuple<int, int, int, bool>, Made> made;
+  PassTable<Made> made(ranks, pieces, microbatches, Made{0, 0});
   for (int r = 0; r < ranks; ++r)
     for (size_t i = 0; i < plans[r].size(); ++i)
-      if (plans[r][i].pass != Pass::backward_weight) made[key(r, plans[r][i])] = {times.end(r, i), i};
+      if (plans[r][i].pass != Pass::backward_weight) made.at(r, plans[r][i]) = {times.end(r, i), i};
   std::vector<std::vector<Placed>> transfers(ranks);
   for (int r = 0; r < ranks; ++r) {
     for (size_t i = 0; i < plans[r].size(); ++i) {
       const Source source = source_of(plans[r][i], r, ranks, pieces);
       if (source.rank < 0 || source.rank == r) continue;
-      const Made& m = made.at(key(source.rank, source.pass));
+      const Made& m = made.at(source.rank, source.pass);
       const Compute& giver = plans[source.rank][m.pass];
       transfers[r].push_back({m.time, source.rank, r, {false, source.rank, plans[r][i]}, i});
       transfers[source.rank].push_back({m.time, source.rank, r, {true, r, giver}, m.pass});

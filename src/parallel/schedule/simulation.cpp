@@ -4,20 +4,14 @@
 #include <algorithm>
 #include <deque>
 #include <limits>
-#include <map>
-#include <tuple>
 
 #include "base/error.h"
+#include "parallel/schedule/pass_table.h"
 
 namespace gf {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-
-using Key = std::tuple<int, int, int, bool>;  // of a pass's result: rank, piece, microbatch, direction
-Key key(int rank, const Compute& c) {
-  return {rank, c.piece, c.microbatch, c.is_forward()};
-}
 
 // One message, seen from both sides.
 struct Message {
@@ -37,10 +31,22 @@ struct Rank {
   std::vector<PassSpan> passes;
 };
 
+int microbatches_of(const std::vector<Program>& programs) {
+  int last = -1;
+  for (const Program& program : programs)
+    for (const Step& step : program)
+      if (step.exchange.empty()) last = std::max(last, step.compute.microbatch);
+  return last + 1;
+}
+
 class Run {
  public:
   Run(const std::vector<Program>& programs, int pieces, const PassCosts& costs)
-      : pieces_(pieces), costs_(costs), ranks_(programs.size()) {
+      : pieces_(pieces),
+        costs_(costs),
+        ranks_(programs.size()),
+        messages_(size(), pieces, microbatches_of(programs), {}),
+        own_(size(), pieces, microbatches_of(programs), kNever) {
     for (size_t r = 0; r < programs.size(); ++r) ranks_[r].program = &programs[r];
   }
 
@@ -63,10 +69,13 @@ class Run {
   }
 
  private:
+  // What a transfer of this rank carries.
+  Source made_by(int rank, const Transfer& t) const {
+    return t.send ? Source{rank, t.pass} : source_of(t.pass, rank, size(), pieces_);
+  }
   Message& message_of(int rank, const Transfer& t) {
-    // By its producer.
-    const Key made = t.send ? key(rank, t.pass) : key(t.peer, source_of(t.pass, rank, size(), pieces_).pass);
-    return messages_[made];
+    const Source made = made_by(rank, t);
+    return messages_.at(made.rank, made.pass);
   }
   int size() const { return static_cast<int>(ranks_.size()); }
 
@@ -98,18 +107,14 @@ class Run {
     rank.passes.push_back({c, begin, rank.now});
     if (c.is_forward()) rank.peak = std::max(rank.peak, ++rank.live);
     if (c.releases()) --rank.live;
-    if (c.pass != Compute::Pass::backward_weight) own_[key(r, c)] = rank.now;
+    if (c.pass != Compute::Pass::backward_weight) own_.at(r, c) = rank.now;
   }
 
   // When what the pass takes is there.
   double ready_at(int r, const Compute& c) {
     const Source source = source_of(c, r, size(), pieces_);
     if (source.rank < 0) return 0;
-    if (source.rank == r) {
-      const auto found = own_.find(key(r, source.pass));
-      return found == own_.end() ? kNever : found->second;
-    }
-    return messages_[key(source.rank, source.pass)].arrived;
+    return source.rank == r ? own_.at(r, source.pass) : messages_.at(source.rank, source.pass).arrived;
   }
 
   // Starts the exchange at the head of the queue, and ends those whose messages have all arrived.
@@ -124,7 +129,9 @@ class Run {
         for (const Transfer& t : group) {
           Message& m = message_of(r, t);
           (t.send ? m.sent : m.awaited) = start;
-          if (std::max(m.sent, m.awaited) < kNever) m.arrived = std::max(m.sent, m.awaited) + costs_.message;
+          const Source made = made_by(r, t);
+          if (const double begun = std::max(m.sent, m.awaited); begun < kNever)
+            m.arrived = begun + (costs_.message ? costs_.message(made.rank, made.pass) : 0);
           touched.push_back(t.peer);
         }
         rank.head_started = moved = true;
@@ -162,14 +169,14 @@ class Run {
   int pieces_;
   const PassCosts& costs_;
   std::vector<Rank> ranks_;
-  std::map<Key, Message> messages_;  // between ranks
-  std::map<Key, double> own_;        // results that stay on their rank
+  PassTable<Message> messages_;  // between ranks, by what gave them
+  PassTable<double> own_;        // when a result was there, for passes of the same rank
 };
 
 }  // namespace
 
 PassCosts unit_costs() {
-  return {[](int, const Compute& c) { return c.pass == Compute::Pass::backward ? 2.0 : 1.0; }, 0};
+  return {[](int, const Compute& c) { return c.pass == Compute::Pass::backward ? 2.0 : 1.0; }};
 }
 
 Simulation simulate(const std::vector<Program>& programs, int pieces, const PassCosts& costs) {

@@ -14,7 +14,8 @@ namespace gf {
 struct PassCosts {
   // Of a pass of rank `rank`.
   std::function<double(int rank, const Compute&)> pass;
-  double message = 0;  // from the moment both sides have begun it
+  // Of the message with what that pass gave, from the moment both sides have begun it; empty: none takes time.
+  std::function<double(int rank, const Compute&)> message = {};
 };
 PassCosts unit_costs();  // forward 1, each half of a backward pass 1, messages free
 

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layers gathered into buckets, whose gradients are reduced and whose values come and go together.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "model/layer_stack.h"
+
+namespace gf {
+
+struct BucketRange {
+  FlatRange range;
+  bool shared = false;  // with other stages: reduced at the end of the step, always in memory
+  int64_t layers = 0;   // that have parameters there
+  size_t piece = 0;     // whose layers these are
+};
+
+// Of a rank's stages, which share one store: in the order of the flat buffers, each as soon as it has `bucket_bytes`.
+std::vector<BucketRange> buckets_of(const std::vector<const LayerStack*>& pieces, int64_t bucket_bytes);
+
+// The one that a layer, not an empty one, belongs to.
+template <class Bucket>
+size_t bucket_of(const std::vector<Bucket>& buckets, FlatRange layer) {
+  const auto after = std::upper_bound(buckets.begin(), buckets.end(), layer.begin,
+                                      [](int64_t begin, const Bucket& b) { return begin < b.range.begin; });
+  GF_CHECK(after != buckets.begin(), "no bucket has a layer at ", layer.begin);
+  return static_cast<size_t>(after - buckets.begin()) - 1;
+}
+
+}  // namespace gf

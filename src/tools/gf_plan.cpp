@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf plan: which layout of ranks a run should have, and what it will be like; on hardware that need not be there.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/human.h"
+#include "io/partial_file.h"
+#include "parallel/agreement.h"
+#include "tools/ranks_main.h"
+#include "tools/train_command_line.h"
+#include "train/planner/drawing.h"
+#include "train/planner/layer_times.h"
+#include "train/planner/measure.h"
+#include "train/planner/plan_text.h"
+
+namespace gf {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr int64_t kMostRanks = 16384;
+
+struct PlanOptions {
+  std::string hardware, measure;
+  int64_t ranks = 0, simulate = 0, top = 10;
+  bool layout = false;
+};
+
+po::options_description switches_for(PlanOptions& o) {
+  po::options_description switches;
+  switches.add_options()("hardware", po::value(&o.hardware)->value_name("FILE"),
+                         "what to plan for (configs/hardware/)");
+  switches.add_options()("measure", po::value(&o.measure)->value_name("FILE"),
+                         "measure this machine with this model, write that as a hardware file, and plan for it; under "
+                         "mpirun with all its ranks at once");
+  switches.add_options()("ranks", po::value(&o.ranks)->value_name("N"),
+                         "so many of the hardware's ranks; default: all");
+  switches.add_options()("simulate", po::value(&o.simulate)->value_name("N"),
+                         "as if the hardware had as many nodes as N ranks take, 16384 at most");
+  switches.add_options()("layout", po::bool_switch(&o.layout),
+                         "only the layout that --parallel.* says, with a drawing of its schedule");
+  switches.add_options()("top", po::value(&o.top)->value_name("K")->default_value(10), "so many lines of the table");
+  return switches;
+}
+
+void check_options(const PlanOptions& o) {
+  if (o.hardware.empty() == o.measure.empty())
+    refuse(o.hardware.empty() ? "neither --hardware nor --measure is given" : "both --hardware and --measure are given",
+           "--hardware configs/hardware/h100.yaml for what need not be there, --measure FILE for this machine");
+  if (o.ranks != 0 && o.simulate != 0) refuse("both --ranks and --simulate are given", "one of them");
+  if (!o.measure.empty() && o.ranks != 0)
+    refuse("--ranks is given with --measure, which measures all ranks that were started",
+           "mpirun -n RANKS gf plan ...");
+  for (const auto& [name, value] : {std::pair("ranks", o.ranks), {"simulate", o.simulate}})
+    if (value < 0 || value > kMostRanks)
+      refuse(cat("--", name, " is ", value, " and must be from 1 to ", kMostRanks), cat("--", name, " 16"));
+  if (o.top < 1) refuse(cat("--top is ", o.top, " and must be at least 1"), "--top 10");
+}
+
+int64_t ranks_of(const PlanOptions& o, Hardware& hardware) {
+  if (o.simulate > 0) {
+    hardware.nodes = (o.simulate + hardware.ranks_per_node - 1) / hardware.ranks_per_node;
+    return o.simulate;
+  }
+  if (o.ranks > hardware.ranks())
+    refuse(cat("--ranks is ", o.ranks, ", and the hardware has ", hardware.ranks(), ": ",
+               counted(hardware.nodes, "node"), " of ", hardware.ranks_per_node),
+           cat("--simulate ", o.ranks));
+  return o.ranks > 0 ? o.ranks : hardware.ranks();
+}
+
+std::string head_of(const Config& config, const Hardware& h, int64_t ranks) {
+  std::string flops = human_bytes(h.rank.flops * h.rank.product_share);
+  flops.pop_back();  // its prefix is meant
+  std::string text =
+      fmt::format("hardware {}: {} of {}, {} on a node; each {}FLOP/s in products, {} of memory at {}/s\n", h.name,
+                  counted(ranks, "rank"), h.ranks(), h.ranks_per_node, flops, human_bytes(h.rank.memory),
+                  human_bytes(h.rank.memory_bandwidth));
+  const std::string why = why_not_measured(h, config);
+  text += why.empty() ? fmt::format("layers   measured, {} at once, {} each\n", counted(h.measured->ranks, "rank"),
+                                    counted(h.measured->threads, "thread"))
+                      : fmt::format("layers   reckoned from operations and bytes: {}\n", why);
+  text += fmt::format("step     {} sequences of {} tokens, microbatches of {}\n", config.train.global_batch(),
+                      config.model.ctx_len, config.train.micro_bsz);
+  if (ranks > 1)
+    text += "times    one pipeline is simulated; its data ranks do alike, and what they tell each other is added\n";
+  return text;
+}
+
+[[noreturn]] void refuse_too_large(const PlannedLayout& least, const Hardware& h) {
+  refuse(fmt::format("no layout fits: of those, the least needs {} on a rank, which has {}",
+                     human_bytes(static_cast<double>(least.forecast.neediest().memory.total())),
+                     human_bytes(h.rank.memory)),
+         "--train.grad_cp 1, a smaller --train.micro_bsz with more --train.accumulate_grad_batches, or more --ranks");
+}
+
+void print_layout(const PlannedLayout& l, const Hardware& h) {
+  fmt::print("{}", layout_text(l.config, l.share, l.forecast, &h));
+}
+
+void plan(const Config& config, const PlanOptions& o, Hardware hardware) {
+  const int64_t ranks = ranks_of(o, hardware);
+  fmt::print("{}", head_of(config, hardware, ranks));
+  const LayerTimes times = times_on(hardware, config);
+  if (o.layout) {
+    StageNeeds needs(config);
+    const PlannedLayout layout = plan_layout(config, ranks, hardware, times, needs);
+    print_layout(layout, hardware);
+    fmt::print("schedule F forward, B backward, b its half for the inputs, w for the weights; then the microbatch\n{}",
+               drawing(layout.forecast.simulation, 160));
+    if (!layout.fits) refuse_too_large(layout, hardware);
+    return;
+  }
+  const auto layouts = plan_layouts(config, ranks, hardware, times);
+  fmt::print("{}", table_of(layouts, static_cast<size_t>(o.top)));
+  if (!layouts[0].fits) refuse_too_large(layouts[0], hardware);
+  print_layout(layouts[0], hardware);
+  fmt::print("best     {}\n", layouts[0].options());
+}
+
+std::string times_table(const LayerTimes& l) {
+  std::string text =
+      fmt::format("{:<14} {:>10} {:>15} {:>16}\n", "milliseconds", "forward", "backward input", "backward weights");
+  for (const auto& [name, t] : {std::pair("embed", l.embed),
+                                {"lower", l.lower},
+                                {"key_compress", l.key_compress},
+                                {"key_expand", l.key_expand},
+                                {"upper", l.upper},
+                                {"head", l.head}})
+    if (t.all() > 0)
+      text += fmt::format("{:<14} {:>10.3f} {:>15.3f} {:>16.3f}\n", name, 1e3 * t.forward, 1e3 * t.backward_input,
+                          1e3 * t.backward_weight);
+  return text;
+}
+
+Hardware measure(const Config& config, const PlanOptions& o, const World& world, Communicator& ranks) {
+  const auto nodes = ranks.gather_text(world.node());
+  std::optional<Hardware> found;
+  all_or_none(ranks, [&] { found = measure_hardware(config, ranks, nodes); });
+  all_or_none(ranks, [&] {
+    if (world.rank() > 0) return;
+    write_file_atomically(o.measure, to_yaml(*found), Exit::bad_input);
+    fmt::print("{}written to {}\n", times_table(found->measured->layers), o.measure);
+  });
+  return *found;
+}
+
+}  // namespace
+
+int run_plan(const Arguments& given) {
+  PlanOptions options;
+  Arguments arguments = given;
+  arguments.insert(arguments.end(), {"--train.data_file", "none"});  // no data is read
+  const auto read = [&](bool speaks) {
+    auto config = parse_command_line(arguments, {switches_for(options), "gf plan"}, speaks);
+    if (config) check_options(options);
+    return config;
+  };
+  const bool measures = std::any_of(
+      given.begin(), given.end(), [](const std::string& a) { return a == "--measure" || a.starts_with("--measure="); });
+  if (!measures) {
+    if (const auto config = read(true)) plan(*config, options, load_hardware(options.hardware));
+    return 0;
+  }
+  const World world;
+  return run_on_ranks("gf plan", world, [&] {
+    const auto ranks = world.communicator(nullptr);
+    std::optional<Config> config;
+    all_or_none(*ranks, [&] { config = read(world.rank() == 0); });
+    if (!config) return 0;
+    const Hardware hardware = measure(*config, options, world, *ranks);
+    all_or_none(*ranks, [&] {
+      if (world.rank() == 0) plan(*config, options, hardware);
+    });
+    return 0;
+  });
+}
+
+}  // namespace gf

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/planner/traffic.h"
+
+#include <algorithm>
+
+namespace gf {
+namespace {
+
+// Which buckets' values are here, under zero 3: ShardedOptimizer::before_use(), without the values.
+class Window {
+ public:
+  explicit Window(const std::vector<BucketRange>& buckets) : buckets_(buckets), here_(buckets.size(), false) {}
+
+  void use(size_t bucket, std::vector<size_t>& gathers) {
+    if (buckets_[bucket].shared) return;
+    gather(bucket, gathers);
+    const auto here = static_cast<int64_t>(bucket), next = here >= last_ ? here + 1 : here - 1;
+    last_ = here;
+    for (int64_t i = 0; i < std::ssize(here_); ++i)
+      if (i != here && i != next) here_[i] = false;
+    if (next >= 0 && next < std::ssize(here_) && !buckets_[next].shared) gather(static_cast<size_t>(next), gathers);
+  }
+
+ private:
+  void gather(size_t bucket, std::vector<size_t>& gathers) {
+    if (!here_[bucket]) gathers.push_back(bucket);
+    here_[bucket] = true;
+  }
+  const std::vector<BucketRange>& buckets_;
+  std::vector<bool> here_;
+  int64_t last_ = 0;
+};
+
+// Of an all-reduce of so many numbers over `ranks` (see Communicator::all_reduce).
+double bytes_to_all_reduce(int64_t numbers, int ranks) {
+  constexpr int64_t kSmall = 64;
+  const int64_t part = (numbers + ranks - 1) / ranks;
+  return static_cast<double>(sizeof(float)) * (ranks - 1) * static_cast<double>(numbers <= kSmall ? numbers : 2 * part);
+}
+
+PipeShape pipe_shape(const Config& config, const RankShare& share) {
+  return {static_cast<int>(config.parallel.pipeline), share.stage, static_cast<int>(share.microbatches),
+          static_cast<int>(config.parallel.pieces)};
+}
+
+}  // namespace
+
+RankLayers::RankLayers(const Config& config, const RankShare& share) {
+  const auto layers = layout_of(config.model);
+  const auto store = std::make_shared<ParameterStore>(Sharding::layer_multiple(share.data_ranks, share.sharding.zero));
+  std::vector<const LayerStack*> all;
+  for (size_t s = share.stage; s + 1 < share.partition.cuts.size(); s += config.parallel.pipeline) {
+    const auto specs = stage_layers(layers, share.partition.cuts[s], share.partition.cuts[s + 1]);
+    pieces.push_back(std::make_unique<LayerStack>(config.model, specs, store));
+    all.push_back(pieces.back().get());
+  }
+  buckets = buckets_of(all, share.sharding.bucket_bytes);
+  numbers = store->flat_size();
+  parameters = store->count();
+}
+
+DataTraffic data_traffic(const RankLayers& rank, const std::vector<Compute>& plan, int64_t microbatches,
+                         const Sharding& sharding, int data_ranks) {
+  DataTraffic t;
+  t.passes.resize(plan.size());
+  if (data_ranks == 1) return t;
+  std::vector<int64_t> released(rank.pieces.size());
+  Window window(rank.buckets);
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const Compute& c = plan[i];
+    const std::vector<FlatRange>& ranges = rank.pieces[c.piece]->ranges();
+    for (size_t l = 0; l < ranges.size() && sharding.zero == 3; ++l) {
+      const FlatRange layer = ranges[c.is_forward() ? l : ranges.size() - 1 - l];
+      if (layer.size() > 0 && c.pass != Compute::Pass::backward_weight)
+        window.use(bucket_of(rank.buckets, layer), t.passes[i].gathers);
+    }
+    if (!c.releases()) continue;
+    const bool last = ++released[c.piece] == microbatches;
+    for (size_t b = rank.buckets.size(); b-- > 0;)
+      if (rank.buckets[b].piece == static_cast<size_t>(c.piece) && !rank.buckets[b].shared &&
+          (sharding.zero >= 2 || last))
+        t.passes[i].reductions.push_back(b);
+  }
+  for (size_t b = 0; b < rank.buckets.size(); ++b) {
+    if (rank.buckets[b].shared) t.reductions_at_end.push_back(b);
+    if (sharding.zero == 0)
+      t.gradient_gathers.push_back(b);
+    else if (sharding.zero < 3 || rank.buckets[b].shared)
+      t.gathers_after_update.push_back(b);
+  }
+  return t;
+}
+
+double bytes_to_share(const BucketRange& b, int data_ranks) {
+  const int64_t part = b.range.size() / data_ranks;
+  return static_cast<double>(sizeof(float)) * static_cast<double>(part * (data_ranks - 1));
+}
+
+double bytes_of(const BoundaryShape& cut) {
+  double bytes = 0;
+  for (const Tensor& t : tensors_of(cut.empty(kMeta))) bytes += static_cast<double>(t.bytes());
+  return bytes;
+}
+
+int expanding_ranks(const Config& config, const Partition& partition) {
+  const auto layers = layout_of(config.model);
+  int count = 0;
+  for (int64_t r = 0; r < config.parallel.pipeline; ++r) {
+    bool any = false;
+    for (size_t s = r; s + 1 < partition.cuts.size(); s += config.parallel.pipeline)
+      for (const LayerSpec& spec : stage_layers(layers, partition.cuts[s], partition.cuts[s + 1]))
+        any = any || spec.kind == LayerSpec::Kind::key_expand;
+    count += any ? 1 : 0;
+  }
+  return count;
+}
+
+SentBytes sent_bytes(const Config& config, const RankShare& share) {
+  SentBytes sent;
+  const RankLayers rank(config, share);
+  const auto cuts = boundary_shapes(config.model, share.partition, config.train.micro_bsz);
+  for (size_t s = share.stage; s + 1 < cuts.size() && config.parallel.pipeline > 1; s += config.parallel.pipeline)
+    sent.pipeline += static_cast<double>(share.microbatches) * (bytes_of(cuts[s]) + bytes_of(cuts[s + 1]));
+  const int d = share.data_ranks, expanding = expanding_ranks(config, share.partition);
+  for (const BucketRange& b : rank.buckets)
+    if (b.shared && expanding > 1) sent.pipeline += bytes_to_all_reduce(b.range.size() / d, expanding);
+  const auto plan = find_schedule(config.parallel.schedule).plan(pipe_shape(config, share));
+  const DataTraffic t = data_traffic(rank, plan, share.microbatches, share.sharding, d);
+  const auto add = [&](const std::vector<size_t>& buckets) {
+    for (const size_t b : buckets) sent.data += bytes_to_share(rank.buckets[b], d);
+  };
+  for (const PassTraffic& p : t.passes) add(p.gathers), add(p.reductions);
+  add(t.reductions_at_end), add(t.gradient_gathers), add(t.gathers_after_update);
+  return sent;
+}
+
+}  // namespace gf

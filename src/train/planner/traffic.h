@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one rank sends in a step, message by message, as Pipeline and ShardedOptimizer do it; without a run. What all
+// ranks of the world tell each other (loss, norm, errors: some numbers a parameter) is left out.
+#pragma once
+#include <vector>
+
+#include "optim/buckets.h"
+#include "parallel/schedule/schedule.h"
+#include "train/memory.h"
+
+namespace gf {
+
+// A rank's stages with their buckets; nothing is allocated.
+struct RankLayers {
+  RankLayers(const Config&, const RankShare&);
+  std::vector<std::unique_ptr<LayerStack>> pieces;
+  std::vector<BucketRange> buckets;
+  int64_t numbers = 0;     // parameters, with padding
+  int64_t parameters = 0;  // without
+};
+
+// Buckets whose values a pass gathers from the data ranks, and whose gradients it hands over when it is done.
+struct PassTraffic {
+  std::vector<size_t> gathers, reductions;
+};
+struct DataTraffic {
+  std::vector<PassTraffic> passes;           // of each pass of the plan
+  std::vector<size_t> reductions_at_end;     // after the last pass
+  std::vector<size_t> gradient_gathers;      // then, of summed gradients
+  std::vector<size_t> gathers_after_update;  // of new values, while the next step begins
+};
+DataTraffic data_traffic(const RankLayers&, const std::vector<Compute>& plan, int64_t microbatches, const Sharding&,
+                         int data_ranks);
+
+// Bytes that a rank sends for one of them: its part to each of the others, or theirs to them.
+double bytes_to_share(const BucketRange&, int data_ranks);
+// Bytes that cross a cut, for a microbatch.
+double bytes_of(const BoundaryShape&);
+
+// Ranks of a pipeline whose stages expand keys anew: they sum its gradients.
+int expanding_ranks(const Config&, const Partition&);
+
+// All that the rank of this share sends in a step.
+struct SentBytes {
+  double pipeline = 0, data = 0;
+};
+SentBytes sent_bytes(const Config&, const RankShare&);
+
+}  // namespace gf

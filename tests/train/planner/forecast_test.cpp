@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/planner/forecast.h"
+
+#include <gtest/gtest.h>
+
+#include "base/clock.h"
+#include "parallel/partition.h"
+#include "train/planner/layer_times.h"
+
+namespace gf {
+namespace {
+
+// Blocks alone take time, each the same, so that stages of as many blocks are even.
+Config config_of(int64_t n_layer, int64_t pipeline, int64_t microbatches) {
+  Config c;
+  c.model.n_layer = n_layer, c.model.n_embd = 32, c.model.head_size = 16, c.model.ctx_len = 16, c.model.vocab_size = 65;
+  c.train.micro_bsz = 1, c.train.accumulate_grad_batches = microbatches;
+  c.parallel.pipeline = pipeline;
+  resolve(c);
+  return c;
+}
+
+LayerTimes blocks_take(const PassSeconds& t) {
+  LayerTimes times;
+  times.lower = t;
+  return times;
+}
+
+RankShare share_of(const Config& c, const LayerTimes& times, int data = 1, int zero = 0) {
+  RankShare share;
+  share.data_ranks = data;
+  share.sharding = {zero, 1 << 20};
+  share.partition =
+      balanced_partition(c.model, costs_of(c.model, times), static_cast<int>(c.parallel.pipeline * c.parallel.pieces));
+  share.microbatches = microbatches_per_rank(c.train, data);
+  return share;
+}
+
+LayoutForecast forecast(const Config& c, const LayerTimes& times, const Hardware* h = nullptr, int data = 1,
+                        int zero = 0) {
+  StageNeeds needs(c);
+  return forecast_layout(c, share_of(c, times, data, zero), times, needs, h);
+}
+
+Hardware machine() {
+  Hardware h;
+  h.ranks_per_node = 1 << 20;
+  h.rank = {1e12, 1, 1e12, 1e30};
+  h.within_node.emplace(Link{1e30, 0, true});
+  return h;
+}
+
+// See Simulation.BubblesAreThoseOfTheFormulas; here with the costs of a model cut into even stages.
+TEST(Forecast, BubblesAreThoseOfTheFormulas) {
+  for (const int64_t p : {2, 4}) {
+    for (const int64_t m : {8, 16}) {
+      const double fill = static_cast<double>(p - 1) / static_cast<double>(m);
+      const auto overhead = [&](const std::string& schedule, int64_t pieces) {
+        Config c = config_of(8, p, m);
+        c.parallel.schedule = schedule, c.parallel.pieces = pieces;
+        const LayoutForecast f = forecast(c, blocks_take({1, 1, 1}));
+        EXPECT_NEAR(f.unevenness(), 0, 1e-12);
+        EXPECT_NEAR(f.fill(), f.simulation.bubble(), 1e-12);
+        return 1 / (1 - f.fill()) - 1;
+      };
+      EXPECT_NEAR(overhead("gpipe", 1), fill, 1e-12);
+      EXPECT_NEAR(overhead("one_f_one_b", 1), fill, 1e-12);
+      EXPECT_NEAR(overhead("interleaved", 2), fill / 2, 1e-12);
+      EXPECT_NEAR(overhead("zero_bubble", 1), fill / 3, 1e-12);
+    }
+  }
+}
+
+// Seconds of a microbatch of 512 tokens through one block as `gf plan --measure` saw them (goldfinch, n_embd 1024, one
+// thread of a Xeon). Gradients of weights are a third of the work, as the formula wants it: nearly.
+TEST(Forecast, ZeroBubbleIdlesLessThanHalfAsLong) {
+  const LayerTimes times = blocks_take({0.133, 0.159, 0.129});
+  Config c = config_of(24, 4, 16);
+  const double one_f_one_b = forecast(c, times).simulation.bubble();
+  c.parallel.schedule = "zero_bubble";
+  const double zero_bubble = forecast(c, times).simulation.bubble();
+  EXPECT_LT(zero_bubble, one_f_one_b / 2);
+  EXPECT_GT(zero_bubble, one_f_one_b / 4) << "the formula says (F + B - W) / (F + B + W) of it, 0.39";
+}
+
+TEST(Forecast, UnevenStagesCountApart) {
+  const Config c = config_of(3, 2, 16);  // one block and two
+  const LayoutForecast f = forecast(c, blocks_take({1, 1, 1}));
+  // The dearer stage takes 2 * 3 * 16, and waits for the first forward and the last backward pass of the other.
+  EXPECT_NEAR(f.simulation.time, 96 + 3, 1e-9);
+  EXPECT_NEAR(f.fill(), 3.0 / 99, 1e-12);
+  EXPECT_NEAR(f.unevenness(), (96 - 72) / 99.0, 1e-12);
+}
+
+TEST(Forecast, OneRankTakesItsPassesAndItsUpdate) {
+  const Config c = config_of(4, 1, 8);
+  Hardware h = machine();
+  h.rank.memory_bandwidth = 1e6;
+  const LayoutForecast f = forecast(c, blocks_take({0.5, 0.25, 0.125}), &h);
+  EXPECT_DOUBLE_EQ(f.step.pipeline, 8 * 4 * 0.875);
+  EXPECT_DOUBLE_EQ(f.step.update, 9 * static_cast<double>(f.ranks[0].memory.parameters) / 1e6);
+  EXPECT_EQ(f.step.gather, 0);
+  EXPECT_DOUBLE_EQ(f.tokens_per_s, 8 * 16 / f.step.all());
+  h.measured.emplace();
+  h.measured->update = 1e-3;
+  EXPECT_DOUBLE_EQ(forecast(c, blocks_take({1, 1, 1}), &h).step.update,
+                   1e-3 * static_cast<double>(f.ranks[0].memory.parameters) / 4);
+}
+
+TEST(Forecast, MemoryAndBytesAreThoseOfTheParts) {
+  Config c = config_of(6, 3, 12);
+  c.parallel.schedule = "zero_bubble";
+  const LayerTimes times = fixed_times(c.model);
+  const LayoutForecast f = forecast(c, times, nullptr, 2, 2);
+  RankShare share = share_of(c, times, 2, 2);
+  ASSERT_EQ(f.ranks.size(), 3u);
+  int64_t parameters = 0;
+  for (share.stage = 0; share.stage < 3; ++share.stage) {
+    const RankForecast& r = f.ranks[share.stage];
+    const MemoryForecast m = forecast_memory(c, share);
+    EXPECT_EQ(r.memory.parameters, m.parameters);
+    EXPECT_EQ(r.memory.gradients, m.gradients);
+    EXPECT_EQ(r.memory.optimizer, m.optimizer);
+    EXPECT_EQ(r.memory.activations, m.activations);
+    const SentBytes sent = sent_bytes(c, share);
+    EXPECT_EQ(r.sent.pipeline, sent.pipeline);
+    EXPECT_EQ(r.sent.data, sent.data);
+    parameters += r.parameters;
+  }
+  EXPECT_EQ(parameters, LayerStack(c.model).parameters().count());
+  EXPECT_EQ(f.peak_in_flight(), 3);
+  EXPECT_EQ(f.tokens_per_s, 0) << "no hardware, no time";
+}
+
+// A link so slow that only it counts: each way of sharing parameters takes as long as its bytes.
+TEST(Forecast, SharingTakesItsBytes) {
+  const Config c = config_of(4, 1, 8);
+  Hardware h = machine();
+  const auto seconds = [&](int zero, bool overlaps) {
+    h.within_node.emplace(Link{1e3, 0, overlaps});
+    const LayoutForecast f = forecast(c, blocks_take({1e-9, 1e-9, 1e-9}), &h, 2, zero);
+    // Besides, all ranks tell each other the norm's sums, 8 bytes a parameter's name, there and back.
+    const double norm = f.step.update;
+    EXPECT_LT(norm, 0.1 * f.step.all());
+    EXPECT_NEAR(f.step.pipeline + f.step.gather, f.ranks[0].sent.data / 1e3, 1e-3 * f.step.all()) << zero << overlaps;
+    return f.step.all();
+  };
+  for (const bool overlaps : {false, true}) {
+    EXPECT_NEAR(seconds(0, overlaps), seconds(1, overlaps), 1e-9);
+    EXPECT_GT(seconds(2, overlaps), 2 * seconds(1, overlaps)) << "four microbatches are reduced, not one";
+  }
+}
+
+// Memory that is slow to come: the parts that a sum is taken of, and with zero 2 what others' gradients are added to,
+// which is read first and then written.
+TEST(Forecast, FreshMemoryIsPaidFor) {
+  const Config c = config_of(4, 1, 8);
+  Hardware h = machine();
+  h.rank.fresh_bandwidth = 1e6;
+  const auto pipeline = [&](int zero) {
+    const LayoutForecast f = forecast(c, blocks_take({1e-9, 1e-9, 1e-9}), &h, 2, zero);
+    return f.step.pipeline / (static_cast<double>(f.ranks[0].memory.parameters) / 1e6);
+  };
+  EXPECT_NEAR(pipeline(1), 1, 1e-3);
+  EXPECT_NEAR(pipeline(2), 4 * (1 + 2 * 0.5), 1e-3) << "four microbatches, half of the gradients others'";
+}
+
+// What moves by itself goes on beside the passes, all but the lowest layers' gradients.
+TEST(Forecast, OverlapHidesReductions) {
+  const Config c = config_of(8, 1, 8);
+  Hardware h = machine();
+  const LayerTimes times = blocks_take({1, 1, 1});
+  const auto step = [&](bool overlaps) {
+    h.within_node.emplace(Link{2e5, 0, overlaps});
+    RankShare share = share_of(c, times, 2, 1);
+    share.sharding.bucket_bytes = 1;  // a bucket a layer
+    StageNeeds needs(c);
+    return forecast_layout(c, share, times, needs, &h).step;
+  };
+  const StepSeconds beside = step(true), after = step(false);
+  EXPECT_LT(beside.pipeline, after.pipeline);
+  EXPECT_GT(beside.pipeline, 4 * 8 * 3);
+  EXPECT_LT(beside.gather, after.gather);
+}
+
+TEST(Forecast, SixteenThousandRanksTakeSeconds) {
+  const Config c = config_of(64, 64, 256 * 64);  // 64 stages, 256 data ranks, 64 microbatches each
+  Hardware h = machine();
+  h.ranks_per_node = 8;
+  h.between_nodes.emplace(Link{1e9, 1e-5, true});
+  const Stopwatch watch;
+  const LayoutForecast f = forecast(c, blocks_take({1, 1, 1}), &h, 256, 2);
+  EXPECT_EQ(f.ranks.size(), 64u);
+  EXPECT_NEAR(f.fill(), 63.0 / (64 + 63), 1e-3) << "messages take microseconds";
+  EXPECT_LT(watch.seconds(), 20) << "a fraction of a second on an idle machine";
+}
+
+}  // namespace
+}  // namespace gf
