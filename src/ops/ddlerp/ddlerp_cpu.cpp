@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Works on runs of kRun rows that stay in the cache: shift, both small products and the interpolation of a run
-// follow each other before the next run is touched.
+// Works on runs of rows that stay in the cache: shift, both small products and the interpolation of a run follow each
+// other before the next run is touched.
+#include <array>
+#include <type_traits>
 #include <vector>
 
 #include "ops/cpu/gemm.h"
@@ -11,27 +13,32 @@
 namespace gf::cpu {
 namespace {
 
-constexpr int64_t kRun = 128;
+constexpr int64_t kRun = 128;  // rows
 
-// A thread's working memory: pieces of kRun x C, a row of zeros, and one for what nobody wants.
+// In the backward pass a run has the factors of all targets in the second-level cache.
+int64_t backward_run(int64_t C) {
+  constexpr int64_t kWide = 512;
+  return C > kWide ? kRun / 2 : kRun;
+}
+
+// A thread's working memory: pieces of a run's rows, a row of zeros, and one for what nobody wants.
 template <class T>
 class Scratch {
  public:
-  static Scratch& of(int64_t C) {
+  static Scratch& of(int pieces, int64_t rows, int64_t C) {
     thread_local Scratch scratch;
-    scratch.C_ = C;
-    scratch.rows_.resize(std::max<size_t>(scratch.rows_.size(), kPieces * kRun * C));
+    scratch.piece_ = rows * C;
+    scratch.rows_.resize(std::max<size_t>(scratch.rows_.size(), pieces * rows * C));
     scratch.zeros_.resize(std::max<size_t>(scratch.zeros_.size(), C));
     scratch.unwanted_.resize(scratch.zeros_.size());
     return scratch;
   }
-  T* piece(int i) { return rows_.data() + i * kRun * C_; }
+  T* piece(int i) { return rows_.data() + i * piece_; }
   const T* zeros() const { return zeros_.data(); }
   T* unwanted() { return unwanted_.data(); }
 
  private:
-  static constexpr int64_t kPieces = 2;
-  int64_t C_ = 0;
+  int64_t piece_ = 0;
   std::vector<T> rows_, zeros_, unwanted_;
 };
 
@@ -57,7 +64,7 @@ void shift_rows(const DdlerpArgs<T>& p, int64_t begin, int64_t end, const T* zer
   }
 }
 
-// factors = z_i w2_i for the rows [begin, end): `out` kRun x C
+// factors = z_i w2_i for the rows [begin, end)
 template <class T>
 void factors(const DdlerpArgs<T>& p, int i, int64_t begin, int64_t end, T* out) {
   const int64_t width = p.targets * p.R;
@@ -67,7 +74,7 @@ void factors(const DdlerpArgs<T>& p, int i, int64_t begin, int64_t end, T* out) 
 
 template <class T>
 void forward_run(const DdlerpArgs<T>& p, int64_t begin, int64_t end) {
-  Scratch<T>& scratch = Scratch<T>::of(p.C);
+  Scratch<T>& scratch = Scratch<T>::of(1, kRun, p.C);
   const int64_t width = p.targets * p.R;
   T* const z = p.z + begin * width;
   shift_rows(p, begin, end, scratch.zeros(), scratch.piece(0));
@@ -98,18 +105,16 @@ class BackwardBlock {
         begin_(begin),
         end_(end),
         partial_(partial),
-        scratch_(Scratch<T>::of(f_.C)),
-        dz_(kRun * width_) {}
+        run_(backward_run(f_.C)),
+        scratch_(Scratch<T>::of(std::max(2, f_.targets), run_, f_.C)),
+        dz_(run_ * width_) {}
 
   void run() {
     std::fill_n(partial_ + at_.dmix_x, at_.size - at_.dmix_x, T(0));
-    for (int s = 0; s < f_.num_sources; ++s)
-      std::fill(p_.dsources[s] + begin_ * f_.C, p_.dsources[s] + end_ * f_.C, T(0));
-    for (int64_t begin = begin_; begin < end_; begin += kRun) {
-      const int64_t end = std::min(begin + kRun, end_);
+    for (int64_t begin = begin_; begin < end_; begin += run_) {
+      const int64_t end = std::min(begin + run_, end_);
       std::fill(dz_.begin(), dz_.end(), T(0));
-      for (int i = 0; i < f_.targets; ++i)
-        if (p_.dout[i]) target(i, begin, end);
+      for (int s = 0; s < f_.num_sources; ++s) source(s, begin, end);
       mixing_input(begin, end);
     }
     for (int i = 0; i < f_.targets; ++i)
@@ -127,37 +132,64 @@ class BackwardBlock {
     return row > begin_ ? p_.dsources[source] + (row - 1) * f_.C : partial_ + at_.before + source * f_.C;
   }
 
-  void target(int i, int64_t begin, int64_t end) {
+  // The targets that come from one source, together: its gradient is written once, not once a target.
+  void source(int source, int64_t begin, int64_t end) {
     const int64_t C = f_.C, rows = end - begin;
-    const int source = f_.source_of[i];
-    T* const factor = scratch_.piece(0);
-    T* const dfactor = scratch_.piece(1);
-    T* const dmix = partial_ + at_.dmix + i * C;
-    factors(f_, i, begin, end, factor);
-    for (int64_t row = begin; row < end; ++row)
-      interpolate(source, row, p_.dout[i] + row * C, f_.mix[i], factor + (row - begin) * C,
-                  [dm = dfactor + (row - begin) * C, dmix](int64_t c, T g) {
-                    dm[c] = g;
-                    dmix[c] += g;
-                  });
-    const T* const w2 = f_.w2 + i * f_.R * C;
-    const T* const z = f_.z + begin * width_ + i * f_.R;
-    gemm<T>(false, true, rows, f_.R, C, T(1), dfactor, C, w2, C, T(0), dz_.data() + i * f_.R, width_);
-    gemm<T>(true, false, f_.R, C, rows, T(1), z, width_, dfactor, C, keep(begin), partial_ + at_.dw2 + i * f_.R * C, C);
+    std::array<int, kMaxDdlerpTargets> targets{};
+    int count = 0;
+    for (int i = 0; i < f_.targets; ++i)
+      if (f_.source_of[i] == source && p_.dout[i]) targets[count++] = i;
+    for (int k = 0; k < count; ++k) factors(f_, targets[k], begin, end, scratch_.piece(k));
+    for_count<kMaxDdlerpTargets>(count, [&](auto n) {
+      for (int64_t row = begin; row < end; ++row) interpolate<n>(source, row, targets.data(), (row - begin) * C);
+    });
+    for (int k = 0; k < count; ++k) {
+      const int i = targets[k];
+      const T* const dfactor = scratch_.piece(k);
+      const T* const w2 = f_.w2 + i * f_.R * C;
+      const T* const z = f_.z + begin * width_ + i * f_.R;
+      gemm<T>(false, true, rows, f_.R, C, T(1), dfactor, C, w2, C, T(0), dz_.data() + i * f_.R, width_);
+      gemm<T>(true, false, f_.R, C, rows, T(1), z, width_, dfactor, C, keep(begin), partial_ + at_.dw2 + i * f_.R * C,
+              C);
+    }
   }
 
-  // The backward pass of now + (before - now) share, with share = mix + factor, or mix alone where factor is null:
-  // adds to the gradients of the row and of the one before it, and hands that of `share` to give(c, gradient).
-  template <class Give>
-  void interpolate(int source, int64_t row, const T* d, const T* mix, const T* factor, Give&& give) {
+  // Calls body with the constant that `count` is.
+  template <int largest, class Body>
+  static void for_count(int count, Body&& body) {
+    if (count == largest)
+      body(std::integral_constant<int, largest>{});
+    else if constexpr (largest > 0)
+      for_count<largest - 1>(count, body);
+  }
+
+  // The backward pass of now + (before - now) (mix + factor) for a row and n targets: sets the gradient of the row,
+  // adds to that of the one before it, and leaves the gradients of the factors in their place.
+  template <int n>
+  void interpolate(int source, int64_t row, const int* targets, int64_t at) {
     const Row<T> s = row_of(f_.sources[source], row, f_, scratch_.zeros());
     T *const dnow = p_.dsources[source] + row * f_.C, *const dbefore = before(source, row);
+    std::array<const T*, n> d, mix;
+    std::array<T*, n> factor, dmix;
+    for (int k = 0; k < n; ++k) {
+      d[k] = p_.dout[targets[k]] + row * f_.C;
+      mix[k] = f_.mix[targets[k]];
+      factor[k] = scratch_.piece(k) + at;
+      dmix[k] = partial_ + at_.dmix + targets[k] * f_.C;
+    }
 #pragma omp simd
     for (int64_t c = 0; c < f_.C; ++c) {
-      const T to_before = d[c] * (factor ? mix[c] + factor[c] : mix[c]);
-      dnow[c] += d[c] - to_before;
+      const T step = s.before[c] - s.now[c];
+      T all = 0, to_before = 0;
+      for (int k = 0; k < n; ++k) {
+        const T dk = d[k][c], dshare = dk * step;
+        all += dk;
+        to_before += dk * (mix[k][c] + factor[k][c]);
+        factor[k][c] = dshare;
+        dmix[k][c] += dshare;
+      }
+      dnow[c] = all - to_before;
       dbefore[c] += to_before;
-      give(c, d[c] * (s.before[c] - s.now[c]));
     }
   }
 
@@ -173,9 +205,18 @@ class BackwardBlock {
             width_);
     gemm<T>(false, true, rows, C, width_, T(1), dz_.data(), width_, f_.w1, width_, T(0), dshifted, C);
     T* const dmix_x = partial_ + at_.dmix_x;
-    for (int64_t row = begin; row < end; ++row)
-      interpolate(0, row, dshifted + (row - begin) * C, f_.mix_x, nullptr,
-                  [dmix_x](int64_t c, T g) { dmix_x[c] += g; });
+    for (int64_t row = begin; row < end; ++row) {
+      const Row<T> x = row_of(f_.sources[0], row, f_, scratch_.zeros());
+      T *const dnow = p_.dsources[0] + row * C, *const dbefore = before(0, row);
+      const T* const d = dshifted + (row - begin) * C;
+#pragma omp simd
+      for (int64_t c = 0; c < C; ++c) {
+        const T to_before = d[c] * f_.mix_x[c];
+        dnow[c] += d[c] - to_before;
+        dbefore[c] += to_before;
+        dmix_x[c] += d[c] * (x.before[c] - x.now[c]);
+      }
+    }
   }
 
   const DdlerpBackwardArgs<T>& p_;
@@ -184,6 +225,7 @@ class BackwardBlock {
   const DdlerpPartial at_;
   const int64_t begin_, end_;
   T* const partial_;
+  const int64_t run_;
   Scratch<T>& scratch_;
   std::vector<T> dz_;
 };
