@@ -30,8 +30,19 @@ int main() {
   }
   for (float*& o : out) o = floats(n, 0.5f);
   for (const bool finch_c2 : {false, true}) {
-    const Wkv6Args<float> f{
-        1, T, H, N, in[0], in[1], in[2], in[3], finch_c2 ? nullptr : u, finch_c2 ? in[0] : nullptr, finch_c2, out[0]};
+    const Wkv6Args<float> f{.B = 1,
+                            .Tn = T,
+                            .H = H,
+                            .N = N,
+                            .r = in[0],
+                            .k = in[1],
+                            .v = in[2],
+                            .w = in[3],
+                            .u = finch_c2 ? nullptr : u,
+                            .add = finch_c2 ? in[0] : nullptr,
+                            .scale_keys = finch_c2,
+                            .y = out[0],
+                            .state = nullptr};
     const Wkv6BackwardArgs<float> b{f, out[5], out[1], out[2], out[3], out[4], finch_c2 ? nullptr : du};
     double forward = 1e9, backward = 1e9;
     for (int run = 0; run < 7; ++run) {

@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/layout.h"
 #include "model/parameter.h"
+#include "model/past.h"
 #include "ops/attention/attention.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/rotary/rotary.h"
@@ -23,6 +24,8 @@ struct Flow {
   Var compressed_BTZ;  // the compressed keys: all that GOLD layers need kept of the lower stack
   Var keys_BTA;        // made from origin and compressed, once a stage
   Var values_BTC;      // the embedded input over its root mean square, likewise
+  // Where a Past is read on, instead of the last two: makes them for the positions [begin, end).
+  std::function<Flow(int64_t begin, int64_t end)> expand = {};
 };
 
 // One microbatch's pass, as layers see it.
@@ -32,6 +35,7 @@ struct Pass {
   double loss_scale = 1;  // the loss is this times the sum of the cross-entropies
   double pull = 0;        // on each position's largest logit (ops/head_loss)
   uint64_t seed = 0;      // of the dropout masks
+  Past* past = nullptr;   // of the one sequence, which goes on; null: sequences begin here, and nothing is kept
 };
 
 // All a layer may know when it is made. Its methods declare parameters under the layer's prefix, with the published
@@ -85,14 +89,14 @@ class Norm {
 class TimeMix {
  public:
   virtual ~TimeMix() = default;
-  virtual Var forward(const Var& x_BTC, const Flow&) const = 0;
+  virtual Var forward(const Var& x_BTC, const Flow&, Past*) const = 0;
 };
 
 // The part that mixes channels: -> residual + its contribution.
 class ChannelMix {
  public:
   virtual ~ChannelMix() = default;
-  virtual Var forward(const Var& x_BTC, const Var& residual_BTC) const = 0;
+  virtual Var forward(const Var& x_BTC, const Var& residual_BTC, Past*) const = 0;
 };
 
 std::unique_ptr<TimeMix> make_time_mix(std::string_view name, const LayerContext&);

@@ -74,6 +74,23 @@ Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute
   return flow;
 }
 
+Flow LayerStack::forward_part(Tape& tape, const Pass& pass, Flow flow, size_t first, size_t last) const {
+  for (size_t i = first; i < last; ++i)
+    if (layers_[i]) flow = layers_[i]->forward(tape, pass, std::move(flow));
+  return flow;
+}
+
+Flow LayerStack::expand_keys(Tape& tape, const Tensor& tokens, const Tensor& compressed) const {
+  const Batch batch{tokens, {}, {}};
+  Flow flow;
+  flow.compressed_BTZ = tape.leaf(compressed, false);
+  for (size_t i = 0; i < layers_.size(); ++i)
+    if (specs_[i].kind == LayerSpec::Kind::embed || specs_[i].kind == LayerSpec::Kind::key_expand)
+      flow = layers_[i]->forward(tape, {batch}, std::move(flow));
+  GF_CHECK(flow.keys_BTA, "keys of a stack without the embedding or without GOLD layers");
+  return flow;
+}
+
 Head::Loss LayerStack::loss(Tape& tape, const Pass& pass, const Var& x, ParameterHooks* hooks) const {
   GF_CHECK(head_, "the loss of a stage without the head");
   return with_hooks(tape, layers_.size() - 1, hooks, [&] { return head_->loss(pass, x); });

@@ -45,6 +45,10 @@ class LayerStack {
   // backward pass; pass.batch must live until then.
   Flow forward(Tape&, const Pass&, Flow, bool recompute_blocks = false, const Observer& = {},
                ParameterHooks* = nullptr) const;
+  // Through the layers [first, last) alone, without a gradient.
+  Flow forward_part(Tape&, const Pass&, Flow, size_t first, size_t last) const;
+  // What key_expand writes, from tokens and compressed keys alone. tokens: (B, T); compressed: (B, T, Z)
+  Flow expand_keys(Tape&, const Tensor& tokens_BT, const Tensor& compressed_BTZ) const;
   // Through the head.
   Head::Loss loss(Tape&, const Pass&, const Var& x_BTC, ParameterHooks* = nullptr) const;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
+#include "model/keep.h"
 #include "model/layer.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/embedding/embedding.h"
@@ -62,18 +63,18 @@ class Block final : public Layer {
 
   Flow forward(Tape&, const Pass& pass, Flow flow) const override {
     const Var& x = flow.x_BTC;
-    const Var mixed = time_mix_->forward(norm1_(x), flow);
+    const Var mixed = time_mix_->forward(norm1_(x), flow, pass.past);
     if (config_.parallel) {
-      flow.x_BTC = drop(channel_mix_->forward(norm2_(x), add(x, mixed)), config_, pass, prefix_ + "drop0");
+      flow.x_BTC = drop(channel_mix_->forward(norm2_(x), add(x, mixed), pass.past), config_, pass, prefix_ + "drop0");
       return flow;
     }
     if (pass.training && config_.dropout > 0) {
       const Var stream = drop(add(x, mixed), config_, pass, prefix_ + "drop0");
-      flow.x_BTC = drop(channel_mix_->forward(norm2_(stream), stream), config_, pass, prefix_ + "drop1");
+      flow.x_BTC = drop(channel_mix_->forward(norm2_(stream), stream, pass.past), config_, pass, prefix_ + "drop1");
       return flow;
     }
     const ResidualNorm r = add_layer_norm(x, mixed, norm2_.weight.on(x.tape()), norm2_.bias.on(x.tape()));
-    flow.x_BTC = channel_mix_->forward(r.normed, r.sum);
+    flow.x_BTC = channel_mix_->forward(r.normed, r.sum, pass.past);
     return flow;
   }
 
@@ -89,14 +90,17 @@ class Block final : public Layer {
 class KeyCompress final : public Layer {
  public:
   explicit KeyCompress(const LayerContext& context)
-      : weight_(context.linear("w_kv_cache_a", context.config.compressed_width(), context.config.n_embd, 1)) {}
+      : config_(context.config),
+        weight_(context.linear("w_kv_cache_a", context.config.compressed_width(), context.config.n_embd, 1)) {}
 
-  Flow forward(Tape& tape, const Pass&, Flow flow) const override {
+  Flow forward(Tape& tape, const Pass& pass, Flow flow) const override {
     flow.compressed_BTZ = linear(flow.x_BTC, weight_.on(tape));
+    if (pass.past) kept_compressed(*pass.past, config_).append(flow.compressed_BTZ.value());
     return flow;
   }
 
  private:
+  const ModelConfig& config_;
   const Parameter& weight_;
 };
 

@@ -40,6 +40,8 @@ void combine(const Tensor& parts, Reduce how, const Tensor& out) {
       return run(double{});
     case DType::i32:
       return run(int32_t{});
+    default:
+      fail(cat("a reduction of ", out.dtype()));
   }
 }
 

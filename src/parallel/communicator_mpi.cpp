@@ -29,8 +29,9 @@ MPI_Datatype type_of(const Tensor& t) {
       return MPI_DOUBLE;
     case DType::i32:
       return MPI_INT32_T;
+    default:
+      fail(cat("a message of ", t.dtype()));
   }
-  return MPI_BYTE;
 }
 
 int count_of(int64_t n) {

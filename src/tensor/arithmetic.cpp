@@ -10,6 +10,7 @@
 
 #include "base/parallel_for.h"
 #include "tensor/arithmetic_kernels.h"
+#include "tensor/float_formats.h"
 
 namespace gf {
 namespace cpu {
@@ -133,6 +134,37 @@ double sum_of_squares(const Tensor& t) {
         [&](auto stream) { sum = cuda::sum_of_squares(t.data<T>(), t.numel(), stream); });
   });
   return sum;
+}
+
+namespace {
+
+template <class From, class To, class F>
+void convert_all(const Tensor& from, const Tensor& to, F&& f) {
+  const From* const in = from.data<From>();
+  To* const out = to.data<To>();
+  parallel_ranges(from.numel(), cpu::kRun, [&](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) out[i] = f(in[i]);
+  });
+}
+
+}  // namespace
+
+void convert(const Tensor& from, const Tensor& to) {
+  GF_CHECK(from.numel() == to.numel(), "convert: ", from.shape(), " to ", to.shape());
+  const auto is = [&](DType a, DType b) { return from.dtype() == a && to.dtype() == b; };
+  if (from.dtype() == to.dtype())
+    std::memcpy(to.raw(), from.raw(), from.bytes());
+  else if (is(DType::f32, DType::bf16))
+    convert_all<float, BFloat16>(from, to, [](float x) { return BFloat16{bf16_from_float(x)}; });
+  else if (is(DType::bf16, DType::f32))
+    convert_all<BFloat16, float>(from, to, [](BFloat16 x) { return float_from_bf16(x.bits); });
+  else if (is(DType::i32, DType::u16))
+    convert_all<int32_t, uint16_t>(from, to, [](int32_t x) { return static_cast<uint16_t>(x); });
+  else if (is(DType::u16, DType::i32))
+    convert_all<uint16_t, int32_t>(from, to, [](uint16_t x) { return x; });
+  else
+    fail(cat("convert: from ", from.dtype(), " to ", to.dtype()));
 }
 
 }  // namespace gf

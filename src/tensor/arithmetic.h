@@ -13,5 +13,8 @@ void add_to(const Tensor& sum, const Tensor& term);             // sum += term
 void add(const Tensor& a, const Tensor& b, const Tensor& out);  // out = a + b
 void scale(const Tensor& t, double factor);                     // t *= factor
 double sum_of_squares(const Tensor&);                           // in double, in a fixed order
+// Between the dtype that is computed with and the one that is kept: f32 and bf16, rounded to nearest; i32 and u16; or
+// the same. Both on the CPU.
+void convert(const Tensor& from, const Tensor& to);
 
 }  // namespace gf

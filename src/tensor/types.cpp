@@ -6,7 +6,8 @@
 namespace gf {
 
 size_t size_of(DType dtype) {
-  return dtype == DType::f64 ? 8 : 4;
+  if (dtype == DType::f64) return 8;
+  return dtype == DType::bf16 || dtype == DType::u16 ? 2 : 4;
 }
 
 const char* name_of(DType dtype) {
@@ -17,6 +18,10 @@ const char* name_of(DType dtype) {
       return "f64";
     case DType::i32:
       return "i32";
+    case DType::bf16:
+      return "bf16";
+    case DType::u16:
+      return "u16";
   }
   return "?";
 }

@@ -10,7 +10,12 @@
 
 namespace gf {
 
-enum class DType : uint8_t { f32, f64, i32 };
+// bf16 and u16 are for keeping: what is computed with them is f32 and i32.
+enum class DType : uint8_t { f32, f64, i32, bf16, u16 };
+
+struct BFloat16 {
+  uint16_t bits;  // the upper half of a float's
+};
 
 size_t size_of(DType);
 const char* name_of(DType);
@@ -23,6 +28,10 @@ template <>
 inline constexpr DType dtype_of<double> = DType::f64;
 template <>
 inline constexpr DType dtype_of<int32_t> = DType::i32;
+template <>
+inline constexpr DType dtype_of<BFloat16> = DType::bf16;
+template <>
+inline constexpr DType dtype_of<uint16_t> = DType::u16;
 
 // meta: shapes and sizes but no memory and no work. A pass over meta tensors tells what a real one will need.
 struct Device {

@@ -84,7 +84,7 @@ int run_generate(const Arguments& arguments) {
   check_vocabulary(*vocabulary, model.config.model.vocab_size);
   check_evaluation_memory(model.config.model, 1, model.config.model.ctx_len, "a machine with more memory");
   const std::vector<int32_t> tokens = prompt_tokens(*vocabulary, prompt);
-  WindowDecoder decoder(*model.layers);
+  StatefulDecoder decoder(*model.layers, {});
   print_report(generate(decoder, *vocabulary, tokens, o, print_text), tokens.size());
   return 0;
 }

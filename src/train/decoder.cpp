@@ -3,53 +3,106 @@
 
 #include <algorithm>
 
-#include "io/text/vocabulary.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
-namespace {
 
-// A window is filled up to a multiple of this behind its last token, where nothing before it looks: few different
-// shapes, for which matrix kernels are made once.
-constexpr int64_t kRound = 64;
+StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options)
+    : StatefulDecoder(layers, options, Past(options.past)) {}
 
-}  // namespace
-
-WindowDecoder::WindowDecoder(const LayerStack& layers)
+StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options, Past past)
     : layers_(layers),
-      arena_(layers.parameters().values().device()),
-      logits_V_(Tensor::empty({vocab_size()}, DType::f32, kCpu)) {
-  GF_CHECK(layers.head(), "a decoder needs the model's head");
+      options_(options),
+      past_(std::move(past)),
+      head_(layers.layers().size() - 1),
+      waiting_(head_),
+      arena_(kCpu) {
+  GF_CHECK(layers.head() && layers.layers()[0].kind == LayerSpec::Kind::embed, "a decoder needs the whole model");
+  GF_CHECK(options.chunk > 0, "pieces of ", options.chunk, " tokens");
+  const auto& specs = layers.layers();
+  const auto expands = [](const LayerSpec& spec) { return spec.kind == LayerSpec::Kind::key_expand; };
+  const auto expand = std::find_if(specs.begin(), specs.end(), expands);
+  if (expand == specs.end()) return;
+  // Each of a GOLD block's two mixers looks back by one row of the stream.
+  waiting_ = static_cast<size_t>(expand - specs.begin()) + 1;
+  looks_back_ = 2 * static_cast<int64_t>(head_ - waiting_);
 }
 
-void WindowDecoder::remember(std::span<const int32_t> tokens) {
+void StatefulDecoder::check(std::span<const int32_t> tokens) const {
   for (const int32_t token : tokens)
     if (token < 0 || token >= vocab_size())
       refuse(cat("token ", token, " is not one of the model's ", vocab_size()),
              "the vocabulary that the model was trained with");
-  window_.insert(window_.end(), tokens.begin(), tokens.end());
-  const auto longest = static_cast<size_t>(layers_.config().ctx_len);
-  if (window_.size() > longest) window_.erase(window_.begin(), window_.end() - static_cast<std::ptrdiff_t>(longest));
 }
 
-Tensor WindowDecoder::padded_window() const {
-  const auto used = static_cast<int64_t>(window_.size());
-  const int64_t length = std::min((used + kRound - 1) / kRound * kRound, layers_.config().ctx_len);
-  Tensor tokens = Tensor::empty({1, length}, DType::i32, kCpu);
-  std::fill_n(std::copy(window_.begin(), window_.end(), tokens.data<int32_t>()), length - used, kEndOfDocument);
-  return tokens;
-}
-
-std::span<const float> WindowDecoder::feed(std::span<const int32_t> tokens) {
-  remember(tokens);
-  GF_CHECK(!window_.empty(), "nothing read yet, so that nothing follows");
-  const Batch batch{padded_window(), {}, {0}};
+void StatefulDecoder::read(std::span<const int32_t> tokens, int64_t wanted) {
+  const auto T = std::ssize(tokens);
+  const Tensor piece = Tensor::of<int32_t>({1, T}, {tokens.begin(), tokens.end()});
+  past_.rows_begin_at(past_.tokens().size());
+  past_.tokens().append(piece.view({T, 1}));
+  const Batch batch{piece, {}, {0}};
   Tape tape(arena_, Tape::Mode::evaluate);
-  const Tensor x = layers_.forward(tape, {batch}, {}).x_BTC.value();
-  const auto last = static_cast<int64_t>(window_.size()) - 1;
-  const Tensor row = x.view({x.size(1), x.size(2)}).slice(last, last + 1).view({1, 1, x.size(2)});
-  copy(layers_.head()->logits(tape.leaf(row, false)).value().view({vocab_size()}), logits_V_);
-  return {logits_V_.data<float>(), static_cast<size_t>(vocab_size())};
+  const Tensor x = layers_.forward_part(tape, {.batch = batch, .past = &past_}, {}, 0, waiting_).x_BTC.value();
+  unseen_ += T;
+  wait(x.view({T, x.size(2)}), looks_back_ + wanted);
+}
+
+// Keeps the last `most` rows of those that wait and these.
+void StatefulDecoder::wait(const Tensor& rows_TC, int64_t most) {
+  const int64_t C = rows_TC.size(1), before = waiting_TC_ ? waiting_TC_.size(0) : 0;
+  const int64_t all = before + rows_TC.size(0), keep = std::min(all, most);
+  const int64_t from_before = std::max<int64_t>(0, keep - rows_TC.size(0)), from_new = keep - from_before;
+  const Tensor kept = Tensor::empty({keep, C}, rows_TC.dtype(), kCpu);
+  if (from_before > 0) copy(waiting_TC_.slice(before - from_before, before), kept.slice(0, from_before));
+  copy(rows_TC.slice(rows_TC.size(0) - from_new, rows_TC.size(0)), kept.slice(from_before, keep));
+  waiting_TC_ = kept;
+}
+
+Tensor StatefulDecoder::logits(int64_t wanted) {
+  const int64_t rows = waiting_TC_.size(0), C = waiting_TC_.size(1);
+  GF_CHECK(wanted <= rows && wanted <= unseen_, wanted, " positions of ", unseen_);
+  // Where rows were dropped, the first of the rest look back to what is not there. What comes of that has moved up by
+  // looks_back_ rows when it leaves the last block, and does not reach those that are wanted.
+  past_.rows_begin_at(past_.tokens().size() - rows);
+  const Batch batch{};
+  Tape tape(arena_, Tape::Mode::evaluate);
+  Flow flow;
+  flow.x_BTC = tape.leaf(waiting_TC_.view({1, rows, C}), false);
+  flow.expand = [&](int64_t begin, int64_t end) {
+    const int64_t T = end - begin;
+    const Tensor compressed = kept_compressed(past_, layers_.config()).rows(begin, end);
+    return layers_.expand_keys(tape, past_.tokens().rows(begin, end).view({1, T}),
+                               compressed.view({1, T, compressed.size(1)}));
+  };
+  const Tensor x = layers_.forward_part(tape, {.batch = batch, .past = &past_}, flow, waiting_, head_).x_BTC.value();
+  const Tensor last = x.view({rows, C}).slice(rows - wanted, rows).view({1, wanted, C});
+  unseen_ = 0;
+  waiting_TC_ = {};
+  const Tensor made = layers_.head()->logits(tape.leaf(last, false)).value();
+  Tensor kept = Tensor::empty({wanted, vocab_size()}, made.dtype(), kCpu);
+  copy(made.view(kept.shape()), kept);
+  return kept;
+}
+
+std::span<const float> StatefulDecoder::feed(std::span<const int32_t> tokens) {
+  check(tokens);
+  for (size_t at = 0; at < tokens.size(); at += static_cast<size_t>(options_.chunk))
+    read(tokens.subspan(at, std::min(tokens.size() - at, static_cast<size_t>(options_.chunk))), 1);
+  if (unseen_ > 0) logits_ = logits(1);
+  GF_CHECK(logits_, "nothing read yet, so that nothing follows");
+  return {logits_.data<float>(), static_cast<size_t>(vocab_size())};
+}
+
+Tensor StatefulDecoder::feed_all(std::span<const int32_t> tokens) {
+  check(tokens);
+  Tensor all = Tensor::empty({std::ssize(tokens), vocab_size()}, layers_.parameters().values().dtype(), kCpu);
+  for (int64_t at = 0; at < std::ssize(tokens);) {
+    const int64_t n = std::min(std::ssize(tokens) - at, options_.chunk);
+    read(tokens.subspan(static_cast<size_t>(at), static_cast<size_t>(n)), n);
+    copy(logits(n), all.slice(at, at + n));
+    at += n;
+  }
+  return all;
 }
 
 }  // namespace gf

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "model/keep.h"
 #include "model/layer_stack.h"
 
 namespace gf {
@@ -18,22 +19,39 @@ class Decoder {
   virtual std::span<const float> feed(std::span<const int32_t> tokens) = 0;
 };
 
-// Keeps the last ctx_len tokens and runs the whole model over them each time: any variant can be asked like this, at
-// the cost of a window per token.
-class WindowDecoder final : public Decoder {
+// Keeps a Past, so that a token costs the same work wherever it stands, but for attention. GOLD layers see only the
+// tokens whose logits depend on theirs: of a prompt the last few, however long it is. Nothing ends at ctx_len; how a
+// model does beyond it is its own affair.
+class StatefulDecoder final : public Decoder {
  public:
-  explicit WindowDecoder(const LayerStack&);
+  struct Options {
+    Past::Options past = {};
+    int64_t chunk = 512;  // tokens of a prompt that are read at once
+  };
+  StatefulDecoder(const LayerStack&, Options);
+  StatefulDecoder(const LayerStack&, Options, Past);  // reads on from there
+
   int64_t vocab_size() const override { return layers_.config().vocab_size; }
   std::span<const float> feed(std::span<const int32_t> tokens) override;
+  // The logits after each of these tokens: (tokens, vocab). They stay until the next call.
+  Tensor feed_all(std::span<const int32_t> tokens);
+  const Past& past() const { return past_; }
 
  private:
-  void remember(std::span<const int32_t> tokens);
-  Tensor padded_window() const;
+  void check(std::span<const int32_t> tokens) const;
+  void read(std::span<const int32_t> tokens, int64_t wanted);
+  void wait(const Tensor& rows_TC, int64_t most);
+  Tensor logits(int64_t wanted);
 
   const LayerStack& layers_;
+  Options options_;
+  Past past_;
+  size_t head_, waiting_;   // layers: the head, and the first that waits until logits are wanted
+  int64_t looks_back_ = 0;  // rows that the waiting layers must be given before those that are wanted
   Arena arena_;
-  std::vector<int32_t> window_;
-  Tensor logits_V_;  // on the CPU
+  Tensor waiting_TC_;   // the last rows of the stream below the waiting layers, of those that they have not seen
+  int64_t unseen_ = 0;  // how many those are
+  Tensor logits_;       // of the last token
 };
 
 }  // namespace gf

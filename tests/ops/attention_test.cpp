@@ -10,17 +10,11 @@
 
 #include "base/random.h"
 #include "ops/attention/kernels.h"
+#include "support/hashed.h"
 #include "support/op_check.h"
 
 namespace gf {
 namespace {
-
-template <class T>
-Tensor hashed(const char* name, const Shape& shape, double range) {
-  Tensor t = Tensor::empty(shape, dtype_of<T>, kCpu);
-  for (int64_t i = 0; i < t.numel(); ++i) t.data<T>()[i] = static_cast<T>(range * (2 * Random(3, name).unit(i) - 1));
-  return t;
-}
 
 OpCase attention_case(Shape shape, int64_t num_heads, AttentionBias bias = {}, double range = 1) {
   const OpInput input{shape, -range, range};
@@ -145,11 +139,11 @@ void compare_with_naive(const Sizes& s, double tolerance) {
   const Tensor dy = hashed<T>("dy", queries, 1), y = make(queries), lse = make(rows), delta = make(rows);
   const Tensor dq = make(queries), dk = make(keys), dv = make(keys);
   const Tensor partial = make({attention_key_groups(s.B, s.H, s.Tk), s.B, s.Tq, s.H * s.N});
-  cpu::attention(AttentionArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.alibi, q.data<T>(), k.data<T>(), v.data<T>(),
-                                  y.data<T>(), lse.data<T>()});
-  cpu::attention_backward(AttentionBackwardArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.alibi, q.data<T>(), k.data<T>(),
-                                                   v.data<T>(), y.data<T>(), lse.data<T>(), dy.data<T>(), dq.data<T>(),
-                                                   dk.data<T>(), dv.data<T>(), delta.data<T>(), partial.data<T>()});
+  cpu::attention(AttentionArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.Tk - s.Tq, false, s.alibi, q.data<T>(), k.data<T>(),
+                                  v.data<T>(), y.data<T>(), lse.data<T>()});
+  cpu::attention_backward(AttentionBackwardArgs<T>{
+      s.B, s.Tq, s.Tk, s.H, s.N, s.Tk - s.Tq, s.alibi, q.data<T>(), k.data<T>(), v.data<T>(), y.data<T>(),
+      lse.data<T>(), dy.data<T>(), dq.data<T>(), dk.data<T>(), dv.data<T>(), delta.data<T>(), partial.data<T>()});
   const Naive naive(s, as_double(q), as_double(k), as_double(v), as_double(dy));
   EXPECT_LT(difference(y, naive.y), tolerance);
   EXPECT_LT(difference(dq, naive.dq), tolerance);
@@ -169,6 +163,28 @@ TEST(Attention, FewerQueriesThanKeys) {
   for (const Sizes& s : {Sizes{2, 1, 77, 2, 8, false, 2}, Sizes{1, 100, 1000, 3, 16, true, 2},
                          Sizes{1, 70, 520, 2, 64, false, 1}, Sizes{1, 600, 1537, 2, 10, false, 2}})
     compare_with_naive<double>(s, 1e-12);
+}
+
+// Also blocks that no query or only the later queries see, and those that come before others.
+TEST(Attention, KeysBlockByBlock) {
+  constexpr int64_t kQueries = 90, kKeys = 700, H = 3, N = 8, C = H * N;
+  for (const AttentionBias bias : {AttentionBias::none, AttentionBias::alibi}) {
+    Arena arena(kCpu);
+    Tape tape(arena, Tape::Mode::evaluate);
+    const Tensor q = hashed<double>("q", {1, kKeys, C}, 2), k = hashed<double>("k", {1, kKeys, C}, 2);
+    const Tensor v = hashed<double>("v", {1, kKeys, C}, 1);
+    const auto part = [&](const Tensor& t, int64_t begin, int64_t end) {
+      return t.view({kKeys, C}).slice(begin, end).view({1, end - begin, C});
+    };
+    const auto whole = attention(tape.leaf(q, false), tape.leaf(k, false), tape.leaf(v, false), H, bias).value();
+    const int64_t first = 500;
+    RunningAttention some(tape.leaf(part(q, first, first + kQueries), false), H, bias, first);
+    for (const auto& [begin, end] :
+         std::vector<std::pair<int64_t, int64_t>>{{640, 700}, {0, 256}, {512, 640}, {256, 512}})
+      some.add(part(k, begin, end), part(v, begin, end), begin);
+    // Sums of a thousand terms, each to 1e-16.
+    EXPECT_LT(difference(some.result().value(), as_double(part(whole, first, first + kQueries))), 1e-12);
+  }
 }
 
 // Scores up to 30 * 30 * 64 / 8 = 7200: exp of one would be far beyond a float. Each score is then good to some

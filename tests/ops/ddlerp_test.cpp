@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "support/hashed.h"
 #include "support/op_check.h"
 
 namespace gf {
@@ -41,6 +42,30 @@ TEST(Ddlerp, LargeAndOdd) {
   check_float_and_bits(ddlerp_case(1, 1, 3, 1, {0}));
   check_float_and_bits(ddlerp_case(3, 211, 96, 32, {0, 0, 0, 0, 0}));
   check_float_and_bits(ddlerp_case(2, 300, 65, 7, {1, 0}));
+}
+
+// In two parts, the second with the last row of the first: the rows of the whole.
+TEST(Ddlerp, GoesOnFromTheRowsBefore) {
+  constexpr int64_t T = 7, first = 3, C = 4, R = 2;
+  Arena arena(kCpu);
+  Tape tape(arena, Tape::Mode::evaluate);
+  const auto leaf = [&](const char* name, const Shape& shape) {
+    return tape.leaf(hashed<double>(name, shape, 1), false);
+  };
+  const Tensor x = hashed<double>("x", {T, C}, 1);
+  const auto shifted = [&](int64_t begin, int64_t end, const Tensor& before) {
+    return ddlerp({tape.leaf(x.slice(begin, end).view({1, end - begin, C}), false),
+                   leaf("mix_x", {C}),
+                   leaf("w1", {C, 2 * R}),
+                   leaf("w2", {2, R, C}),
+                   {leaf("a", {C}), leaf("b", {C})},
+                   {},
+                   before});
+  };
+  const auto whole = shifted(0, T, {}), rest = shifted(first, T, x.slice(first - 1, first));
+  for (size_t i = 0; i < 2; ++i)
+    for (int64_t j = 0; j < (T - first) * C; ++j)
+      EXPECT_NEAR(rest[i].value().data<double>()[j], whole[i].value().data<double>()[first * C + j], 1e-15);
 }
 
 }  // namespace

@@ -35,5 +35,15 @@ TEST(TokenShift, FirstPositionSeesZeroBeforeIt) {
   EXPECT_EQ(std::vector<double>(z.data<double>(), z.data<double>() + 4), (std::vector<double>{0.25, 1.25, 0.75, 3.25}));
 }
 
+TEST(TokenShift, GoesOnFromTheRowsBefore) {
+  Arena arena(kCpu);
+  Tape tape(arena, Tape::Mode::evaluate);
+  const Var x = tape.leaf(Tensor::of<double>({2, 2, 1}, {1, 2, 3, 4}), false);
+  const Var m = tape.leaf(Tensor::of<double>({1}, {0.25}), false);
+  const Tensor before = Tensor::of<double>({2, 1}, {5, -1});
+  const Tensor y = token_shift(x, std::vector{m}, ShiftMix::toward_previous, before)[0].value();
+  EXPECT_EQ(std::vector<double>(y.data<double>(), y.data<double>() + 4), (std::vector<double>{2, 1.75, 2, 3.75}));
+}
+
 }  // namespace
 }  // namespace gf

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "support/hashed.h"
 #include "support/op_check.h"
 
 namespace gf {
@@ -100,6 +101,33 @@ TEST(Wkv6, EqualsItsDefinition) {
         S[i][j] = decay[i] * S[i][j] + k[i] * v;
       }
       EXPECT_NEAR(y.value().data<double>()[t * N + j], want, 1e-14) << t << " " << j;
+    }
+  }
+}
+
+// In pieces of one step and more, with the state carried on: the whole. Heads whose rows are padded, too.
+TEST(Wkv6, GoesOnFromAState) {
+  constexpr int64_t T = 71, H = 2;
+  for (const int64_t N : {16, 5}) {
+    const int64_t C = H * N;
+    Arena arena(kCpu);
+    Tape tape(arena, Tape::Mode::evaluate);
+    const Tensor r = hashed<double>("r", {T, C}, 1), k = hashed<double>("k", {T, C}, 1);
+    const Tensor v = hashed<double>("v", {T, C}, 1), w = hashed<double>("w", {T, C}, 2);
+    const Var u = tape.leaf(hashed<double>("u", {H, N}, 1), false);
+    const auto run = [&](int64_t begin, int64_t end, const Tensor& state) {
+      const auto part = [&](const Tensor& t) {
+        return tape.leaf(t.slice(begin, end).view({1, end - begin, C}), false);
+      };
+      return wkv6({part(r), part(k), part(v), part(w), u, {}, H, true, state}).value();
+    };
+    const Tensor whole = run(0, T, {}), state = Tensor::zeros({1, H, N, N}, DType::f64, kCpu);
+    int64_t begin = 0;
+    for (const int64_t length : {1, 1, 33, 36}) {
+      const Tensor y = run(begin, begin + length, state);
+      for (int64_t i = 0; i < length * C; ++i)
+        ASSERT_NEAR(y.data<double>()[i], whole.data<double>()[begin * C + i], 1e-14) << begin << " " << i;
+      begin += length;
     }
   }
 }

@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "support/expect_error.h"
+#include "support/small_model.h"
 
 namespace gf {
 namespace {
@@ -101,98 +102,14 @@ TEST(Generate, WrongSettingsAreRefusedBeforeTheModelIsAsked) {
   EXPECT_TRUE(parrot.read.empty() && small.read.empty());
 }
 
-// A small model with fresh parameters; those of its blocks' last products, which begin as zeros, made other than that.
-struct SmallModel {
-  static ModelConfig config() {
-    ModelConfig c;
-    c.tmix = "x060c2", c.tmix2 = "gold";
-    c.ctx_len = 100, c.vocab_size = 300, c.n_layer = 3, c.n_embd = 32, c.head_size = 16;
-    c.resolve();
-    c.check();
-    return c;
-  }
-  SmallModel() {
-    layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
-    initialise(layers.parameters(), 7);
-    for (const auto& p : layers.parameters().all())
-      if (p->spec().init.kind == Init::Kind::constant && p->spec().init.scale == 0)
-        for (int64_t i = 0; i < p->shape().numel(); ++i)
-          p->value().data<float>()[i] =
-              0.1f * static_cast<float>(Random(7, p->name()).uniform(static_cast<uint64_t>(i)));
-  }
-  // The logits that a forward pass over these tokens and nothing else has at its last position.
-  std::vector<float> logits_after(const std::vector<int32_t>& tokens) const {
-    Arena arena(kCpu);
-    Tape tape(arena, Tape::Mode::evaluate);
-    const auto T = static_cast<int64_t>(tokens.size()), V = layers.config().vocab_size;
-    const Batch batch{Tensor::of<int32_t>({1, T}, tokens), {}, {0}};
-    const Tensor all = layers.head()->logits(layers.forward(tape, {batch}, {}).x_BTC).value();
-    const float* const last = all.data<float>() + (T - 1) * V;
-    return {last, last + V};
-  }
-  LayerStack layers{config()};
-};
-
-std::vector<int32_t> some_tokens(size_t count) {
-  std::vector<int32_t> tokens;
-  for (size_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(Random(1, "tokens").bits(i) % 300));
-  return tokens;
-}
-
-// The matrix products of another window length add in another order: a few roundings of 6e-8 on logits of about 1.
-constexpr float kRounding = 2e-5f;
-
-TEST(WindowDecoder, GivesTheLogitsOfTheLastPosition) {
-  const SmallModel model;
-  const std::vector<int32_t> tokens = some_tokens(100);
-  for (const size_t length : {1, 2, 63, 64, 65, 100}) {
-    const std::vector<int32_t> head(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(length));
-    WindowDecoder decoder(model.layers);
-    const auto logits = decoder.feed(head);
-    const std::vector<float> want = model.logits_after(head);
-    for (size_t v = 0; v < want.size(); ++v)
-      ASSERT_NEAR(logits[v], want[v], kRounding) << length << " tokens, logit " << v;
-  }
-}
-
-TEST(WindowDecoder, TokensOneByOneGiveTheSameBits) {
-  const SmallModel model;
-  const std::vector<int32_t> tokens = some_tokens(130);
-  WindowDecoder at_once(model.layers), one_by_one(model.layers);
-  const auto want = at_once.feed(tokens);
-  std::span<const float> got;
-  for (const int32_t token : tokens) got = one_by_one.feed({&token, 1});
-  EXPECT_TRUE(std::ranges::equal(got, want));
-}
-
-TEST(WindowDecoder, LooksAtTheLastCtxLenTokens) {
-  const SmallModel model;
-  const std::vector<int32_t> tokens = some_tokens(130);
-  WindowDecoder decoder(model.layers);
-  const auto logits = decoder.feed(tokens);
-  const std::vector<float> want = model.logits_after({tokens.end() - 100, tokens.end()});
-  for (size_t v = 0; v < want.size(); ++v) ASSERT_NEAR(logits[v], want[v], kRounding) << v;
-  // The token before the window is not seen, one in it is.
-  WindowDecoder same(model.layers), other(model.layers);
-  std::vector<int32_t> changed = tokens;
-  changed[29] = (changed[29] + 1) % 300;
-  EXPECT_TRUE(std::ranges::equal(same.feed(changed), logits));
-  changed[30] = (changed[30] + 1) % 300;
-  EXPECT_FALSE(std::ranges::equal(other.feed(changed), logits));
-}
-
-TEST(WindowDecoder, RefusesATokenThatTheModelDoesNotKnow) {
-  const SmallModel model;
-  for (const int32_t bad : {300, -1})
-    expect_refused({cat("token ", bad), "300"}, [&] {
-      WindowDecoder(model.layers).feed(std::vector<int32_t>{1, bad});
-    });
-}
-
 TEST(Generate, ATextGoesOnFromItsOwnBeginning) {
-  const SmallModel model;
+  ModelConfig config = small_config("x060c2", "x060", "gold");
+  config.vocab_size = 300;
+  LayerStack model(config);
+  model.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+  fill_hashed(model.parameters());
   const GenerateOptions options{.tokens = 40, .sampling = {.temperature = 0.8, .top_p = 0.9}, .seed = 5};
-  WindowDecoder decoder(model.layers), again(model.layers);
+  StatefulDecoder decoder(model, {}), again(model, {});
   const auto vocabulary = Vocabulary::open("byte");
   // By tokens, since what the stream leaves out or holds back is none of this test's business.
   struct Listener final : Decoder {

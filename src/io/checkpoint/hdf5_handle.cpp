@@ -94,6 +94,8 @@ hid_t stored_type(DType dtype) {
       return H5T_IEEE_F64LE;
     case DType::i32:
       return H5T_STD_I32LE;
+    default:
+      break;
   }
   fail("an element type that checkpoints do not know");
 }

@@ -9,9 +9,9 @@
 #include <optional>
 
 #include "base/error.h"
-#include "io/checkpoint/float_formats.h"
 #include "io/checkpoint/safetensors_header.h"
 #include "io/partial_file.h"
+#include "tensor/float_formats.h"
 
 namespace gf {
 

@@ -14,7 +14,7 @@ class Llama final : public ChannelMix {
         w2_(c.linear("w2", c.config.n_embd, c.config.channel_width("llama"), 1)),
         w3_(c.linear("w3", c.config.channel_width("llama"), c.config.n_embd, 1)) {}
 
-  Var forward(const Var& x, const Var& residual) const override {
+  Var forward(const Var& x, const Var& residual, Past*) const override {
     Tape& t = x.tape();
     return add(residual, linear(swiglu(linear(x, w1_.on(t)), linear(x, w3_.on(t))), w2_.on(t)));
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The channel mixer of RWKV-5 and 6: sigmoid(r) (relu(k)^2 W^V), with Finch's token shift or Eagle's.
+#include "model/keep.h"
 #include "model/layer.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear.h"
@@ -11,21 +12,23 @@ namespace {
 class Rwkv final : public ChannelMix {
  public:
   Rwkv(const LayerContext& c, ShiftMix kind)
-      : kind_(kind),
+      : name_(c.prefix()),
+        kind_(kind),
         mix_k_(kind == ShiftMix::toward_previous ? c.mix("time_maa_k", 1) : c.eagle_mix("time_mix_k", 1)),
         mix_r_(kind == ShiftMix::toward_previous ? c.mix("time_maa_r", 1) : c.eagle_mix("time_mix_r", 1)),
         key_(c.linear("key", c.config.dim_ffn, c.config.n_embd, 1)),
         receptance_(c.linear("receptance", c.config.n_embd, c.config.n_embd, 0)),
         value_(c.linear("value", c.config.n_embd, c.config.dim_ffn, 0)) {}
 
-  Var forward(const Var& x, const Var& residual) const override {
+  Var forward(const Var& x, const Var& residual, Past* past) const override {
     Tape& t = x.tape();
-    const auto mixed = token_shift(x, std::vector{mix_k_.on(t), mix_r_.on(t)}, kind_);
+    const auto mixed = token_shift(x, std::vector{mix_k_.on(t), mix_r_.on(t)}, kind_, shift_before(past, name_, x));
     const Var v = linear(linear_relu_squared(mixed[0], key_.on(t)), value_.on(t));
     return sigmoid_gate_residual(residual, linear(mixed[1], receptance_.on(t)), v);
   }
 
  private:
+  const std::string name_;
   ShiftMix kind_;
   const Parameter &mix_k_, &mix_r_, &key_, &receptance_, &value_;
 };

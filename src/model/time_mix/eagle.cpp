@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Eagle, RWKV-5.2 (arXiv 2404.05892): static token shift and decay, bonus, group norm of y / divisor, gate.
+#include "model/keep.h"
 #include "model/layer.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/group_norm/group_norm.h"
@@ -14,6 +15,7 @@ class Eagle final : public TimeMix {
  public:
   explicit Eagle(const LayerContext& c)
       : config_(c.config),
+        name_(c.prefix()),
         mix_k_(c.eagle_mix("time_mix_k", 1)),
         mix_v_(c.eagle_mix("time_mix_v", 1, 0.3)),
         mix_r_(c.eagle_mix("time_mix_r", 0.5)),
@@ -27,14 +29,22 @@ class Eagle final : public TimeMix {
         output_(c.linear("output", C(), A(), 0)),
         norm_(c, "ln_x", A(), ln_x_start(c)) {}
 
-  Var forward(const Var& x, const Flow&) const override {
+  Var forward(const Var& x, const Flow&, Past* past) const override {
     Tape& t = x.tape();
-    const auto mixed =
-        token_shift(x, std::vector{mix_k_.on(t), mix_v_.on(t), mix_r_.on(t), mix_g_.on(t)}, ShiftMix::toward_current);
+    const auto mixed = token_shift(x, std::vector{mix_k_.on(t), mix_v_.on(t), mix_r_.on(t), mix_g_.on(t)},
+                                   ShiftMix::toward_current, shift_before(past, name_, x));
     const Var k = linear(mixed[0], key_.on(t)), v = linear(mixed[1], value_.on(t)),
               r = linear(mixed[2], receptance_.on(t));
     const Var g = linear(mixed[3], gate_.on(t));
-    const Var y = wkv6({r, k, v, broadcast_rows(decay_.on(t), k.shape()), bonus_.on(t), {}, config_.num_heads()});
+    const Var y = wkv6({r,
+                        k,
+                        v,
+                        broadcast_rows(decay_.on(t), k.shape()),
+                        bonus_.on(t),
+                        {},
+                        config_.num_heads(),
+                        false,
+                        wkv_state(past, name_, k, config_)});
     const Var gated = group_norm_silu_gate(y, g, config_.num_heads(), norm_.weight.on(t), norm_.bias.on(t),
                                            kLayerNormEps, 1 / static_cast<double>(config_.head_size_divisor));
     return linear(gated, output_.on(t));
@@ -45,6 +55,7 @@ class Eagle final : public TimeMix {
   int64_t A() const { return config_.dim_att; }
 
   const ModelConfig& config_;
+  const std::string name_;
   const Parameter &mix_k_, &mix_v_, &mix_r_, &mix_g_, &decay_, &bonus_;
   const Parameter &receptance_, &key_, &value_, &gate_, &output_;
   Norm norm_;

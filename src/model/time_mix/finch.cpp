@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finch, RWKV-6 (arXiv 2404.05892): data-dependent token shift and decay, bonus, group norm and gate.
+#include "model/keep.h"
 #include "model/layer.h"
 #include "ops/ddlerp/ddlerp.h"
 #include "ops/group_norm/group_norm.h"
@@ -14,6 +15,7 @@ class Finch final : public TimeMix {
  public:
   explicit Finch(const LayerContext& c)
       : config_(c.config),
+        name_(c.prefix()),
         maa_x_(c.mix("time_maa_x", 1)),
         maa_w_(c.mix("time_maa_w", 1)),
         maa_k_(c.mix("time_maa_k", 1)),
@@ -33,19 +35,20 @@ class Finch final : public TimeMix {
         output_(c.linear("output", C(), A(), 0)),
         norm_(c, "ln_x", A(), ln_x_start(c)) {}
 
-  Var forward(const Var& x, const Flow&) const override {
+  Var forward(const Var& x, const Flow&, Past* past) const override {
     Tape& t = x.tape();
     const auto mixed = ddlerp({x,
                                maa_x_.on(t),
                                maa_w1_.on(t),
                                maa_w2_.on(t),
                                {maa_w_.on(t), maa_k_.on(t), maa_v_.on(t), maa_r_.on(t), maa_g_.on(t)},
-                               {}});
+                               {},
+                               shift_before(past, name_, x)});
     const Var w = lora(mixed[0], decay_w1_.on(t), decay_w2_.on(t), decay_.on(t));
     const Var k = linear(mixed[1], key_.on(t)), v = linear(mixed[2], value_.on(t)),
               r = linear(mixed[3], receptance_.on(t));
     const Var g = linear(mixed[4], gate_.on(t));
-    const Var y = wkv6({r, k, v, w, bonus_.on(t), {}, config_.num_heads()});
+    const Var y = wkv6({r, k, v, w, bonus_.on(t), {}, config_.num_heads(), false, wkv_state(past, name_, k, config_)});
     const auto divisor = static_cast<double>(config_.head_size_divisor);
     const Var gated = group_norm_silu_gate(y, g, config_.num_heads(), norm_.weight.on(t), norm_.bias.on(t),
                                            kLayerNormEps * divisor * divisor);
@@ -57,6 +60,7 @@ class Finch final : public TimeMix {
   int64_t A() const { return config_.dim_att; }
 
   const ModelConfig& config_;
+  const std::string name_;
   const Parameter &maa_x_, &maa_w_, &maa_k_, &maa_v_, &maa_r_, &maa_g_, &maa_w1_, &maa_w2_;
   const Parameter &decay_, &decay_w1_, &decay_w2_, &bonus_;
   const Parameter &receptance_, &key_, &value_, &gate_, &output_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finch-C2, the lower stack of GoldFinch (arXiv 2407.12077, eq. 4 to 13): keys scaled by 1 - decay, a second value
 // (through the same W^V, plus a LoRA) in place of the bonus, no gate, one layer norm over all heads.
+#include "model/keep.h"
 #include "model/layer.h"
 #include "ops/ddlerp/ddlerp.h"
 #include "ops/linear/linear.h"
@@ -14,6 +15,7 @@ class FinchC2 final : public TimeMix {
  public:
   explicit FinchC2(const LayerContext& c)
       : config_(c.config),
+        name_(c.prefix()),
         maa_x_(c.mix("time_maa_x", 1)),
         maa_r_(c.mix("time_maa_r", 0.5)),
         maa_k_(c.mix("time_maa_k", 1)),
@@ -34,14 +36,15 @@ class FinchC2 final : public TimeMix {
         output_(c.linear("output", C(), A(), 0)),
         norm_(c, "ln_x", A(), ln_x_start(c)) {}
 
-  Var forward(const Var& x, const Flow&) const override {
+  Var forward(const Var& x, const Flow&, Past* past) const override {
     Tape& t = x.tape();
     const auto mixed = ddlerp({x,
                                maa_x_.on(t),
                                maa_w1_.on(t),
                                maa_w2_.on(t),
                                {maa_r_.on(t), maa_k_.on(t), maa_v_.on(t), maa_w_.on(t), maa_v2_.on(t)},
-                               {}});
+                               {},
+                               shift_before(past, name_, x)});
     Wkv6 op{linear(mixed[0], receptance_.on(t)),
             linear(mixed[1], key_.on(t)),
             linear(mixed[2], value_.on(t)),
@@ -49,7 +52,8 @@ class FinchC2 final : public TimeMix {
             {},
             {},
             config_.num_heads(),
-            config_.use_one_minus_w};
+            config_.use_one_minus_w,
+            wkv_state(past, name_, x, config_)};
     if (config_.use_v2)
       op.add = lora(mixed[4], value2_w1_.on(t), value2_w2_.on(t), linear(mixed[4], value_.on(t)));
     else
@@ -62,6 +66,7 @@ class FinchC2 final : public TimeMix {
   int64_t A() const { return config_.dim_att; }
 
   const ModelConfig& config_;
+  const std::string name_;
   const Parameter &maa_x_, &maa_r_, &maa_k_, &maa_v_, &maa_w_, &maa_v2_, &maa_w1_, &maa_w2_;
   const Parameter &decay_, &decay_w1_, &decay_w2_, &value2_w1_, &value2_w2_;
   const Parameter& bonus_;  // a published parameter, without effect where the second value is used

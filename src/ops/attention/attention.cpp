@@ -43,6 +43,7 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
                                         .Tk = Tk,
                                         .H = H,
                                         .N = C / H,
+                                        .before = Tk - Tq,
                                         .alibi = s.alibi,
                                         .q = s.q.data<T>(),
                                         .k = s.k.data<T>(),
@@ -62,29 +63,18 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
   return d;
 }
 
-}  // namespace
-
-Var attention(const Var& q, const Var& k, const Var& v, int64_t num_heads, AttentionBias bias) {
-  Tape& tape = q.tape();
-  GF_CHECK(q.shape().rank() == 3 && num_heads > 0 && q.size(2) % num_heads == 0, "attention: ", num_heads,
-           " heads of queries ", q.shape());
-  check_shape("attention", "keys", k.value(), q.shape());
-  check_shape("attention", "values", v.value(), q.shape());
-  const int64_t B = q.size(0), T = q.size(1), C = q.size(2);
-  const DType dtype = q.value().dtype();
-  Saved s{q.value(),
-          k.value(),
-          v.value(),
-          tape.empty(q.shape(), dtype),
-          tape.empty({B, num_heads, T}, dtype),
-          bias == AttentionBias::alibi};
-  Trace::add_flops(product_flops(2, s.q, T));
-  with_real(dtype, [&]<class Real>(Type<Real>) {
+// Of the queries q over the keys k, written to y and lse.
+void run(const Saved& s, int64_t num_heads, int64_t before, bool go_on) {
+  const int64_t B = s.q.size(0), C = s.q.size(2);
+  Trace::add_flops(product_flops(2, s.q, s.k.size(1)));
+  with_real(s.q.dtype(), [&]<class Real>(Type<Real>) {
     const AttentionArgs<Real> args{.B = B,
-                                   .Tq = T,
-                                   .Tk = T,
+                                   .Tq = s.q.size(1),
+                                   .Tk = s.k.size(1),
                                    .H = num_heads,
                                    .N = C / num_heads,
+                                   .before = before,
+                                   .go_on = go_on,
                                    .alibi = s.alibi,
                                    .q = s.q.data<Real>(),
                                    .k = s.k.data<Real>(),
@@ -94,6 +84,28 @@ Var attention(const Var& q, const Var& k, const Var& v, int64_t num_heads, Atten
     on_device(
         s.q.device(), [&] { cpu::attention(args); }, [&](auto stream) { cuda::attention(args, stream); });
   });
+}
+
+void check_queries(const Var& q, int64_t num_heads) {
+  GF_CHECK(q.shape().rank() == 3 && num_heads > 0 && q.size(2) % num_heads == 0, "attention: ", num_heads,
+           " heads of queries ", q.shape());
+}
+
+}  // namespace
+
+Var attention(const Var& q, const Var& k, const Var& v, int64_t num_heads, AttentionBias bias) {
+  Tape& tape = q.tape();
+  check_queries(q, num_heads);
+  check_shape("attention", "keys", k.value(), q.shape());
+  check_shape("attention", "values", v.value(), q.shape());
+  const DType dtype = q.value().dtype();
+  Saved s{q.value(),
+          k.value(),
+          v.value(),
+          tape.empty(q.shape(), dtype),
+          tape.empty({q.size(0), num_heads, q.size(1)}, dtype),
+          bias == AttentionBias::alibi};
+  run(s, num_heads, 0, false);
   Tensor y = s.y;
   return tape.record("attention", {q, k, v}, std::move(y),
                      [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) {
@@ -102,6 +114,27 @@ Var attention(const Var& q, const Var& k, const Var& v, int64_t num_heads, Atten
                        if (d.k) grads.add(1, std::move(d.k));
                        if (d.v) grads.add(2, std::move(d.v));
                      });
+}
+
+RunningAttention::RunningAttention(const Var& q, int64_t num_heads, AttentionBias bias, int64_t first_query)
+    : q_(q), num_heads_(num_heads), bias_(bias), first_query_(first_query) {
+  check_queries(q, num_heads);
+  GF_CHECK(!q.tape().recording(), "running attention has no gradient");
+  y_ = q.tape().empty(q.shape(), q.value().dtype());
+  lse_ = q.tape().empty({q.size(0), num_heads, q.size(1)}, q.value().dtype());
+}
+
+void RunningAttention::add(const Tensor& k, const Tensor& v, int64_t first_key) {
+  check_shape("attention", "keys", k, {q_.size(0), k.size(1), q_.size(2)});
+  check_shape("attention", "values", v, k.shape());
+  const TraceSpan span(Trace::Kind::op, [] { return Trace::What{"attention"}; });
+  run({q_.value(), k, v, y_, lse_, bias_ == AttentionBias::alibi}, num_heads_, first_query_ - first_key, started_);
+  started_ = true;
+}
+
+Var RunningAttention::result() const {
+  GF_CHECK(started_, "attention over no keys");
+  return q_.tape().leaf(y_, false);
 }
 
 }  // namespace gf

@@ -31,19 +31,24 @@ T* scratch(int64_t n) {
 template <class T>
 struct Head {
   int64_t N, C;
-  int64_t q, k, lse;  // offsets of its first query (and output), key (and value), log-sum-exp
-  int64_t before;     // positions before the first query
+  int64_t q, k, lse;   // offsets of its first query (and output), key (and value), log-sum-exp
+  int64_t Tk, before;  // positions before the first query
   T scale, slope;
 
   template <class Args>
   Head(const Args& p, int64_t index)
-      : N(p.N), C(p.H * p.N), lse(index * p.Tq), before(p.Tk - p.Tq), scale(T(1) / std::sqrt(static_cast<T>(p.N))) {
+      : N(p.N),
+        C(p.H * p.N),
+        lse(index * p.Tq),
+        Tk(p.Tk),
+        before(p.before),
+        scale(T(1) / std::sqrt(static_cast<T>(p.N))) {
     const int64_t b = index / p.H, h = index % p.H;
     q = b * p.Tq * C + h * N;
     k = b * p.Tk * C + h * N;
     slope = p.alibi ? static_cast<T>(alibi_slope(h, p.H)) : T(0);
   }
-  int64_t seen(int64_t query) const { return before + query + 1; }  // keys that the query sees
+  int64_t seen(int64_t query) const { return std::clamp<int64_t>(before + query + 1, 0, Tk); }   // keys
   T distance(int64_t query, int64_t key) const { return static_cast<T>(key - before - query); }  // zero or less
 };
 
@@ -115,6 +120,8 @@ class ForwardTask {
   void run(int64_t begin, int64_t end) {
     const int64_t N = head_.N, C = head_.C;
     std::array<RunningSoftmax<T>, kChunk> softmax{};
+    for (int64_t i = begin; p_.go_on && i < end; ++i)
+      if (const T lse = p_.lse[head_.lse + i]; lse > -std::numeric_limits<T>::infinity()) softmax[i - begin] = {lse, 1};
     const Blocks keys = Blocks::of_length(head_.seen(end - 1), kKeys);
     for (int64_t b = 0; b < keys.size(); ++b) {
       const int64_t first = keys.begin(b), last = keys.end(b);
@@ -125,7 +132,11 @@ class ForwardTask {
     }
     for (int64_t i = begin; i < end; ++i) {
       const RunningSoftmax<T>& row = softmax[i - begin];
-      scale_row(p_.y + head_.q + i * C, N, T(1) / row.sum);
+      T* const y = p_.y + head_.q + i * C;
+      if (row.sum == 0)  // sees none of these keys
+        std::fill_n(y, N, T(0));
+      else
+        scale_row(y, N, T(1) / row.sum);
       p_.lse[head_.lse + i] = row.max + std::log(row.sum);
     }
   }
@@ -135,6 +146,7 @@ class ForwardTask {
     const int64_t N = head_.N, C = head_.C, rows = end - begin;
     const int64_t n = std::min(last, head_.seen(end - 1)) - first;
     if (n <= 0) return;
+    const bool adds = first > 0 || p_.go_on;
     T* const y = p_.y + head_.q + begin * C;
     gemm<T>(false, true, rows, n, N, T(1), p_.q + head_.q + begin * C, C, k_, N, T(0), s_, n);
     for (int64_t r = 0; r < rows; ++r) {
@@ -143,9 +155,9 @@ class ForwardTask {
       std::fill(row + seen, row + width, -std::numeric_limits<T>::infinity());
       std::fill(row + width, row + n, T(0));
       const T factor = softmax[r].add(row, width, head_.scale, head_.slope, head_.distance(begin + r, first));
-      if (first > 0 && factor != T(1)) scale_row(y + r * C, N, factor);
+      if (adds && factor != T(1)) scale_row(y + r * C, N, factor);
     }
-    gemm<T>(false, false, rows, N, n, T(1), s_, n, v_, N, first > 0 ? T(1) : T(0), y, C);
+    gemm<T>(false, false, rows, N, n, T(1), s_, n, v_, N, adds ? T(1) : T(0), y, C);
   }
 
   const AttentionArgs<T>& p_;
@@ -247,7 +259,7 @@ void add_partial_queries(const AttentionBackwardArgs<T>& p, int64_t groups) {
     const int64_t b = task / queries.size(), begin = queries.begin(task % queries.size());
     const int64_t end = queries.end(task % queries.size()), n = (end - begin) * C;
     T* const dq = p.dq + (b * p.Tq + begin) * C;
-    for (int64_t g = 1; g < groups && p.Tk - p.Tq + end > g * kKeys; ++g) {
+    for (int64_t g = 1; g < groups && p.before + end > g * kKeys; ++g) {
       const T* const part = p.partial + (((g - 1) * p.B + b) * p.Tq + begin) * C;
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) dq[i] += part[i];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Legend: B sequences, H heads of size N, C = H N. The Tq queries are the last of Tk positions, so query i sees
-// the keys up to position i + Tk - Tq.
+// Legend: B sequences, H heads of size N, C = H N. Query i sees the keys up to i + before, counted from the first that
+// is given: where all positions are, before = Tk - Tq.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -13,15 +13,18 @@ namespace gf {
 template <class T>
 struct AttentionArgs {
   int64_t B, Tq, Tk, H, N;
+  int64_t before;  // positions from the first key to the first query; may be negative
+  bool go_on;      // y and lse have what the queries found in keys of another call, and become that of both
   bool alibi;
   const T *q, *k, *v;  // B x Tq x C, B x Tk x C twice
   T* y;                // B x Tq x C
-  T* lse;              // B x H x Tq: log of the sum of the exponentials of the scores
+  T* lse;  // B x H x Tq: log of the sum of the exponentials of the scores; -infinity where none is seen, y being 0
 };
 
 template <class T>
 struct AttentionBackwardArgs {
   int64_t B, Tq, Tk, H, N;
+  int64_t before;
   bool alibi;
   const T *q, *k, *v, *y, *lse;
   const T* dy;

@@ -10,7 +10,7 @@ namespace gf {
 namespace {
 
 struct Saved {
-  Tensor mix_x, w1, w2, z;
+  Tensor before, mix_x, w1, w2, z;
   std::vector<Tensor> mixes, sources;  // sources: each once, x first
   std::vector<int> source_of;          // target -> index into sources
   int64_t R;
@@ -23,6 +23,7 @@ DdlerpArgs<T> args_of(const Saved& s) {
   args.B = x.size(0), args.Tn = x.size(1), args.C = x.size(2), args.R = s.R;
   args.targets = static_cast<int>(s.mixes.size()), args.num_sources = static_cast<int>(s.sources.size());
   for (size_t i = 0; i < s.sources.size(); ++i) args.sources[i] = s.sources[i].data<T>();
+  args.before = s.before ? s.before.data<T>() : nullptr;
   for (size_t i = 0; i < s.mixes.size(); ++i) {
     args.source_of[i] = s.source_of[i];
     args.mix[i] = s.mixes[i].data<T>();
@@ -79,6 +80,9 @@ void check(const Ddlerp& op) {
   GF_CHECK(op.mix_x.value().numel() == C, "ddlerp: x is ", op.x.shape(), ", mix_x ", op.mix_x.shape());
   for (const Var& m : op.mixes) GF_CHECK(m.value().numel() == C, "ddlerp: x is ", op.x.shape(), ", a mix ", m.shape());
   for (const Var& s : op.sources) check_shape("ddlerp", "a source", s.value(), op.x.shape());
+  if (!op.before) return;
+  check_shape("ddlerp", "the rows before", op.before, {op.x.size(0), C});
+  GF_CHECK(op.sources.empty() && !op.x.tape().recording(), "ddlerp: rows before with sources or a gradient");
 }
 
 }  // namespace
@@ -86,7 +90,7 @@ void check(const Ddlerp& op) {
 std::vector<Var> ddlerp(const Ddlerp& op) {
   check(op);
   Tape& tape = op.x.tape();
-  Saved s{op.mix_x.value(), op.w1.value(), op.w2.value(), {}, {}, {}, {}, op.w2.size(-2)};
+  Saved s{op.before, op.mix_x.value(), op.w1.value(), op.w2.value(), {}, {}, {}, {}, op.w2.size(-2)};
   std::vector<Var> inputs{op.x};
   for (size_t i = 0; i < op.mixes.size(); ++i) {
     const Var& source = op.sources.empty() ? op.x : op.sources[i];

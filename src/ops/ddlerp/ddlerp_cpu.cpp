@@ -48,16 +48,17 @@ struct Row {
 };
 
 template <class T>
-Row<T> row_of(const T* x, int64_t row, const DdlerpArgs<T>& p, const T* zeros) {
-  const T* const now = x + row * p.C;
-  return {now, row % p.Tn ? now - p.C : zeros};
+Row<T> row_of(int source, int64_t row, const DdlerpArgs<T>& p, const T* zeros) {
+  const T* const now = p.sources[source] + row * p.C;
+  if (row % p.Tn) return {now, now - p.C};
+  return {now, p.before ? p.before + row / p.Tn * p.C : zeros};
 }
 
 // shifted = x + (x_before - x) mix_x for the rows [begin, end)
 template <class T>
 void shift_rows(const DdlerpArgs<T>& p, int64_t begin, int64_t end, const T* zeros, T* shifted) {
   for (int64_t row = begin; row < end; ++row) {
-    const Row<T> x = row_of(p.sources[0], row, p, zeros);
+    const Row<T> x = row_of<T>(0, row, p, zeros);
     T* const out = shifted + (row - begin) * p.C;
 #pragma omp simd
     for (int64_t c = 0; c < p.C; ++c) out[c] = x.now[c] + (x.before[c] - x.now[c]) * p.mix_x[c];
@@ -85,7 +86,7 @@ void forward_run(const DdlerpArgs<T>& p, int64_t begin, int64_t end) {
     factors(p, i, begin, end, p.out[i] + begin * p.C);
     const T* const mix = p.mix[i];
     for (int64_t row = begin; row < end; ++row) {
-      const Row<T> s = row_of(p.sources[p.source_of[i]], row, p, scratch.zeros());
+      const Row<T> s = row_of<T>(p.source_of[i], row, p, scratch.zeros());
       T* const out = p.out[i] + row * p.C;
 #pragma omp simd
       for (int64_t c = 0; c < p.C; ++c) out[c] = s.now[c] + (s.before[c] - s.now[c]) * (mix[c] + out[c]);
@@ -167,7 +168,7 @@ class BackwardBlock {
   // adds to that of the one before it, and leaves the gradients of the factors in their place.
   template <int n>
   void interpolate(int source, int64_t row, const int* targets, int64_t at) {
-    const Row<T> s = row_of(f_.sources[source], row, f_, scratch_.zeros());
+    const Row<T> s = row_of<T>(source, row, f_, scratch_.zeros());
     T *const dnow = p_.dsources[source] + row * f_.C, *const dbefore = before(source, row);
     std::array<const T*, n> d, mix;
     std::array<T*, n> factor, dmix;
@@ -206,7 +207,7 @@ class BackwardBlock {
     gemm<T>(false, true, rows, C, width_, T(1), dz_.data(), width_, f_.w1, width_, T(0), dshifted, C);
     T* const dmix_x = partial_ + at_.dmix_x;
     for (int64_t row = begin; row < end; ++row) {
-      const Row<T> x = row_of(f_.sources[0], row, f_, scratch_.zeros());
+      const Row<T> x = row_of<T>(0, row, f_, scratch_.zeros());
       T *const dnow = p_.dsources[0] + row * C, *const dbefore = before(0, row);
       const T* const d = dshifted + (row - begin) * C;
 #pragma omp simd

@@ -12,6 +12,7 @@ struct DdlerpArgs {
   int64_t B, Tn, C, R;
   int targets, num_sources;
   const T* sources[kMaxDdlerpSources];  // the first is x
+  const T* before;                      // B x C: the rows before the first of the only source; null: zeros
   int source_of[kMaxDdlerpTargets];
   const T *mix_x, *w1, *w2;
   const T* mix[kMaxDdlerpTargets];

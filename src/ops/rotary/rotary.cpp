@@ -86,11 +86,12 @@ Tensor RotaryTable::angles(int64_t T, DType dtype, Device device) const {
   return made_.emplace_back(make_angles(speeds_, T, dtype, device));
 }
 
-Var rotary(const Var& x, int64_t num_heads, const RotaryTable& table) {
+Var rotary(const Var& x, int64_t num_heads, const RotaryTable& table, int64_t first) {
   GF_CHECK(x.shape().rank() == 3 && x.size(2) == num_heads * table.head_size(), "rotary: ", num_heads,
            " heads of size ", table.head_size(), " in ", x.shape());
   Tape& tape = x.tape();
-  const Tensor angles = table.angles(x.size(1), x.value().dtype(), x.value().device());
+  const int64_t end = first + x.size(1);
+  const Tensor angles = table.angles(end, x.value().dtype(), x.value().device()).slice(first, end);
   Tensor y = tape.empty(x.shape(), x.value().dtype());
   turn(x.value(), num_heads, angles, false, y);
   return tape.record("rotary", {x}, std::move(y), [angles, num_heads, &tape](std::span<Tensor> grad, Grads& grads) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rotary position embedding: each pair of neighbours in a head turns by an angle that grows with the position, so
-// that products of rotated queries and keys tell only how far apart they are. Positions start at 0.
+// that products of rotated queries and keys tell only how far apart they are.
 #pragma once
 #include <mutex>
 #include <vector>
@@ -31,7 +31,8 @@ class RotaryTable {
   mutable std::vector<Tensor> made_;  // one a dtype and device, replaced by a longer one where needed
 };
 
-// (x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos) for each pair of each head.  x: (B, T, num_heads * head_size)
-Var rotary(const Var& x_BTC, int64_t num_heads, const RotaryTable&);
+// (x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos) for each pair of each head.  x: (B, T, num_heads * head_size), from
+// position `first` on
+Var rotary(const Var& x_BTC, int64_t num_heads, const RotaryTable&, int64_t first = 0);
 
 }  // namespace gf

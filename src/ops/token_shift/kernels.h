@@ -14,6 +14,7 @@ struct TokenShiftArgs {
   bool toward_current;
   const T* x;
   const T* mix[kMaxShiftOutputs];  // C each
+  const T* before;                 // B x C: the rows before the first; null: zeros
   T* out[kMaxShiftOutputs];
 };
 

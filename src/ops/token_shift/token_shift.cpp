@@ -7,16 +7,22 @@ namespace gf {
 namespace {
 
 struct Saved {
-  Tensor x;
+  Tensor x, before;
   std::vector<Tensor> mixes;
   ShiftMix kind;
 };
 
 template <class T>
 TokenShiftArgs<T> args_of(const Saved& s, std::span<const Tensor> out) {
-  TokenShiftArgs<T> args{
-      s.x.size(0),   s.x.size(1), s.x.size(2), static_cast<int>(s.mixes.size()), s.kind == ShiftMix::toward_current,
-      s.x.data<T>(), {},          {}};
+  TokenShiftArgs<T> args{.B = s.x.size(0),
+                         .Tn = s.x.size(1),
+                         .C = s.x.size(2),
+                         .count = static_cast<int>(s.mixes.size()),
+                         .toward_current = s.kind == ShiftMix::toward_current,
+                         .x = s.x.data<T>(),
+                         .mix = {},
+                         .before = s.before ? s.before.data<T>() : nullptr,
+                         .out = {}};
   for (size_t i = 0; i < s.mixes.size(); ++i) {
     args.mix[i] = s.mixes[i].data<T>();
     if (!out.empty()) args.out[i] = out[i].data<T>();
@@ -44,11 +50,13 @@ void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) 
 
 }  // namespace
 
-std::vector<Var> token_shift(const Var& x, std::span<const Var> mixes, ShiftMix kind) {
+std::vector<Var> token_shift(const Var& x, std::span<const Var> mixes, ShiftMix kind, const Tensor& before) {
   GF_CHECK(x.shape().rank() == 3, "token_shift: x is ", x.shape());
   GF_CHECK(!mixes.empty() && mixes.size() <= kMaxShiftOutputs, "token_shift with ", mixes.size(), " mixes");
   Tape& tape = x.tape();
-  Saved s{x.value(), {}, kind};
+  GF_CHECK(!before || !tape.recording(), "token_shift: no gradient where rows came before");
+  if (before) check_shape("token_shift", "the rows before", before, {x.size(0), x.size(2)});
+  Saved s{x.value(), before, {}, kind};
   std::vector<Tensor> out;
   std::vector<Var> inputs{x};
   for (const Var& m : mixes) {

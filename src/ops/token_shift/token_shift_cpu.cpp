@@ -21,7 +21,8 @@ void token_shift(const TokenShiftArgs<T>& p) {
   parallel_ranges(p.B * p.Tn, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const T* const x = p.x + row * p.C;
-      const T* const before = row % p.Tn ? x - p.C : zeros.data();
+      const T* const first = p.before ? p.before + row / p.Tn * p.C : zeros.data();
+      const T* const before = row % p.Tn ? x - p.C : first;
       for (int i = 0; i < p.count; ++i) {
         const T* const mix = p.mix[i];
         T* const out = p.out[i] + row * p.C;

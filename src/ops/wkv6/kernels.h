@@ -12,7 +12,8 @@ struct Wkv6Args {
   const T *r, *k, *v, *w;  // B x Tn x (H N)
   const T *u, *add;        // H x N, B x Tn x (H N); null for none
   bool scale_keys;
-  T* y;  // B x Tn x (H N)
+  T* y;      // B x Tn x (H N)
+  T* state;  // B x H x N x N: the first S, replaced by the last; null: zeros, and not kept
 };
 
 template <class T>

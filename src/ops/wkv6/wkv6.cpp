@@ -25,18 +25,19 @@ double scan_flops(int passes, const Saved& s) {
 template <class T>
 Wkv6Args<T> args_of(const Saved& s, const Tensor& add, const Tensor& y) {
   const int64_t B = s.r.size(0), Tn = s.r.size(1), C = s.r.size(2);
-  return {B,
-          Tn,
-          s.num_heads,
-          C / s.num_heads,
-          s.r.data<T>(),
-          s.k.data<T>(),
-          s.v.data<T>(),
-          s.w.data<T>(),
-          s.u ? s.u.data<T>() : nullptr,
-          add ? add.data<T>() : nullptr,
-          s.scale_keys,
-          y ? y.data<T>() : nullptr};
+  return {.B = B,
+          .Tn = Tn,
+          .H = s.num_heads,
+          .N = C / s.num_heads,
+          .r = s.r.data<T>(),
+          .k = s.k.data<T>(),
+          .v = s.v.data<T>(),
+          .w = s.w.data<T>(),
+          .u = s.u ? s.u.data<T>() : nullptr,
+          .add = add ? add.data<T>() : nullptr,
+          .scale_keys = s.scale_keys,
+          .y = y ? y.data<T>() : nullptr,
+          .state = nullptr};
 }
 
 void check(const Wkv6& op) {
@@ -49,6 +50,10 @@ void check(const Wkv6& op) {
   check_shape("wkv6", "w", op.w.value(), shape);
   if (op.u) check_shape("wkv6", "u", op.u->value(), {op.num_heads, shape[2] / op.num_heads});
   if (op.add) check_shape("wkv6", "add", op.add->value(), shape);
+  if (!op.state) return;
+  const int64_t N = shape[2] / op.num_heads;
+  check_shape("wkv6", "state", op.state, {shape[0], op.num_heads, N, N});
+  GF_CHECK(!op.r.tape().recording(), "wkv6: no gradient where a state is given");
 }
 
 // Inputs on the tape: r, k, v, w, then u and add where they are.
@@ -90,7 +95,8 @@ Var wkv6(const Wkv6& op) {
   const Tensor add = op.add ? op.add->value() : Tensor();
   Trace::add_flops(scan_flops(1, s));
   with_real(y.dtype(), [&]<class T>(Type<T>) {
-    const Wkv6Args<T> args = args_of<T>(s, add, y);
+    Wkv6Args<T> args = args_of<T>(s, add, y);
+    if (op.state) args.state = op.state.data<T>();
     on_device(
         y.device(), [&] { cpu::wkv6(args); }, [&](auto stream) { cuda::wkv6(args, stream); });
   });

@@ -14,9 +14,12 @@ struct Wkv6 {
   std::optional<Var> add;  // (B, T, C): added to the result; Finch-C2's second value
   int64_t num_heads;
   bool scale_keys = false;  // k (1 - decay) in place of k; Finch-C2
+  // (B, num_heads, N, N), key channels by value channels: S_0, replaced by the last S; empty: zeros, and the last one
+  // is not kept. With it there is no backward pass.
+  Tensor state = {};
 };
 
-// Per head, with S_0 = 0 (N x N), k' = scale_keys ? k (1 - decay) : k:
+// Per head, with S_0 = 0 or given (N x N), k' = scale_keys ? k (1 - decay) : k:
 //   y_t = r_t S_{t-1} + (r_t . (u k'_t)) v_t + add_t
 //   S_t = diag(decay_t) S_{t-1} + k'_t^T v_t
 // Any T, any N, any w: no step divides by a decay or lets a product of decays grow. Keeps only its inputs.

@@ -63,8 +63,9 @@ class Scratch {
       madvise(memory_.get(), bytes, MADV_HUGEPAGE);
       size_ = size;
     }
+    if (N == N_) return;
     std::fill_n(memory_.get(), kNumRows * rows_size_, T(0));
-    if (N != N_) std::fill_n(decays(0).decay, 3 * num_steps * N_, T(0));
+    std::fill_n(decays(0).decay, 3 * num_steps * N_, T(0));
   }
   int64_t N_ = 0, rows_size_ = 0, num_states_ = 0, num_steps_ = 0, size_ = 0;
   std::unique_ptr<T[], decltype([](T* p) { std::free(p); })> memory_;
@@ -73,13 +74,14 @@ class Scratch {
 // One head of one sequence: where its rows lie in the tensors.
 struct Head {
   int64_t N, stride, base, index;  // row t begins at base + t * stride
+  int64_t state;                   // its N x N begin there
   int64_t at(int64_t t) const { return base + t * stride; }
 };
 
 template <class T>
 Head head_of(const Wkv6Args<T>& p, int64_t task) {
   const int64_t b = task / p.H, h = task % p.H;
-  return {p.N, p.H * p.N, b * p.Tn * p.H * p.N + h * p.N, h};
+  return {p.N, p.H * p.N, b * p.Tn * p.H * p.N + h * p.N, h, task * p.N * p.N};
 }
 
 template <class T>
@@ -157,6 +159,8 @@ void forward_head(const Wkv6Args<T>& p, const Head& head) {
   Scratch<T>& m = Scratch<T>::of(head.N, 1, kChunk);
   const int64_t N = m.N();
   std::fill_n(m.state(0), N * N, T(0));
+  if (p.state)
+    for (int64_t i = 0; i < head.N; ++i) copy_row(p.state + head.state + i * head.N, m.state(0) + i * N, head.N);
   T* const y = m.rows(kOut);
   const Decays<T> decays = m.decays(0);
   for (int64_t begin = 0; begin < p.Tn; begin += kChunk) {
@@ -181,6 +185,8 @@ void forward_head(const Wkv6Args<T>& p, const Head& head) {
         rows_ahead(p, head, end, {p.r, p.v, p.k, p.w, p.add, p.y}));
     store_rows(head, y, begin, end, p.y, N);
   }
+  if (p.state)
+    for (int64_t i = 0; i < head.N; ++i) copy_row(m.state(0) + i * N, p.state + head.state + i * head.N, head.N);
 }
 
 // The decay's gradient. q_t = sum_j S_t[i][j] D_t[i][j], with D = dL/dS, obeys dlw_t = q_t - k'_t dk'_t and

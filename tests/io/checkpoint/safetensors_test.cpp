@@ -7,10 +7,10 @@
 #include <fstream>
 
 #include "io/checkpoint/checkpoint_samples.h"
-#include "io/checkpoint/float_formats.h"
 #include "support/expect_error.h"
 #include "support/faulty_disk.h"
 #include "support/temp_folder.h"
+#include "tensor/float_formats.h"
 
 namespace gf {
 namespace {

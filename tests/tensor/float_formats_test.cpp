@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/checkpoint/float_formats.h"
+#include "tensor/float_formats.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// bfloat16 and IEEE half precision as they lie in files, to and from float. Narrowing rounds to nearest, ties to even;
-// what is too large becomes infinite; a NaN stays a NaN.
+// bfloat16 and IEEE half precision as they lie in memory and in files, to and from float. Narrowing rounds to nearest,
+// ties to even; what is too large becomes infinite; a NaN stays a NaN.
 #pragma once
 #include <bit>
 #include <cstdint>

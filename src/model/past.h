@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a model keeps of the tokens it has read, so that it can read on: of one sequence. Of fixed size are the rows
+// that token shifts look back to and the states of recurrences, in float32 whatever the weights are. With each position
+// grow the keys and values of attention, and of GOLD layers the compressed key and the token: all that theirs are made
+// from.
+#pragma once
+#include <map>
+#include <string>
+
+#include "tensor/growing_rows.h"
+
+namespace gf {
+
+class Past {
+ public:
+  struct Options {
+    bool expanded = true;      // GOLD layers keep their keys and values; else they make them anew each time
+    DType cache = DType::f32;  // or bf16: of compressed keys, and of keys and values
+    bool short_tokens = true;  // 2 bytes a token: all are less than 65536
+  };
+  explicit Past(Options options) : options_(options), tokens_(1, options.short_tokens ? DType::u16 : DType::i32) {}
+  Past(Past&&) = default;
+  Past& operator=(Past&&) = default;
+  Past copy() const;  // reads on by itself
+
+  const Options& options() const { return options_; }
+  GrowingRows& tokens() { return tokens_; }  // all that were read
+
+  // Of the rows that layers are given now, the position of the first.
+  int64_t first_row() const { return first_row_; }
+  void rows_begin_at(int64_t position) { first_row_ = position; }
+
+  // Whoever keeps something has a name for it.
+  // The row that came before the first of x, zeros at the beginning; the last of x is kept in its place.
+  // x: (1, T, C) -> (1, C)
+  Tensor row_before(const std::string& name, const Tensor& x_BTC);
+  Tensor& state(const std::string& name, const Shape&, DType);  // zeros at the beginning, changed in place
+  GrowingRows& growing(const std::string& name, int64_t width);
+
+  size_t fixed_bytes() const;
+  size_t growing_bytes() const;
+  // All of it, by name: for files.
+  std::map<std::string, Tensor>& fixed() { return fixed_; }
+  std::map<std::string, GrowingRows>& all_growing() { return growing_; }
+
+ private:
+  Options options_;
+  int64_t first_row_ = 0;
+  GrowingRows tokens_;
+  std::map<std::string, Tensor> fixed_;
+  std::map<std::string, GrowingRows> growing_;
+};
+
+}  // namespace gf

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/decoder.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/random.h"
+#include "support/expect_error.h"
+#include "support/small_model.h"
+
+namespace gf {
+namespace {
+
+// Of the norm: pieces of other lengths add in other orders. The bound.
+constexpr double kClose = 1e-5;
+
+double distance(std::span<const float> got, std::span<const float> want) {
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    error += std::pow(static_cast<double>(got[i]) - want[i], 2);
+    norm += std::pow(static_cast<double>(want[i]), 2);
+  }
+  return std::sqrt(error / norm);
+}
+
+std::span<const float> row(const Tensor& logits, int64_t i) {
+  return {logits.slice(i, i + 1).data<float>(), static_cast<size_t>(logits.size(1))};
+}
+
+struct Variant {
+  const char* name;
+  const char *tmix, *tmix2;
+  void (*change)(ModelConfig&) = [](ModelConfig&) {};
+};
+
+constexpr Variant kVariants[] = {
+    {"finch", "x060", ""},
+    {"finch_b", "x060b", ""},
+    {"eagle", "x052", ""},
+    {"finch_c2", "x060c2", ""},
+    {"finch_c2_no_v2", "x060c2", "", [](ModelConfig& c) { c.use_v2 = false; }},
+    {"gptalpha", "gptalpha", "", [](ModelConfig& c) { c.rope.emplace(); }},
+    {"gptalpha_alibi", "gptalpha", "", [](ModelConfig& c) { c.alibi.emplace(); }},
+    {"llama", "llama", "", [](ModelConfig& c) { c.rope.emplace(), c.cmix = "llama"; }},
+    {"goldfinch", "x060c2", "gold"},
+    {"goldfinch_rope", "x060c2", "gold", [](ModelConfig& c) { c.rope.emplace(); }},
+    {"goldfinch_two_gold", "x060c2", "gold", [](ModelConfig& c) { c.n_layer = 6; }},
+    {"finch_gold", "x060", "gold"},
+    {"finch_c2_gptalpha", "x060c2", "gptalpha"},
+};
+
+// Of 33 tokens and heads of 16, with values that make every layer do something.
+struct Model {
+  explicit Model(ModelConfig config) : layers(checked(std::move(config))) {
+    layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+    fill_hashed(layers.parameters());
+  }
+  static ModelConfig checked(ModelConfig c) {
+    c.resolve();
+    c.check();
+    return c;
+  }
+  // Of one pass over all of them: (tokens, vocab)
+  Tensor logits(const std::vector<int32_t>& tokens) const {
+    const auto T = std::ssize(tokens);
+    const Tensor all = logits_of(layers, {Tensor::of<int32_t>({1, T}, tokens), {}, {0}});
+    return all.view({T, all.size(2)});
+  }
+  LayerStack layers;
+};
+
+std::vector<int32_t> some_tokens(size_t count) {
+  std::vector<int32_t> tokens;
+  for (size_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(Random(1, "tokens").bits(i) % 33));
+  return tokens;
+}
+
+class DecoderOf : public testing::TestWithParam<Variant> {
+ public:
+  static ModelConfig config() {
+    ModelConfig c = small_config(GetParam().tmix, "x060", GetParam().tmix2);
+    GetParam().change(c);
+    return c;
+  }
+};
+
+TEST_P(DecoderOf, PiecesGiveTheLogitsOfTheWholePass) {
+  const Model model(config());
+  const auto tokens = some_tokens(330);  // more than ctx_len, and than a block of kept rows
+  const Tensor want = model.logits(tokens);
+  for (const bool expanded : {true, false})
+    for (const int64_t chunk : {1, 7, 64, 1000}) {
+      StatefulDecoder decoder(model.layers, {.past = {.expanded = expanded}, .chunk = chunk});
+      const std::span<const int32_t> prompt = std::span(tokens).first(300);
+      EXPECT_LT(distance(decoder.feed(prompt), row(want, 299)), kClose) << expanded << " chunk " << chunk;
+      for (int64_t t = 300; t < 320; ++t)
+        ASSERT_LT(distance(decoder.feed({&tokens[static_cast<size_t>(t)], 1}), row(want, t)), kClose) << t;
+      EXPECT_LT(distance(decoder.feed(std::span(tokens).last(10)), row(want, 329)), kClose) << "a second text";
+    }
+}
+
+TEST_P(DecoderOf, TokenByTokenFromTheFirst) {
+  const Model model(config());
+  const auto tokens = some_tokens(40);
+  const Tensor want = model.logits(tokens);
+  StatefulDecoder decoder(model.layers, {});
+  for (int64_t t = 0; t < 40; ++t)
+    ASSERT_LT(distance(decoder.feed({&tokens[static_cast<size_t>(t)], 1}), row(want, t)), kClose) << t;
+}
+
+TEST_P(DecoderOf, AllLogitsOfAText) {
+  const Model model(config());
+  const auto tokens = some_tokens(90);
+  const Tensor want = model.logits(tokens);
+  for (const int64_t chunk : {1, 16, 1000}) {
+    StatefulDecoder decoder(model.layers, {.chunk = chunk});
+    decoder.feed(std::span(tokens).first(50));
+    const Tensor got = decoder.feed_all(std::span(tokens).last(40));
+    for (int64_t t = 0; t < 40; ++t) ASSERT_LT(distance(row(got, t), row(want, 50 + t)), kClose) << t;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Every, DecoderOf, testing::ValuesIn(kVariants),
+                         [](const auto& variant) { return std::string(variant.param.name); });
+
+TEST(StatefulDecoder, RefusesATokenThatTheModelDoesNotKnow) {
+  const Model model(small_config("x060"));
+  for (const int32_t bad : {33, -1})
+    expect_refused({cat("token ", bad), "33"}, [&] {
+      StatefulDecoder(model.layers, {}).feed(std::vector<int32_t>{1, bad});
+    });
+}
+
+}  // namespace
+}  // namespace gf
