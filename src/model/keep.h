@@ -23,4 +23,18 @@ inline GrowingRows& kept_compressed(Past& past, const ModelConfig& config) {
   return past.growing("compressed", config.compressed_width());
 }
 
+// What a Past grows by with each position.
+inline size_t bytes_a_position(const ModelConfig& config, const Past::Options& options) {
+  size_t numbers = 0;
+  bool gold = false;
+  for (int64_t layer = 0; layer < config.n_layer; ++layer) {
+    const std::string& mix = config.time_mix(layer);
+    gold |= mix == "gold";
+    const bool keeps = mix == "gold" ? options.expanded : mix == "llama" || mix == "gptalpha";
+    if (keeps) numbers += static_cast<size_t>(2 * config.dim_att);
+  }
+  if (gold) numbers += static_cast<size_t>(config.compressed_width());
+  return numbers * size_of(options.cache) + size_of(options.short_tokens ? DType::u16 : DType::i32);
+}
+
 }  // namespace gf

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/parameter.h"
 
+#include "tensor/arithmetic.h"
+
 namespace gf {
 
 const Parameter& ParameterStore::add(std::string name, ParameterSpec spec) {
@@ -23,12 +25,24 @@ void ParameterStore::pad_layer() {
 
 void ParameterStore::allocate(Device device, DType dtype, Gradients gradients) {
   GF_CHECK(!allocated(), "parameters allocated twice");
+  allocated_ = true;
   values_ = Tensor::zeros({size_}, dtype, device);
   if (gradients == Gradients::zeroed) grads_ = Tensor::zeros({size_}, dtype, device);
   for (const auto& p : all_) {
     p->value_ = values_.range(p->begin(), p->end()).view(p->shape());
     if (grads_) p->grad_ = grads_.range(p->begin(), p->end()).view(p->shape());
   }
+}
+
+void ParameterStore::narrow() {
+  GF_CHECK(values_ && !grads_, "parameters that are trained or not there were to become bf16");
+  for (const auto& p : all_) {
+    const bool matrix = p->spec().role == Role::matrix;
+    const Tensor own = Tensor::empty(p->shape(), matrix ? DType::bf16 : p->value().dtype(), kCpu);
+    convert(p->value(), own);
+    p->value_ = own;
+  }
+  values_ = {};
 }
 
 const Parameter* ParameterStore::find(std::string_view name) const {

@@ -84,14 +84,16 @@ class ParameterStore {
   void pad_layer();  // between two layers
   enum class Gradients : uint8_t { none, zeroed };
   void allocate(Device, DType, Gradients);  // once, after the last add
-  bool allocated() const { return static_cast<bool>(values_); }
+  bool allocated() const { return allocated_; }
+  // For reading on alone: matrices become bf16, each parameter gets memory of its own, and the flat buffers go.
+  void narrow();
 
   const std::vector<std::unique_ptr<Parameter>>& all() const { return all_; }
   const Parameter* find(std::string_view name) const;
   std::vector<std::string> names() const;  // in this order
   int64_t count() const;                   // of numbers, without padding
   int64_t flat_size() const { return size_; }
-  const Tensor& values() const { return values_; }
+  const Tensor& values() const { return values_; }  // empty once narrow
   const Tensor& grads() const { return grads_; }
 
  private:
@@ -99,6 +101,7 @@ class ParameterStore {
   std::unordered_map<std::string_view, const Parameter*> by_name_;
   int64_t layer_multiple_;
   int64_t size_ = 0;
+  bool allocated_ = false;
   Tensor values_, grads_;
 };
 

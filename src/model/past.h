@@ -25,6 +25,7 @@ class Past {
 
   const Options& options() const { return options_; }
   GrowingRows& tokens() { return tokens_; }  // all that were read
+  const GrowingRows& tokens() const { return tokens_; }
 
   // Of the rows that layers are given now, the position of the first.
   int64_t first_row() const { return first_row_; }
@@ -40,8 +41,8 @@ class Past {
   size_t fixed_bytes() const;
   size_t growing_bytes() const;
   // All of it, by name: for files.
-  std::map<std::string, Tensor>& fixed() { return fixed_; }
-  std::map<std::string, GrowingRows>& all_growing() { return growing_; }
+  const std::map<std::string, Tensor>& fixed() const { return fixed_; }
+  const std::map<std::string, GrowingRows>& all_growing() const { return growing_; }
 
  private:
   Options options_;

@@ -6,86 +6,249 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
 
-#include "base/error.h"
 #include "base/human.h"
 #include "base/process_memory.h"
+#include "io/text/jsonl.h"
 #include "tools/command_line.h"
 #include "train/generate.h"
 #include "train/memory.h"
 #include "train/parameters.h"
+#include "train/past_file.h"
 
 namespace gf {
 namespace {
 
 namespace po = boost::program_options;
 
+struct Options {
+  std::string checkpoint, vocab, prompt, prompt_file, state_in, state_out;
+  std::string cache = "expanded", cache_dtype = "f32", weights = "f32";
+  bool interactive = false;
+  int64_t seed = 0;
+  StatefulDecoder::Options decoder;
+  GenerateOptions generate;
+};
+
 void print_text(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     fail(cat("cannot write the text: ", std::strerror(errno)));
 }
 
-std::string what_ended(const Generation& g) {
-  switch (g.end) {
+const char* name_of(Generation::End end) {
+  switch (end) {
     case Generation::End::tokens:
-      return "--tokens";
+      return "tokens";
     case Generation::End::document:
-      return "the end of the document";
+      return "document";
     case Generation::End::stop:
-      return "--stop";
+      return "stop";
   }
-  return {};
+  return "";
 }
 
 std::string counted(int64_t n) {
   return fmt::format("{} token{}", n, n == 1 ? "" : "s");
 }
 
-void print_report(const Generation& g, size_t prompt_tokens) {
+std::string per_second(int64_t count, double seconds) {
+  return count > 0 && seconds > 0 ? fmt::format(", {} tokens/s", human_count(static_cast<double>(count) / seconds)) : "";
+}
+
+void print_report(const Generation& g, int64_t prompt_tokens, const Past& past) {
   // Both on one terminal, or in one log.
   if (isatty(STDOUT_FILENO) == isatty(STDERR_FILENO)) fmt::print(stderr, "\n");
-  fmt::print(stderr, "prompt: {} in {}; text: {} in {}", counted(static_cast<int64_t>(prompt_tokens)),
-             human_duration(g.prompt_s), counted(g.tokens), human_duration(g.steps_s));
-  if (g.steps > 0) fmt::print(stderr, ", {} tokens/s", human_count(static_cast<double>(g.steps) / g.steps_s));
-  fmt::print(stderr, "; ended by {}; peak memory {}\n", what_ended(g),
+  fmt::print(stderr, "prompt: {} in {}{}; text: {} in {}{}; ended by {}\n", counted(prompt_tokens),
+             human_duration(g.prompt_s), per_second(prompt_tokens, g.prompt_s), counted(g.tokens),
+             human_duration(g.steps_s), per_second(g.steps, g.steps_s),
+             g.end == Generation::End::document ? "the end of the document" : fmt::format("--{}", name_of(g.end)));
+  fmt::print(stderr, "kept: {} for {} positions, {} whatever their number; peak memory {}\n",
+             human_bytes(static_cast<double>(past.growing_bytes())), past.tokens().size(),
+             human_bytes(static_cast<double>(past.fixed_bytes())),
              human_bytes(static_cast<double>(peak_resident_bytes())));
   if (g.unfinished_bytes > 0)
     fmt::print(stderr, "left out an unfinished character at the end ({} bytes)\n", g.unfinished_bytes);
 }
 
+void check_memory_for(int64_t positions, const ModelConfig& config, const StatefulDecoder::Options& o) {
+  const size_t each = bytes_a_position(config, o.past), need = each * static_cast<size_t>(positions);
+  const size_t available = available_bytes();
+  if (need > available)
+    refuse(fmt::format("{} positions need {}, {} each, and {} are free", positions,
+                       human_bytes(static_cast<double>(need)), human_bytes(static_cast<double>(each)),
+                       human_bytes(static_cast<double>(available))),
+           fmt::format("at most {} positions, or --cache compressed, or --cache-dtype bf16", available / each));
+}
+
+// One model, asked in one of three ways.
+class Writer {
+ public:
+  Writer(const Options& o, const Vocabulary& vocabulary, const TrainedModel& model)
+      : o_(o), vocabulary_(vocabulary), model_(model) {}
+
+  void once() {
+    StatefulDecoder decoder = fresh();
+    std::vector<int32_t> tokens = next_prompt(decoder, o_.prompt);
+    const Generation g = write(decoder, tokens, print_text);
+    print_report(g, std::ssize(tokens), decoder.past());
+    if (!o_.state_out.empty()) decoder.feed(g.unread);
+    keep(decoder);
+  }
+
+  void many() {
+    std::vector<std::string> prompts;
+    File file = File::open_stream(o_.prompt_file, "a file of one JSON object a line: {\"prompt\": ...}");
+    read_jsonl(file, "prompt", [&](std::string_view p) { prompts.emplace_back(p); }, [](int64_t) {});
+    if (prompts.empty()) refuse(cat(o_.prompt_file, " has no prompt"), "one JSON object a line: {\"prompt\": ...}");
+    const StatefulDecoder first = fresh();
+    for (const std::string& prompt : prompts) {
+      std::string text;
+      StatefulDecoder decoder = o_.state_in.empty() ? StatefulDecoder(*model_.layers, o_.decoder) : first.fork();
+      const std::vector<int32_t> tokens = next_prompt(decoder, prompt);
+      const Generation g = write(decoder, tokens, [&](std::string_view more) { text += more; });
+      const nlohmann::ordered_json answer{
+          {"prompt", prompt}, {"text", text}, {"tokens", g.tokens}, {"ended_by", name_of(g.end)}};
+      print_text(answer.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+      print_report(g, std::ssize(tokens), decoder.past());
+    }
+  }
+
+  // A line of standard input, as it is, then the model's text, and so on.
+  void in_turns() {
+    StatefulDecoder decoder = fresh();
+    std::vector<int32_t> tokens;
+    if (!o_.prompt.empty()) vocabulary_.encode(o_.prompt, tokens);
+    const bool asks = isatty(STDIN_FILENO) != 0;
+    std::string line;
+    while (true) {
+      if (asks) fmt::print(stderr, "> ");
+      if (!std::getline(std::cin, line)) break;
+      vocabulary_.encode(line + "\n", tokens);
+      const Generation g = write(decoder, tokens, print_text);
+      print_text("\n");
+      tokens = g.unread;
+    }
+    if (!tokens.empty()) decoder.feed(tokens);
+    if (decoder.past().tokens().size() > 0) keep(decoder);
+  }
+
+ private:
+  StatefulDecoder fresh() const {
+    if (o_.state_in.empty()) return {*model_.layers, o_.decoder};
+    return read_past(o_.state_in, *model_.layers, o_.decoder);
+  }
+
+  std::vector<int32_t> next_prompt(const StatefulDecoder& decoder, const std::string& text) const {
+    if (decoder.past().tokens().size() == 0) return prompt_tokens(vocabulary_, text);
+    std::vector<int32_t> tokens;
+    vocabulary_.encode(text, tokens);
+    return tokens;
+  }
+
+  Generation write(StatefulDecoder& decoder, std::span<const int32_t> tokens, const TextStream::Sink& sink) const {
+    GenerateOptions options = o_.generate;
+    options.read_before = static_cast<uint64_t>(decoder.past().tokens().size());
+    check_memory_for(static_cast<int64_t>(options.read_before) + std::ssize(tokens) + options.tokens,
+                     model_.config.model, o_.decoder);
+    return generate(decoder, vocabulary_, tokens, options, sink);
+  }
+
+  void keep(const StatefulDecoder& decoder) const {
+    if (!o_.state_out.empty()) write_past(o_.state_out, decoder);
+  }
+
+  const Options& o_;
+  const Vocabulary& vocabulary_;
+  const TrainedModel& model_;
+};
+
+po::options_description options_into(Options& o) {
+  po::options_description all("options");
+  auto option = all.add_options();
+  GenerateOptions& g = o.generate;
+  option("checkpoint", po::value(&o.checkpoint)->value_name("PATH")->required(),
+         "a run folder (its newest checkpoint), a step folder or a checkpoint.h5");
+  option("vocab", po::value(&o.vocab)->value_name("byte|FILE")->required(),
+         "byte, or a vocabulary file in the RWKV World format: that of the training");
+  option("prompt", po::value(&o.prompt)->value_name("TEXT"), "the text to go on from; empty: a new document");
+  option("prompt-file", po::value(&o.prompt_file)->value_name("FILE"),
+         "one JSON object a line, {\"prompt\": ...}; the answers are JSON lines too");
+  option("interactive", po::bool_switch(&o.interactive),
+         "go on from each line of standard input; what was read and written before stays read");
+  option("tokens", po::value(&g.tokens)->value_name("N")->required(), "make so many tokens at most");
+  option("temperature", po::value(&g.sampling.temperature)->value_name("X")->default_value(1),
+         "divides the logits; 0: always the likeliest token");
+  option("top-p", po::value(&g.sampling.top_p)->value_name("X")->default_value(1),
+         "keep the likeliest tokens that together have this probability");
+  option("top-k", po::value(&g.sampling.top_k)->value_name("N")->default_value(0),
+         "keep so many of the likeliest tokens; 0: all");
+  option("min-p", po::value(&g.sampling.min_p)->value_name("X")->default_value(0),
+         "keep the tokens that are at least X times as likely as the likeliest");
+  option("repetition-penalty", po::value(&g.penalties.repetition)->value_name("X")->default_value(1),
+         "of tokens of the prompt or the text, divide positive logits by X and multiply others; 1: none");
+  option("presence-penalty", po::value(&g.penalties.presence)->value_name("X")->default_value(0),
+         "take X from the logits of tokens that the text has");
+  option("frequency-penalty", po::value(&g.penalties.frequency)->value_name("X")->default_value(0),
+         "and X for each time that it has them");
+  option("seed", po::value(&o.seed)->value_name("N")->default_value(0), "the same seed gives the same text");
+  option("stop", po::value(&g.stops)->value_name("TEXT"), "end before this text; may be given again");
+  option("chunk", po::value(&o.decoder.chunk)->value_name("N")->default_value(o.decoder.chunk),
+         "read so many tokens of a prompt at once");
+  option("cache", po::value(&o.cache)->value_name("compressed|expanded")->default_value(o.cache),
+         "of GOLD layers keep the compressed keys and tokens alone, or their keys and values as well, which is faster");
+  option("cache-dtype", po::value(&o.cache_dtype)->value_name("f32|bf16")->default_value(o.cache_dtype),
+         "how keys and values are kept");
+  option("weights", po::value(&o.weights)->value_name("f32|bf16")->default_value(o.weights),
+         "how matrices are kept: bf16 is faster, and rounds them");
+  option("state-out", po::value(&o.state_out)->value_name("FILE"), "at the end keep what was read, to go on from");
+  option("state-in", po::value(&o.state_in)->value_name("FILE"), "go on from there; the prompt comes after it");
+  return all;
+}
+
+void settle(Options& o, const po::variables_map& values) {
+  const int ways = static_cast<int>(!o.prompt_file.empty()) + static_cast<int>(o.interactive);
+  if (ways > 1 || (!o.prompt_file.empty() && values.count("prompt")))
+    refuse("more than one of --prompt, --prompt-file and --interactive is given", "one of them");
+  if (ways == 0 && !values.count("prompt"))
+    refuse("none of --prompt, --prompt-file and --interactive is given", "--prompt TEXT");
+  if (!o.prompt_file.empty() && !o.state_out.empty())
+    refuse("--state-out is given with --prompt-file, whose prompts each end in a state of their own", "--prompt TEXT");
+  if (o.decoder.chunk < 1) refuse(cat("--chunk is ", o.decoder.chunk), "1 or more; 512 is fast");
+  if (o.cache != "compressed" && o.cache != "expanded") refuse("--cache is " + o.cache, "compressed or expanded");
+  if (o.cache_dtype != "f32" && o.cache_dtype != "bf16") refuse("--cache-dtype is " + o.cache_dtype, "f32 or bf16");
+  if (o.weights != "f32" && o.weights != "bf16") refuse("--weights is " + o.weights, "f32 or bf16");
+  o.decoder.past.expanded = o.cache == "expanded";
+  o.decoder.past.cache = o.cache_dtype == "bf16" ? DType::bf16 : DType::f32;
+  o.generate.seed = static_cast<uint64_t>(o.seed);
+  check(o.generate);
+}
+
 }  // namespace
 
 int run_generate(const Arguments& arguments) {
-  std::string checkpoint, vocab, prompt;
-  GenerateOptions o;
-  int64_t seed = 0;
-  CommandLine line{.usage = "gf generate --checkpoint C --vocab byte|FILE --prompt TEXT --tokens N [options]"};
-  auto option = line.options.add_options();
-  option("checkpoint", po::value(&checkpoint)->value_name("PATH")->required(),
-         "a run folder (its newest checkpoint), a step folder or a checkpoint.h5");
-  option("vocab", po::value(&vocab)->value_name("byte|FILE")->required(),
-         "byte, or a vocabulary file in the RWKV World format: that of the training");
-  option("prompt", po::value(&prompt)->value_name("TEXT")->required(), "the text to go on from; empty: a new document");
-  option("tokens", po::value(&o.tokens)->value_name("N")->required(), "make so many tokens at most");
-  option("temperature", po::value(&o.sampling.temperature)->value_name("X")->default_value(1),
-         "divides the logits; 0: always the likeliest token");
-  option("top-p", po::value(&o.sampling.top_p)->value_name("X")->default_value(1),
-         "keep the likeliest tokens that together have this probability");
-  option("top-k", po::value(&o.sampling.top_k)->value_name("N")->default_value(0),
-         "keep so many of the likeliest tokens; 0: all");
-  option("seed", po::value(&seed)->value_name("N")->default_value(0), "the same seed gives the same text");
-  option("stop", po::value(&o.stops)->value_name("TEXT"), "end before this text; may be given again");
-  if (parse(line, arguments).empty()) return 0;
-  o.seed = static_cast<uint64_t>(seed);
-  check(o);
-
-  const auto vocabulary = Vocabulary::open(vocab);
-  const TrainedModel model = open_model(checkpoint);
+  Options o;
+  const CommandLine line{.usage = "gf generate --checkpoint C --vocab byte|FILE --prompt TEXT --tokens N [options]",
+                         .options = options_into(o)};
+  const auto values = parse(line, arguments);
+  if (values.empty()) return 0;
+  settle(o, values);
+  const auto vocabulary = Vocabulary::open(o.vocab);
+  const TrainedModel model = open_model(o.checkpoint);
   check_vocabulary(*vocabulary, model.config.model.vocab_size);
-  check_evaluation_memory(model.config.model, 1, model.config.model.ctx_len, "a machine with more memory");
-  const std::vector<int32_t> tokens = prompt_tokens(*vocabulary, prompt);
-  StatefulDecoder decoder(*model.layers, {});
-  print_report(generate(decoder, *vocabulary, tokens, o, print_text), tokens.size());
+  check_evaluation_memory(model.config.model, 1, std::min(o.decoder.chunk, model.config.model.ctx_len),
+                          "a smaller --chunk, or a machine with more memory");
+  if (o.weights == "bf16") model.layers->parameters().narrow();
+  o.decoder.past.short_tokens = model.config.model.vocab_size <= 65536;
+  Writer writer(o, *vocabulary, model);
+  if (o.interactive)
+    writer.in_turns();
+  else if (!o.prompt_file.empty())
+    writer.many();
+  else
+    writer.once();
   return 0;
 }
 

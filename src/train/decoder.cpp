@@ -8,15 +8,16 @@
 namespace gf {
 
 StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options)
-    : StatefulDecoder(layers, options, Past(options.past)) {}
+    : StatefulDecoder(layers, options, Past(options.past), {}) {}
 
-StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options, Past past)
+StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options, Past past, Tensor logits)
     : layers_(layers),
       options_(options),
       past_(std::move(past)),
       head_(layers.layers().size() - 1),
       waiting_(head_),
-      arena_(kCpu) {
+      arena_(kCpu),
+      logits_(std::move(logits)) {
   GF_CHECK(layers.head() && layers.layers()[0].kind == LayerSpec::Kind::embed, "a decoder needs the whole model");
   GF_CHECK(options.chunk > 0, "pieces of ", options.chunk, " tokens");
   const auto& specs = layers.layers();
@@ -58,7 +59,8 @@ void StatefulDecoder::wait(const Tensor& rows_TC, int64_t most) {
   waiting_TC_ = kept;
 }
 
-Tensor StatefulDecoder::logits(int64_t wanted) {
+// Through the layers that wait and the head, for the last rows.
+Tensor StatefulDecoder::see(int64_t wanted) {
   const int64_t rows = waiting_TC_.size(0), C = waiting_TC_.size(1);
   GF_CHECK(wanted <= rows && wanted <= unseen_, wanted, " positions of ", unseen_);
   // Where rows were dropped, the first of the rest look back to what is not there. What comes of that has moved up by
@@ -88,20 +90,28 @@ std::span<const float> StatefulDecoder::feed(std::span<const int32_t> tokens) {
   check(tokens);
   for (size_t at = 0; at < tokens.size(); at += static_cast<size_t>(options_.chunk))
     read(tokens.subspan(at, std::min(tokens.size() - at, static_cast<size_t>(options_.chunk))), 1);
-  if (unseen_ > 0) logits_ = logits(1);
+  if (unseen_ > 0) logits_ = see(1).view({vocab_size()});
   GF_CHECK(logits_, "nothing read yet, so that nothing follows");
   return {logits_.data<float>(), static_cast<size_t>(vocab_size())};
 }
 
+StatefulDecoder StatefulDecoder::fork() const {
+  GF_CHECK(unseen_ == 0, "tokens without logits");
+  return {layers_, options_, past_.copy(), logits_};
+}
+
 Tensor StatefulDecoder::feed_all(std::span<const int32_t> tokens) {
   check(tokens);
-  Tensor all = Tensor::empty({std::ssize(tokens), vocab_size()}, layers_.parameters().values().dtype(), kCpu);
+  Tensor all;
   for (int64_t at = 0; at < std::ssize(tokens);) {
     const int64_t n = std::min(std::ssize(tokens) - at, options_.chunk);
     read(tokens.subspan(static_cast<size_t>(at), static_cast<size_t>(n)), n);
-    copy(logits(n), all.slice(at, at + n));
+    const Tensor some = see(n);
+    if (!all) all = Tensor::empty({std::ssize(tokens), vocab_size()}, some.dtype(), kCpu);
+    copy(some, all.slice(at, at + n));
     at += n;
   }
+  if (!tokens.empty()) logits_ = all.slice(all.size(0) - 1, all.size(0)).view({vocab_size()});
   return all;
 }
 

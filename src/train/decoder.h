@@ -29,19 +29,24 @@ class StatefulDecoder final : public Decoder {
     int64_t chunk = 512;  // tokens of a prompt that are read at once
   };
   StatefulDecoder(const LayerStack&, Options);
-  StatefulDecoder(const LayerStack&, Options, Past);  // reads on from there
+  // Reads on from there; `logits` of the last token (vocab).
+  StatefulDecoder(const LayerStack&, Options, Past, Tensor logits);
 
   int64_t vocab_size() const override { return layers_.config().vocab_size; }
   std::span<const float> feed(std::span<const int32_t> tokens) override;
   // The logits after each of these tokens: (tokens, vocab). They stay until the next call.
   Tensor feed_all(std::span<const int32_t> tokens);
+  StatefulDecoder fork() const;  // reads on by itself; after a feed, which leaves nothing unseen
+
+  const LayerStack& layers() const { return layers_; }
   const Past& past() const { return past_; }
+  const Tensor& logits() const { return logits_; }  // of the last token, after a feed
 
  private:
   void check(std::span<const int32_t> tokens) const;
   void read(std::span<const int32_t> tokens, int64_t wanted);
   void wait(const Tensor& rows_TC, int64_t most);
-  Tensor logits(int64_t wanted);
+  Tensor see(int64_t wanted);
 
   const LayerStack& layers_;
   Options options_;

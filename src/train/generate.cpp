@@ -10,6 +10,7 @@ namespace gf {
 void check(const GenerateOptions& o) {
   if (o.tokens < 1) refuse(cat("--tokens is ", o.tokens), "1 or more");
   check(o.sampling);
+  check(o.penalties);
   for (const std::string& stop : o.stops)
     if (stop.empty()) refuse("--stop is empty, and an empty text is everywhere", "the text before which to stop");
 }
@@ -34,25 +35,29 @@ Generation generate(Decoder& decoder, const Vocabulary& vocabulary, std::span<co
   const Random random(options.seed, "generate");
   // A model may have more tokens than its vocabulary (sizes are rounded up): those stand for nothing.
   const auto known = static_cast<size_t>(vocabulary.size());
+  PenalisedLogits penalised(options.penalties, prompt);
   TextStream text(options.stops, sink);
   Generation result;
   Stopwatch watch;
   std::span<const float> logits = decoder.feed(prompt);
   result.prompt_s = watch.lap();
   while (true) {
-    const uint64_t place = prompt.size() + static_cast<uint64_t>(result.tokens);
-    const int32_t token = sample(logits.first(known), options.sampling, random.unit(place));
+    const uint64_t place = options.read_before + prompt.size() + static_cast<uint64_t>(result.tokens);
+    const int32_t token = sample(penalised.of(logits.first(known)), options.sampling, random.unit(place));
+    result.unread = {token};
     if (token == kEndOfDocument) {
       result.end = Generation::End::document;
       break;
     }
     ++result.tokens;
+    penalised.add(token);
     if (!text.add(vocabulary.decode({&token, 1}))) {
       result.end = Generation::End::stop;
       break;
     }
     if (result.tokens == options.tokens) break;
     logits = decoder.feed({&token, 1});
+    result.unread.clear();
     ++result.steps;
   }
   result.unfinished_bytes = text.finish();

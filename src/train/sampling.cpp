@@ -49,6 +49,14 @@ double keep_mass(std::vector<Candidate>& candidates, double mass) {
   return sum;
 }
 
+// Keeps those that weigh at least `share` of the most, which is 1; returns the sum of their weights.
+double keep_likely(std::vector<Candidate>& candidates, double share) {
+  std::erase_if(candidates, [&](const Candidate& c) { return c.weight < share; });
+  double sum = 0;
+  for (const Candidate& c : candidates) sum += c.weight;
+  return sum;
+}
+
 }  // namespace
 
 void check(const Sampling& s) {
@@ -56,6 +64,8 @@ void check(const Sampling& s) {
     refuse(cat("--temperature is ", s.temperature),
            "0 for the likeliest token each time, 1 for the model's own probabilities");
   if (!(s.top_p > 0 && s.top_p <= 1)) refuse(cat("--top-p is ", s.top_p), "above 0, up to 1, which keeps all tokens");
+  if (!(s.min_p >= 0 && s.min_p <= 1))
+    refuse(cat("--min-p is ", s.min_p), "from 0, which keeps all tokens, to 1, which keeps the likeliest");
   if (s.top_k < 0) refuse(cat("--top-k is ", s.top_k), "1 or more, or 0, which keeps all tokens");
 }
 
@@ -70,12 +80,43 @@ int32_t sample(std::span<const float> logits, const Sampling& s, double unit) {
   std::vector<Candidate> candidates = candidates_of(logits, s);
   double total = weigh(candidates, s.temperature);
   if (s.top_p < 1) total = keep_mass(candidates, s.top_p * total);
+  if (s.min_p > 0) total = keep_likely(candidates, s.min_p);
   // The same sum again in the same order: it passes every number below `total`, and never at a weight of 0.
   const double drawn = unit * total;
   double sum = 0;
   for (const Candidate& c : candidates)
     if ((sum += c.weight) > drawn) return c.token;
   fail(cat("no token at ", drawn, " of ", total));
+}
+
+void check(const Penalties& p) {
+  if (!(p.repetition > 0) || !std::isfinite(p.repetition))
+    refuse(cat("--repetition-penalty is ", p.repetition), "above 0; 1 for none, 1.1 for a little");
+  for (const auto& [name, value] : {std::pair("presence", p.presence), {"frequency", p.frequency}})
+    if (!std::isfinite(value)) refuse(cat("--", name, "-penalty is ", value), "0 for none, 0.5 for a little");
+}
+
+PenalisedLogits::PenalisedLogits(const Penalties& penalties, std::span<const int32_t> prompt) : penalties_(penalties) {
+  for (const int32_t token : prompt) times_.emplace(token, 0);
+}
+
+void PenalisedLogits::add(int32_t token) {
+  ++times_[token];
+}
+
+std::span<const float> PenalisedLogits::of(std::span<const float> logits) {
+  const Penalties& p = penalties_;
+  if (p.repetition == 1 && p.presence == 0 && p.frequency == 0) return logits;
+  penalised_.assign(logits.begin(), logits.end());
+  for (const auto& [token, times] : times_) {
+    if (token >= std::ssize(penalised_)) continue;  // of the model, but not of the vocabulary
+    float& logit = penalised_[static_cast<size_t>(token)];
+    double x = logit;
+    x = x > 0 ? x / p.repetition : x * p.repetition;
+    if (times > 0) x -= p.presence + p.frequency * static_cast<double>(times);
+    logit = static_cast<float>(x);
+  }
+  return penalised_;
 }
 
 }  // namespace gf

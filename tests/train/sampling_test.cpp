@@ -92,6 +92,32 @@ TEST(Sampling, TopPComesAfterTopKAndTemperature) {
                 {0, 16.0 / 25, 0, 9.0 / 25, 0});
 }
 
+TEST(Sampling, MinPKeepsWhatIsNearTheLikeliest) {
+  const auto logits = logits_of({0.4, 0.3, 0.2, 0.1});
+  expect_shares(shares(logits, {.min_p = 0.45}), {0.4 / 0.9, 0.3 / 0.9, 0.2 / 0.9, 0});
+  expect_shares(shares(logits, {.min_p = 1}), {1, 0, 0, 0});
+}
+
+TEST(Penalties, MakeWhatWasThereLessLikely) {
+  const std::vector<float> logits{2, -2, 2, 2};
+  PenalisedLogits none({}, std::vector<int32_t>{0, 1});
+  EXPECT_EQ(none.of(logits).data(), logits.data());
+  PenalisedLogits all({.repetition = 2, .presence = 0.5, .frequency = 0.25}, std::vector<int32_t>{0, 1});
+  all.add(2), all.add(2);
+  const auto got = all.of(logits);
+  // Of the prompt only the repetition; of a text with it twice, 2 / 2 - 0.5 - 2 * 0.25; the rest as it was.
+  EXPECT_EQ(std::vector<float>(got.begin(), got.end()), (std::vector<float>{1, -4, 0, 2}));
+}
+
+TEST(Penalties, OutOfRangeAreRefused) {
+  expect_refused({"--repetition-penalty", "0"}, [] { check(Penalties{.repetition = 0}); });
+  expect_refused({"--presence-penalty", "inf"},
+                 [] { check(Penalties{.presence = std::numeric_limits<double>::infinity()}); });
+  expect_refused({"--frequency-penalty", "nan"},
+                 [] { check(Penalties{.frequency = std::numeric_limits<double>::quiet_NaN()}); });
+  expect_refused({"--min-p", "1.5"}, [] { check(Sampling{.min_p = 1.5}); });
+}
+
 TEST(Sampling, TheLargestRandomNumberNeverDrawsWhatCannotCome) {
   const double largest = std::nextafter(1.0, 0.0);
   EXPECT_EQ(sample(std::vector<float>{0, 0, -1e5f}, {}, largest), 1);  // exp(-1e5) is 0

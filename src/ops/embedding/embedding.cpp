@@ -36,14 +36,16 @@ Var embedding(const Tensor& tokens, const Var& table) {
   GF_CHECK(table.shape().rank() == 2 && tokens.dtype() == DType::i32, "embedding: tokens ", tokens.shape(), " ",
            tokens.dtype(), ", table ", table.shape());
   GF_CHECK(tokens.numel() <= std::numeric_limits<int32_t>::max(), "embedding of ", tokens.numel(), " tokens at once");
-  Tensor y = tape.empty(output_shape(tokens.shape(), table.size(1)), table.value().dtype());
+  const bool narrow = table.value().dtype() == DType::bf16;
+  Tensor y = tape.empty(output_shape(tokens.shape(), table.size(1)), narrow ? DType::f32 : table.value().dtype());
   with_real(y.dtype(), [&]<class T>(Type<T>) {
     const EmbeddingArgs<T> args{.M = tokens.numel(),
                                 .C = table.size(1),
                                 .V = table.size(0),
                                 .tokens = tokens.data<int32_t>(),
-                                .table = table.value().data<T>(),
-                                .y = y.data<T>()};
+                                .table = narrow ? nullptr : table.value().data<T>(),
+                                .y = y.data<T>(),
+                                .narrow_table = narrow ? table.value().data<BFloat16>() : nullptr};
     on_device(
         y.device(), [&] { cpu::embedding(args); }, [&](auto stream) { cuda::embedding(args, stream); });
   });

@@ -6,6 +6,7 @@
 #include "base/parallel_for.h"
 #include "ops/cpu/tokens.h"
 #include "ops/embedding/kernels.h"
+#include "tensor/float_formats.h"
 
 namespace gf::cpu {
 namespace {
@@ -22,7 +23,12 @@ template <class T>
 void embedding(const EmbeddingArgs<T>& p) {
   check_tokens("embedding: token", p.tokens, p.M, p.V);
   parallel_ranges(p.M, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t m = begin; m < end; ++m) std::copy_n(p.table + p.tokens[m] * p.C, p.C, p.y + m * p.C);
+    for (int64_t m = begin; m < end; ++m) {
+      T* const y = p.y + m * p.C;
+      const int64_t first = p.tokens[m] * p.C;
+      for (int64_t c = 0; p.narrow_table && c < p.C; ++c) y[c] = float_from_bf16(p.narrow_table[first + c].bits);
+      if (!p.narrow_table) std::copy_n(p.table + first, p.C, y);
+    }
   });
 }
 

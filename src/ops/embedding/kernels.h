@@ -12,6 +12,7 @@ struct EmbeddingArgs {
   const int32_t* tokens;
   const T* table;
   T* y;
+  const BFloat16* narrow_table = nullptr;  // read in its place where it is there
 };
 
 template <class T>

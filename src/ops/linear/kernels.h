@@ -25,6 +25,8 @@ struct LinearReluSquaredBackwardArgs {
 
 namespace cpu {
 template <class T>
+void relu_squared(T* y, int64_t n);  // in place
+template <class T>
 void linear_relu_squared(const LinearReluSquaredArgs<T>&);
 template <class T>
 void linear_relu_squared_backward(const LinearReluSquaredBackwardArgs<T>&);

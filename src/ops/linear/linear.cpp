@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/linear/linear.h"
 
+#include "base/parallel_for.h"
 #include "base/trace.h"
+#include "ops/cpu/few_rows.h"
 #include "ops/linear/kernels.h"
 #include "ops/matmul/matmul.h"
 
@@ -49,6 +51,16 @@ Var linear_relu_squared(const Var& x, const Var& w) {
   Tape& tape = x.tape();
   check_weight("linear_relu_squared", x.value(), 0, w.value());
   Tensor y = tape.empty(with_last(x.shape(), w.size(0)), x.value().dtype());
+  const bool few = y.numel() / y.size(-1) <= cpu::kFewRows || w.value().dtype() == DType::bf16;
+  if (few && !tape.recording() && y.device() == kCpu) {  // they have a product of their own
+    matmul(Matrix(x.value()), Matrix(w.value()).T(), Matrix(y));
+    with_real(y.dtype(), [&]<class T>(Type<T>) {
+      parallel_ranges(y.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+        cpu::relu_squared(y.data<T>() + begin, end - begin);
+      });
+    });
+    return tape.leaf(y, false);
+  }
   Trace::add_flops(2.0 * static_cast<double>(y.numel() * w.size(1)));
   with_real(y.dtype(), [&]<class T>(Type<T>) {
     const LinearReluSquaredArgs<T> args{

@@ -7,17 +7,19 @@
 namespace gf::cpu {
 
 template <class T>
+void relu_squared(T* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const T relu = y[i] < T(0) ? T(0) : y[i];  // a NaN stays
+    y[i] = relu * relu;
+  }
+}
+
+template <class T>
 void linear_relu_squared(const LinearReluSquaredArgs<T>& p) {
   parallel_gemm<T>(false, true, p.M, p.N, p.K, p.x, p.K, p.w, p.K, T(0), p.y, p.N,
                    [&](int64_t row, int64_t row_end, int64_t col, int64_t col_end) {
-                     for (; row < row_end; ++row) {
-                       T* const y = p.y + row * p.N;
-#pragma omp simd
-                       for (int64_t j = col; j < col_end; ++j) {
-                         const T relu = y[j] < T(0) ? T(0) : y[j];  // a NaN stays
-                         y[j] = relu * relu;
-                       }
-                     }
+                     for (; row < row_end; ++row) relu_squared(p.y + row * p.N + col, col_end - col);
                    });
 }
 
@@ -33,6 +35,8 @@ void linear_relu_squared_backward(const LinearReluSquaredBackwardArgs<T>& p) {
   });
 }
 
+template void relu_squared(float*, int64_t);
+template void relu_squared(double*, int64_t);
 template void linear_relu_squared(const LinearReluSquaredArgs<float>&);
 template void linear_relu_squared(const LinearReluSquaredArgs<double>&);
 template void linear_relu_squared_backward(const LinearReluSquaredBackwardArgs<float>&);

@@ -24,13 +24,27 @@ Matrix Matrix::T() const {
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, Into into) {
   GF_CHECK(a.cols == b.rows && c.rows == a.rows && c.cols == b.cols && !c.transposed, "matmul: ", a.rows, "x", a.cols,
            " by ", b.rows, "x", b.cols, " into ", c.rows, "x", c.cols);
-  GF_CHECK(a.data.dtype() == b.data.dtype() && a.data.dtype() == c.data.dtype(), "matmul: ", a.data.dtype(), " by ",
+  const bool narrow = a.data.dtype() == DType::f32 && b.data.dtype() == DType::bf16;
+  GF_CHECK((narrow || a.data.dtype() == b.data.dtype()) && a.data.dtype() == c.data.dtype(), "matmul: ", a.data.dtype(), " by ",
            b.data.dtype(), " into ", c.data.dtype());
   Trace::add_flops(2.0 * static_cast<double>(c.rows * c.cols * a.cols));
   with_real(c.data.dtype(), [&]<class T>(Type<T>) {
-    const MatmulArgs<T> args{a.rows,       b.cols,           a.cols,           a.data.data<T>(),
-                             a.stride,     a.transposed,     b.data.data<T>(), b.stride,
-                             b.transposed, c.data.data<T>(), c.stride,         into == Into::accumulate};
+    const MatmulArgs<T> args{.m = a.rows,
+                             .n = b.cols,
+                             .k = a.cols,
+                             .a = a.data.data<T>(),
+                             .lda = a.stride,
+                             .transpose_a = a.transposed,
+                             .b = narrow ? nullptr : b.data.data<T>(),
+                             .ldb = b.stride,
+                             .transpose_b = b.transposed,
+                             .c = c.data.data<T>(),
+                             .ldc = c.stride,
+                             .accumulate = into == Into::accumulate};
+    if constexpr (std::is_same_v<T, float>) {
+      if (narrow && c.data.device() == kCpu) return cpu::matmul(args, b.data.data<BFloat16>());
+    }
+    GF_CHECK(!narrow, "a product with a bf16 matrix on ", c.data.device());
     on_device(
         c.data.device(), [&] { cpu::matmul(args); }, [&](auto stream) { cuda::matmul(args, stream); });
   });

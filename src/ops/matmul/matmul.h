@@ -19,7 +19,8 @@ struct Matrix {
 
 enum class Into : uint8_t { replace, accumulate };
 
-// C = A B, or C += A B. Float32 sums in float32, in an order that the shapes alone decide. Throws, naming the
+// C = A B, or C += A B. Float32 sums in float32, in an order that the shapes alone decide. B may be the transpose of a
+// bf16 matrix, on the CPU. Throws, naming the
 // shapes, where they do not fit.
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, Into = Into::replace);
 

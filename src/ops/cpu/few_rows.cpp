@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/cpu/few_rows.h"
+
+#include <type_traits>
+#include <vector>
+
+#include "ops/cpu/gemm.h"
+#include "ops/cpu/vector.h"
+#include "tensor/float_formats.h"
+
+namespace gf::cpu {
+namespace {
+
+template <class T>
+Vector<T> load_wide(const T* p) {
+  return load(p);
+}
+
+// A bf16 is the upper half of a float.
+Vector<float> load_wide(const BFloat16* p) {
+  typedef uint16_t Half __attribute__((vector_size(kVectorBytes / 2)));
+  typedef uint32_t Word __attribute__((vector_size(kVectorBytes)));
+  Half half;
+  std::memcpy(&half, p, sizeof half);
+  const Word word = __builtin_convertvector(half, Word) << 16;
+  return reinterpret_cast<Vector<float>>(word);
+}
+
+template <class T>
+T number(T x) {
+  return x;
+}
+float number(BFloat16 x) {
+  return float_from_bf16(x.bits);
+}
+
+template <class T>
+T sum_of(const Vector<T>& v) {
+  T sum = 0;
+  for (int64_t i = 0; i < kLanes<T>; ++i) sum += v[i];
+  return sum;
+}
+
+// Of m rows of A with so many rows of W: as many sums at a time as keep the multipliers busy.
+template <int m, int count, class T, class W>
+void dot_products(int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, bool accumulate, T* c, int64_t ldc) {
+  constexpr int64_t L = kLanes<T>;
+  Vector<T> sums[count][m] = {};
+  int64_t i = 0;
+  for (; i + L <= k; i += L) {
+    Vector<T> x[m];
+    for (int r = 0; r < m; ++r) x[r] = load(a + r * lda + i);
+    for (int j = 0; j < count; ++j) {
+      const Vector<T> y = load_wide(w + j * ldw + i);
+      for (int r = 0; r < m; ++r) sums[j][r] += y * x[r];
+    }
+  }
+  for (int j = 0; j < count; ++j)
+    for (int r = 0; r < m; ++r) {
+      T sum = sum_of<T>(sums[j][r]);
+      for (int64_t t = i; t < k; ++t) sum += number(w[j * ldw + t]) * a[r * lda + t];
+      T& out = c[r * ldc + j];
+      out = accumulate ? out + sum : sum;
+    }
+}
+
+template <int m, class T, class W>
+void rows_of(int64_t n, int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, bool accumulate, T* c,
+             int64_t ldc) {
+  constexpr int kCount = m <= 2 ? 8 / m : 2;
+  int64_t j = 0;
+  for (; j + kCount <= n; j += kCount)
+    dot_products<m, kCount>(k, a, lda, w + j * ldw, ldw, accumulate, c + j, ldc);
+  for (; j < n; ++j) dot_products<m, 1>(k, a, lda, w + j * ldw, ldw, accumulate, c + j, ldc);
+}
+
+// Calls body with the constant that m is.
+template <int largest, class Body>
+void for_rows(int64_t m, Body&& body) {
+  if (m == largest)
+    body(std::integral_constant<int, largest>{});
+  else if constexpr (largest > 1)
+    for_rows<largest - 1>(m, body);
+}
+
+}  // namespace
+
+template <class T, class W>
+void few_rows(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, bool accumulate, T* c,
+              int64_t ldc) {
+  constexpr int64_t kRun = int64_t{1} << 15;  // numbers of W a task
+  for_rows<kFewRows>(m, [&](auto rows) {
+    parallel_ranges(n, std::max<int64_t>(8, kRun / k / 8 * 8), [&](int64_t begin, int64_t end) {
+      rows_of<rows>(end - begin, k, a, lda, w + begin * ldw, ldw, accumulate, c + begin, ldc);
+    });
+  });
+}
+
+void narrow_product(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const BFloat16* w, int64_t ldw,
+                    bool accumulate, float* c, int64_t ldc) {
+  if (m <= kFewRows) return few_rows(m, n, k, a, lda, w, ldw, accumulate, c, ldc);
+  constexpr int64_t kPart = 64;  // rows of W
+  parallel_ranges(n, kPart, [&](int64_t begin, int64_t end) {
+    thread_local std::vector<float> wide;
+    wide.resize(std::max<size_t>(wide.size(), static_cast<size_t>(kPart * k)));
+    for (int64_t j = begin; j < end; ++j) {
+      const BFloat16* const from = w + j * ldw;
+      float* const to = wide.data() + (j - begin) * k;
+#pragma omp simd
+      for (int64_t i = 0; i < k; ++i) to[i] = float_from_bf16(from[i].bits);
+    }
+    gemm<float>(false, true, m, end - begin, k, 1, a, lda, wide.data(), k, accumulate ? 1.0f : 0.0f, c + begin, ldc);
+  });
+}
+
+template void few_rows(int64_t, int64_t, int64_t, const float*, int64_t, const float*, int64_t, bool, float*, int64_t);
+template void few_rows(int64_t, int64_t, int64_t, const double*, int64_t, const double*, int64_t, bool, double*,
+                       int64_t);
+template void few_rows(int64_t, int64_t, int64_t, const float*, int64_t, const BFloat16*, int64_t, bool, float*,
+                       int64_t);
+
+}  // namespace gf::cpu

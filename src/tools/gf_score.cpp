@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf score: log-likelihoods of continuations. One JSON object a line from standard input, one to standard output in the
+// same order. What has come by the time a batch begins is taken together, so that a program that waits for its answers
+// gets them.
+#include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "tools/command_line.h"
+#include "train/generate.h"
+#include "train/parameters.h"
+#include "train/score.h"
+
+namespace gf {
+namespace {
+
+namespace po = boost::program_options;
+using json = nlohmann::json;
+
+constexpr size_t kMostLines = 1024;  // at once
+constexpr const char* kForm = "{\"context\": TEXT, \"continuation\": TEXT}, or _tokens behind a name and a list of numbers";
+
+// Lines of standard input, as they come.
+class Lines {
+ public:
+  // Waits for one, and takes those that have come with it; none at the end.
+  std::vector<std::string> take() {
+    std::vector<std::string> lines;
+    while (lines.size() < kMostLines) {
+      if (const size_t end = rest_.find('\n'); end != std::string::npos) {
+        lines.push_back(rest_.substr(0, end));
+        rest_.erase(0, end + 1);
+      } else if (ended_) {
+        if (!rest_.empty()) lines.push_back(std::exchange(rest_, {}));
+        break;
+      } else if (lines.empty() || more_is_there()) {
+        read_more();
+      } else {
+        break;
+      }
+    }
+    return lines;
+  }
+
+ private:
+  static bool more_is_there() {
+    pollfd in{STDIN_FILENO, POLLIN, 0};
+    return ::poll(&in, 1, 0) > 0;
+  }
+  void read_more() {
+    char bytes[1 << 16];
+    const ssize_t n = ::read(STDIN_FILENO, bytes, sizeof bytes);
+    if (n < 0 && errno != EINTR) fail(cat("cannot read standard input: ", std::strerror(errno)));
+    if (n == 0) ended_ = true;
+    if (n > 0) rest_.append(bytes, static_cast<size_t>(n));
+  }
+  std::string rest_;
+  bool ended_ = false;
+};
+
+std::vector<int32_t> tokens_of(const json& line, const std::string& name, const Vocabulary& vocabulary,
+                               int64_t vocab_size) {
+  const std::string as_tokens = name + "_tokens";
+  if (line.contains(name) == line.contains(as_tokens))
+    refuse(cat(line.contains(name) ? "both " : "neither ", name, line.contains(name) ? " and " : " nor ", as_tokens,
+               line.contains(name) ? " are there" : " is there"),
+           kForm);
+  std::vector<int32_t> tokens;
+  if (line.contains(name)) {
+    if (!line[name].is_string()) refuse(name + " is no text", kForm);
+    vocabulary.encode(line[name].get_ref<const std::string&>(), tokens);
+    return tokens;
+  }
+  if (!line[as_tokens].is_array()) refuse(as_tokens + " is no list", kForm);
+  for (const json& token : line[as_tokens]) {
+    if (!token.is_number_integer()) refuse(cat(as_tokens, " has ", token.dump(), ", which is no whole number"), kForm);
+    const auto value = token.get<int64_t>();
+    if (value < 0 || value >= vocab_size || (token.is_number_unsigned() && token.get<uint64_t>() > INT64_MAX))
+      refuse(cat("token ", token.dump(), " is not one of the model's ", vocab_size), "numbers from 0 on");
+    tokens.push_back(static_cast<int32_t>(value));
+  }
+  return tokens;
+}
+
+ScoreRequest request_of(const std::string& text, const Vocabulary& vocabulary, int64_t vocab_size) {
+  const json line = json::parse(text, nullptr, false);
+  if (line.is_discarded()) refuse("no JSON", kForm);
+  if (!line.is_object()) refuse("no JSON object", kForm);
+  ScoreRequest request{tokens_of(line, "context", vocabulary, vocab_size),
+                       tokens_of(line, "continuation", vocabulary, vocab_size)};
+  if (request.continuation.empty()) refuse("the continuation has no tokens", "at least one to be scored");
+  return request;
+}
+
+void print_line(const std::string& line) {
+  if (std::fputs(line.c_str(), stdout) < 0 || std::fputc('\n', stdout) == EOF)
+    fail(cat("cannot write the answers: ", std::strerror(errno)));
+}
+
+// A bad line is told by its number, and answered by what is wrong with it; the others are answered all the same.
+class Answers {
+ public:
+  Answers(const LayerStack& layers, const Vocabulary& vocabulary) : layers_(layers), vocabulary_(vocabulary) {}
+
+  void answer(const std::vector<std::string>& lines) {
+    std::vector<ScoreRequest> requests;
+    std::vector<std::optional<std::string>> wrong;
+    for (const std::string& line : lines) {
+      ++number_;
+      wrong.emplace_back();
+      try {
+        requests.push_back(request_of(line, vocabulary_, layers_.config().vocab_size));
+      } catch (const Error& e) {
+        wrong.back() = e.what();
+        print_error("gf score", Error(cat("line ", number_, ": ", e.what()), e.hint(), e.status(), e.where()));
+        ++bad_;
+      }
+    }
+    const std::vector<Score> scores = score(layers_, requests);
+    auto next = scores.begin();
+    for (const auto& w : wrong) {
+      if (w) {
+        print_line(json{{"error", *w}}.dump(-1, ' ', false, json::error_handler_t::replace));
+        continue;
+      }
+      print_line(fmt::format("{{\"logprob\": {}, \"greedy\": {}, \"tokens\": {}}}", next->logprob, next->greedy,
+                             next->tokens));
+      ++next;
+    }
+    if (std::fflush(stdout) != 0) fail(cat("cannot write the answers: ", std::strerror(errno)));
+  }
+  int64_t bad() const { return bad_; }
+
+ private:
+  const LayerStack& layers_;
+  const Vocabulary& vocabulary_;
+  int64_t number_ = 0, bad_ = 0;
+};
+
+}  // namespace
+
+int run_score(const Arguments& arguments) {
+  std::string checkpoint, vocab;
+  CommandLine line{.usage = "gf score --checkpoint C --vocab byte|FILE < REQUESTS.jsonl"};
+  auto option = line.options.add_options();
+  option("checkpoint", po::value(&checkpoint)->value_name("PATH")->required(),
+         "a run folder (its newest checkpoint), a step folder or a checkpoint.h5");
+  option("vocab", po::value(&vocab)->value_name("byte|FILE")->required(),
+         "byte, or a vocabulary file in the RWKV World format: that of the training");
+  if (parse(line, arguments).empty()) return 0;
+  const auto vocabulary = Vocabulary::open(vocab);
+  const TrainedModel model = open_model(checkpoint);
+  check_vocabulary(*vocabulary, model.config.model.vocab_size);
+  Answers answers(*model.layers, *vocabulary);
+  Lines lines;
+  for (auto some = lines.take(); !some.empty(); some = lines.take()) answers.answer(some);
+  return static_cast<int>(answers.bad() > 0 ? Exit::bad_input : Exit::done);
+}
+
+}  // namespace gf
