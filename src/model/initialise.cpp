@@ -70,4 +70,19 @@ void initialise(const ParameterStore& store, uint64_t seed) {
 #endif
 }
 
+void initialise_roughly(const ParameterStore& store) {
+  for (const auto& p : store.all()) {
+    const Role role = p->spec().role;
+    const float middle = role == Role::vector ? 1.0f : role == Role::decay ? -3.0f : 0.0f;
+    float* const values = p->value().data<float>();
+    parallel_ranges(p->shape().numel(), 1 << 16, [&](int64_t begin, int64_t end) {
+      auto state = static_cast<uint64_t>(p->begin() + begin);
+      for (int64_t i = begin; i < end; ++i) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        values[i] = middle + 0.05f * (static_cast<float>(state >> 40) * 0x1p-24f - 0.5f);
+      }
+    });
+  }
+}
+
 }  // namespace gf

@@ -44,16 +44,17 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
 }  // namespace
 
 Process::Process(const std::string& name, const std::vector<std::string>& arguments,
-                 const std::map<std::string, std::string>& environment) {
+                 const std::map<std::string, std::string>& environment, const std::string& input) {
   const std::string program = name.find('/') == std::string::npos ? cat(GF_BIN_DIR, "/", name) : name;
   std::vector<std::string> words{program};
   words.insert(words.end(), arguments.begin(), arguments.end());
   const std::vector<std::string> settings = environment_with(environment);
-  const std::string out = folder_ / "out", err = folder_ / "err";
+  const std::string in = folder_ / "in", out = folder_ / "out", err = folder_ / "err";
+  write_file(in, input);
 
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&files, 0, in.c_str(), O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&files, 1, out.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   posix_spawn_file_actions_addopen(&files, 2, err.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   const int error =

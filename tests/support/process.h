@@ -15,9 +15,9 @@ namespace gf {
 
 class Process {
  public:
-  // `program`: "gf", "gf-dist-train", or a path. `environment` goes over the test's own.
+  // `program`: "gf", "gf-dist-train", or a path. `environment` goes over the test's own. It reads `input` to its end.
   Process(const std::string& program, const std::vector<std::string>& arguments,
-          const std::map<std::string, std::string>& environment = {});
+          const std::map<std::string, std::string>& environment = {}, const std::string& input = {});
   ~Process();  // kills what still runs
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;

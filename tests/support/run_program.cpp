@@ -6,8 +6,8 @@
 namespace gf {
 
 ProgramResult run_program(const std::string& name, const std::vector<std::string>& arguments,
-                          const std::map<std::string, std::string>& environment) {
-  return Process(name, arguments, environment).wait();
+                          const std::map<std::string, std::string>& environment, const std::string& input) {
+  return Process(name, arguments, environment, input).wait();
 }
 
 }  // namespace gf

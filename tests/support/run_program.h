@@ -11,8 +11,9 @@ struct ProgramResult {
   std::string out, err;
 };
 
-// Runs one of the built programs ("gf", "gf-dist-train") to its end, with these changes to the environment.
+// Runs one of the built programs ("gf", "gf-dist-train") to its end, with these changes to the environment and this on
+// its standard input.
 ProgramResult run_program(const std::string& name, const std::vector<std::string>& arguments,
-                          const std::map<std::string, std::string>& environment = {});
+                          const std::map<std::string, std::string>& environment = {}, const std::string& input = {});
 
 }  // namespace gf

@@ -114,6 +114,66 @@ TEST_F(GfGenerate, APromptMayBeLongerThanCtxLen) {
   EXPECT_EQ(text(*learned_, prompt + "the goldf", {"--tokens=4", "--temperature=0"}), "inch");
 }
 
+TEST_F(GfGenerate, TheTextDoesNotDependOnPiecesOrCaches) {
+  std::string prompt;
+  while (prompt.size() < 300) prompt += "the goldfinch says \u20AC5. ";
+  const std::string want = text(*learned_, prompt, {"--tokens=40", "--temperature=0"});
+  for (const char* chunk : {"1", "7", "64", "1000"})
+    for (const char* cache : {"compressed", "expanded"})
+      EXPECT_EQ(text(*learned_, prompt, {"--tokens=40", "--temperature=0", "--chunk", chunk, "--cache", cache}), want)
+          << chunk << " " << cache;
+  for (const char* option : {"--cache-dtype=bf16", "--weights=bf16"})  // far from any choice between equals
+    EXPECT_EQ(text(*learned_, prompt, {"--tokens=40", "--temperature=0", option}), want) << option;
+}
+
+TEST_F(GfGenerate, AKeptStateIsGoneOnFrom) {
+  const std::string state = *folder_ / "state";
+  const std::vector<std::string> greedy{"--tokens=10", "--temperature=0"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), greedy.begin(), greedy.end());
+    return more;
+  };
+  const std::string begin = text(*learned_, "the goldf", with({"--state-out", state}));
+  EXPECT_EQ(begin, "inch says ");
+  EXPECT_EQ(text(*learned_, "", with({"--state-in", state})), "\u20AC5. the g");
+  EXPECT_EQ(text(*learned_, "\u20AC5. the goldfi", with({"--state-in", state})), "nch says \u20AC5.");
+  expect_refused({"--tokens=1", "--state-in", state}, {"its model is"});
+  const ProgramResult other = generate(*learned_, "", with({"--state-in", state, "--cache=compressed"}));
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.err.find("its cache is expanded, and here it is compressed"), std::string::npos) << other.err;
+}
+
+TEST_F(GfGenerate, ManyPromptsFromAFile) {
+  const std::string prompts = *folder_ / "prompts.jsonl", wrong = *folder_ / "wrong.jsonl";
+  write_file(prompts, "{\"prompt\": \"the goldf\"}\n\n{\"prompt\": \"says \"}\n");
+  const std::vector<std::string> model{"generate", "--checkpoint", learned_->checkpoint(), "--vocab", "byte",
+                                       "--tokens", "8", "--temperature", "0", "--prompt-file"};
+  const auto with = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = model;
+    all.insert(all.end(), more.begin(), more.end());
+    return run_program("gf", all);
+  };
+  EXPECT_EQ(with({prompts}).out,
+            "{\"prompt\":\"the goldf\",\"text\":\"inch say\",\"tokens\":8,\"ended_by\":\"tokens\"}\n"
+            "{\"prompt\":\"says \",\"text\":\"\u20AC5. th\",\"tokens\":8,\"ended_by\":\"tokens\"}\n");
+  write_file(wrong, "{\"prompt\": \"a\"}\nnonsense\n");
+  const ProgramResult refused = with({wrong});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_EQ(refused.out, "");
+  EXPECT_NE(refused.err.find("wrong.jsonl:2"), std::string::npos) << refused.err;
+  EXPECT_EQ(with({prompts, "--prompt", "a"}).status, 2);
+}
+
+TEST_F(GfGenerate, KeepsWhatWasSaidBetweenTurns) {
+  const ProgramResult turns = run_program(
+      "gf",
+      {"generate", "--checkpoint", fresh_->checkpoint(), "--vocab", "byte", "--interactive", "--tokens=6", "--temperature=0"},
+      {}, "one\ntwo\n");
+  EXPECT_EQ(turns.status, 0) << turns.err;
+  EXPECT_NE(turns.err.find("for 9 positions"), std::string::npos) << turns.err;   // one, its line end, and 5 of 6 tokens
+  EXPECT_NE(turns.err.find("for 19 positions"), std::string::npos) << turns.err;  // the sixth, and the same again
+}
+
 TEST_F(GfGenerate, WrongInputIsRefused) {
   expect_refused({}, {"tokens", "usage: gf generate"});
   expect_refused({"--tokens=0"}, {"--tokens is 0"});
@@ -124,6 +184,13 @@ TEST_F(GfGenerate, WrongInputIsRefused) {
   expect_refused({"--tokens=1", "--top-p=0"}, {"--top-p is 0"});
   expect_refused({"--tokens=1", "--top-p=1.5"}, {"--top-p is 1.5"});
   expect_refused({"--tokens=1", "--top-k=-2"}, {"--top-k is -2"});
+  expect_refused({"--tokens=1", "--min-p=2"}, {"--min-p is 2"});
+  expect_refused({"--tokens=1", "--repetition-penalty=0"}, {"--repetition-penalty is 0"});
+  expect_refused({"--tokens=1", "--chunk=0"}, {"--chunk is 0"});
+  expect_refused({"--tokens=1", "--cache=small"}, {"--cache is small", "compressed or expanded"});
+  expect_refused({"--tokens=1", "--cache-dtype=f16"}, {"--cache-dtype is f16"});
+  expect_refused({"--tokens=1", "--interactive", "--prompt-file=x"}, {"more than one of"});
+  expect_refused({"--tokens=1000000000000000"}, {"positions need", "are free", "--cache compressed"});
   expect_refused({"--tokens=1", "--stop", ""}, {"--stop"});
   expect_refused({"--tokens=1", "--hot"}, {"--hot"});
 }

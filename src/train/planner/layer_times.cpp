@@ -79,20 +79,6 @@ StageOptions options_of(const Config& c, Device device) {
   return options;
 }
 
-// Small numbers of both signs, norms near 1: no published start, which takes long for large matrices, but nothing
-// overflows and nothing is zero.
-void fill_roughly(const ParameterStore& store) {
-  uint64_t state = 1;
-  for (const auto& p : store.all()) {
-    const float middle = p->spec().role == Role::vector ? 1.0f : p->spec().role == Role::decay ? -3.0f : 0.0f;
-    float* const values = p->value().data<float>();
-    for (int64_t i = 0; i < p->shape().numel(); ++i) {
-      state = state * 6364136223846793005u + 1442695040888963407u;
-      values[i] = middle + 0.05f * (static_cast<float>(state >> 40) * 0x1p-24f - 0.5f);
-    }
-  }
-}
-
 // So many of each kind that between two uses of a layer's parameters others push them out of the caches, as they do in
 // a whole model; all of a small one.
 std::vector<LayerSpec> layers_past_caches(const ModelConfig& config) {
@@ -174,7 +160,7 @@ LayerMeasurement measure_layers(const Config& config, double seconds, size_t roo
            "a smaller --train.micro_bsz, or --train.grad_cp 1");
   LayerStack sample(config.model, layers);
   sample.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
-  fill_roughly(sample.parameters());
+  initialise_roughly(sample.parameters());
   LayerMeasurement result;
   std::map<double*, std::vector<double>> seen;
   Stopwatch layer;

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model class for lm_eval (EleutherAI's lm-evaluation-harness) that asks gf score and gf generate.
+
+    python/lm_eval_gf.py --model gf --model_args checkpoint=RUN,vocab=FILE,gf=build/cpu/bin/gf --tasks ...
+
+takes the arguments of lm_eval itself; or import this file, and "gf" is a model of lm_eval's. It needs nothing but
+lm_eval: models and tokenizers stay on the other side of the pipe.
+"""
+import json
+import subprocess
+import sys
+import threading
+
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+
+
+@register_model("gf")
+class GoldFinchLM(LM):
+    def __init__(self, checkpoint, vocab, gf="gf", max_gen_toks=256, **_):
+        super().__init__()
+        self._command = [gf]
+        self._model = ["--checkpoint", str(checkpoint), "--vocab", str(vocab)]
+        self._max_gen_toks = int(max_gen_toks)
+        self._scorer = None
+
+    # A process that lives as long as this object; its answers come in the order of the questions.
+    def _score(self, questions):
+        if self._scorer is None or self._scorer.poll() is not None:
+            self._scorer = subprocess.Popen([*self._command, "score", *self._model], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, text=True, encoding="utf-8")
+
+        def ask():
+            for context, continuation in questions:
+                self._scorer.stdin.write(json.dumps({"context": context, "continuation": continuation}) + "\n")
+            self._scorer.stdin.flush()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        for context, continuation in questions:
+            line = self._scorer.stdout.readline()
+            if not line:
+                raise RuntimeError(f"gf score ended with status {self._scorer.wait()}; its message is above")
+            answer = json.loads(line)
+            if "error" in answer:
+                raise ValueError(f"gf score: {answer['error']}: {context!r}, {continuation!r}")
+            yield answer["logprob"], answer["greedy"]
+        asking.join()
+
+    def loglikelihood(self, requests, disable_tqdm=False):
+        return list(self._score([request.args for request in requests]))
+
+    def loglikelihood_rolling(self, requests, disable_tqdm=False):
+        return [logprob for logprob, _ in self._score([("", request.args[0]) for request in requests])]
+
+    # Requests with the same settings are asked together.
+    def generate_until(self, requests, disable_tqdm=False):
+        groups, answers = {}, [None] * len(requests)
+        for i, request in enumerate(requests):
+            context, settings = request.args
+            groups.setdefault(json.dumps(settings, sort_keys=True), []).append((i, context))
+        for settings, group in groups.items():
+            for (i, _), text in zip(group, self._generate([context for _, context in group], json.loads(settings))):
+                answers[i] = text
+        return answers
+
+    def _generate(self, prompts, settings):
+        until = settings.get("until") or []
+        sampled = settings.get("do_sample", False)
+        options = ["--tokens", str(settings.get("max_gen_toks", self._max_gen_toks)),
+                   "--temperature", str(settings.get("temperature", 1.0) if sampled else 0),
+                   "--top-p", str(settings.get("top_p", 1.0)), "--top-k", str(settings.get("top_k", 0) if sampled else 0)]
+        for stop in [until] if isinstance(until, str) else until:
+            options += ["--stop", stop]
+        lines = "".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
+        done = subprocess.run([*self._command, "generate", *self._model, "--prompt-file", "/dev/stdin", *options],
+                              input=lines, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True)
+        return [json.loads(line)["text"] for line in done.stdout.splitlines()]
+
+
+if __name__ == "__main__":
+    from lm_eval.__main__ import cli_evaluate
+
+    sys.exit(cli_evaluate())

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "support/tiny_run.h"
+
+namespace gf {
+namespace {
+
+class GfScore : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    TempFolder folder;
+    std::string text;
+    while (text.size() < 4000) text += "the goldfinch says hello. ";
+    write_byte_tokens(folder / "data", text);
+    run_ = new TinyRun({"--train.data_file", folder / "data", "--train.micro_bsz", "8", "--train.max_steps", "150",
+                        "--train.my_exit_tokens", "100000", "--train.lr_init", "5e-3", "--train.lr_final", "5e-3"});
+  }
+  static void TearDownTestSuite() { delete run_; }
+  static ProgramResult score(const std::string& requests) {
+    return run_program("gf", {"score", "--checkpoint", run_->checkpoint(), "--vocab", "byte"}, {}, requests);
+  }
+  inline static TinyRun* run_;
+};
+
+TEST_F(GfScore, AnswersEachLineInItsPlace) {
+  const ProgramResult result = score(
+      "{\"context\": \"the goldf\", \"continuation\": \"inch\"}\n"
+      "{\"context\": \"the goldf\", \"continuation\": \"lute\"}\n"
+      "{\"context_tokens\": [117, 105, 102, 33, 104, 112, 109, 101, 103], \"continuation_tokens\": [106, 111, 100, 105]}\n"
+      "{\"context\": \"\", \"continuation\": \"t\"}");
+  EXPECT_EQ(result.status, 0) << result.err;
+  std::vector<double> logprobs;
+  std::vector<std::string> rest;
+  std::istringstream lines(result.out);
+  for (std::string line; std::getline(lines, line);) {
+    ASSERT_EQ(line.rfind("{\"logprob\": ", 0), 0u) << line;
+    logprobs.push_back(std::stod(line.substr(12)));
+    rest.push_back(line.substr(line.find(',')));
+  }
+  ASSERT_EQ(logprobs.size(), 4u) << result.out;
+  EXPECT_GT(logprobs[0], -1);
+  EXPECT_LT(logprobs[1], -5);
+  EXPECT_NEAR(logprobs[2], logprobs[0], 1e-5);  // the same, as tokens
+  EXPECT_EQ(rest[0], ", \"greedy\": true, \"tokens\": 4}");
+  EXPECT_EQ(rest[1], ", \"greedy\": false, \"tokens\": 4}");
+  EXPECT_EQ(rest[3].substr(rest[3].rfind(',')), ", \"tokens\": 1}");
+}
+
+TEST_F(GfScore, ABadLineIsToldAndTheOthersAnswered) {
+  const std::string good = "{\"context\": \"a\", \"continuation\": \"b\"}\n";
+  const std::vector<std::pair<std::string, std::string>> bad{
+      {"nonsense", "no JSON"},
+      {"[1]", "no JSON object"},
+      {"{\"continuation\": \"b\"}", "neither context nor context_tokens is there"},
+      {"{\"context\": \"a\", \"continuation\": \"\"}", "the continuation has no tokens"},
+      {"{\"context_tokens\": [257], \"continuation\": \"b\"}", "token 257 is not one of the model's 257"},
+      {"{\"context_tokens\": [-1], \"continuation\": \"b\"}", "token -1 is not one of the model's 257"},
+      {"{\"context_tokens\": [1.5], \"continuation\": \"b\"}", "1.5"},
+      {"{\"context\": 7, \"continuation\": \"b\"}", "context is no text"},
+  };
+  std::string requests = good;
+  for (const auto& [line, message] : bad) requests += line + "\n" + good;
+  const ProgramResult result = score(requests);
+  EXPECT_EQ(result.status, 2);
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), static_cast<long>(2 * bad.size() + 1));
+  for (size_t i = 0; i < bad.size(); ++i) {
+    EXPECT_NE(result.err.find("line " + std::to_string(2 * i + 2) + ": "), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find(bad[i].second), std::string::npos) << bad[i].second << ": " << result.err;
+  }
+}
+
+}  // namespace
+}  // namespace gf
