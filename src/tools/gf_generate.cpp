@@ -129,6 +129,7 @@ class Writer {
       vocabulary_.encode(line + "\n", tokens);
       const Generation g = write(decoder, tokens, print_text);
       print_text("\n");
+      print_report(g, std::ssize(tokens), decoder.past());
       tokens = g.unread;
     }
     if (!tokens.empty()) decoder.feed(tokens);
