@@ -5,7 +5,7 @@
 #include <bit>
 #include <vector>
 
-#include "io/checkpoint/float_formats.h"
+#include "tensor/float_formats.h"
 
 namespace gf {
 

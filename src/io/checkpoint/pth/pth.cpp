@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "base/human.h"
-#include "io/checkpoint/float_formats.h"
 
 namespace gf {
 

@@ -6,10 +6,10 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -77,7 +77,7 @@ class Unpickler {
   int64_t instructions_ = 0;
   std::vector<Value> stack_;
   std::vector<size_t> marks_;
-  std::unordered_map<uint64_t, Value> memo_;
+  std::map<uint64_t, Value> memo_;
   std::vector<Container> containers_;
   std::deque<std::string> globals_;  // their names do not lie in the bytes in one piece
 };

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "io/checkpoint/tensor_source.h"
+
 namespace gf::pth {
 
 template <class T>
@@ -104,6 +106,24 @@ inline std::string small_pickle() {
 }
 inline std::string small_pth() {
   return pth_of(small_pickle(), {six_floats()});
+}
+
+// The parameters of a source, a storage each.
+inline std::string pth_of(const TensorSource& source) {
+  std::vector<std::pair<std::string, std::string>> tensors;
+  std::vector<std::string> storages;
+  for (const TensorSource::Entry& e : source.entries()) {
+    if (!e.name.starts_with(kModelPrefix)) continue;
+    std::string values(static_cast<size_t>(e.shape.numel()) * sizeof(float), '\0');
+    const ShardView whole{e.name, e.dtype, e.shape, 0, e.shape.numel(), reinterpret_cast<std::byte*>(values.data())};
+    source.read({&whole, 1});
+    std::vector<int64_t> sizes(e.shape.dims().begin(), e.shape.dims().end()), strides(sizes.size(), 1);
+    for (size_t i = sizes.size() - 1; i-- > 0;) strides[i] = strides[i + 1] * sizes[i + 1];
+    const std::string key = std::to_string(storages.size());
+    tensors.emplace_back(parameter_name(e.name), tensor(storage(key, e.shape.numel()), 0, sizes, strides));
+    storages.push_back(std::move(values));
+  }
+  return pth_of(pickle(dict(tensors)), storages);
 }
 
 }  // namespace gf::pth
