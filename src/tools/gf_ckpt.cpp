@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// gf ckpt: looks at checkpoints, verifies them, and carries weights to and from .safetensors.
+// gf ckpt: looks at checkpoints, verifies them, and carries weights to other programs and back.
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <iostream>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/human.h"
+#include "base/text.h"
+#include "base/yaml.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/checkpoint/checkpoint_writer.h"
-#include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors_shards.h"
 #include "tools/command_line.h"
 #include "train/parameters.h"
 
@@ -25,9 +29,10 @@ namespace {
 constexpr const char* kUsage =
     "usage: gf ckpt info CHECKPOINT\n"
     "       gf ckpt verify CHECKPOINT\n"
-    "       gf ckpt export CHECKPOINT OUT.safetensors [--dtype f32|bf16|f16]\n"
-    "       gf ckpt import IN.safetensors FOLDER [--config FILE]\n\n"
+    "       gf ckpt export CHECKPOINT OUT.safetensors [--dtype f32|bf16|f16] [--max-shard-size SIZE]\n"
+    "       gf ckpt import IN FOLDER [--config FILE]\n\n"
     "Each lists its options with --help.\n"
+    "IN: a .safetensors, a .safetensors.index.json, or a .pth (.pt) of torch.save, of which nothing is executed\n"
     "CHECKPOINT: a run folder or its checkpoints folder (the newest one there), a step folder, or a checkpoint.h5\n";
 
 // Adds a required positional argument.
@@ -95,91 +100,111 @@ FloatFormat float_format(const std::string& name) {
   refuse("--dtype is " + name, "f32, bf16 or f16");
 }
 
+// "5GB", "500MB", "2GiB", or a number of bytes.
+int64_t byte_size(const std::string& text) {
+  constexpr std::pair<std::string_view, int64_t> kUnits[] = {
+      {"", 1},          {"B", 1},         {"KB", 1000},    {"MB", 1000'000}, {"GB", 1000'000'000},
+      {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+  int64_t number = 0, bytes = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  const auto* found = std::ranges::find(kUnits, unit, &std::pair<std::string_view, int64_t>::first);
+  if (error != std::errc() || found == std::end(kUnits) || number <= 0 ||
+      __builtin_mul_overflow(number, found->second, &bytes))
+    refuse("--max-shard-size is " + text, "a size such as 5GB, 500MB or 2GiB");
+  return bytes;
+}
+
 int export_to(const Arguments& arguments) {
   CommandLine line{"gf ckpt export CHECKPOINT OUT.safetensors [options]"};
   add_positional(line, "checkpoint", "where the weights are");
   add_positional(line, "out", "the file to write");
   line.options.add_options()("dtype", po::value<std::string>()->value_name("TYPE")->default_value("f32"),
                              "f32, bf16 or f16");
+  line.options.add_options()("max-shard-size", po::value<std::string>()->value_name("SIZE")->default_value("5GB"),
+                             "over it, several files OUT-00001-of-0000N.safetensors and OUT.safetensors.index.json");
   const po::variables_map values = parse(line, arguments);
   if (values.empty()) return 0;
   const FloatFormat format = float_format(values["dtype"].as<std::string>());
+  const int64_t most_bytes = byte_size(values["max-shard-size"].as<std::string>());
   const std::string out = values["out"].as<std::string>();
   // So that nothing but an earlier export is ever replaced.
   if (!out.ends_with(".safetensors")) refuse(out + " is no name of such a file", out + ".safetensors");
   const CheckpointReader checkpoint(values["checkpoint"].as<std::string>());
   const Attributes& a = checkpoint.attributes();
-  write_safetensors(out, checkpoint, format, {{"step", std::to_string(a.step)}, {"config", a.config}});
-  std::cout << out << ": " << human_bytes(static_cast<double>(File::open(out).size())) << "\n";
+  const Metadata metadata = {{"step", std::to_string(a.step)}, {"config", a.config}};
+  for (const auto& file : write_safetensors_shards(out, checkpoint, format, most_bytes, metadata))
+    std::cout << file.string() << ": " << human_bytes(static_cast<double>(File::open(file).size())) << "\n";
   return 0;
 }
 
-// From the file, or as export put it into the weights' file; empty where there is none.
-std::string configuration(const po::variables_map& values, const SafetensorsReader& source) {
-  const auto metadata = source.metadata().find("config");
-  const bool given = values.count("config");
-  if (!given && metadata == source.metadata().end()) return "";
-  const std::string path = values[given ? "config" : "in"].as<std::string>();
-  std::string text = given ? read_small_file(path, 1 << 20) : metadata->second;
-  try {
-    if (!YAML::Load(text).IsMap()) refuse(path + " is no configuration: it has no keys");
-  } catch (const YAML::Exception& e) {
-    refuse(path + ": " + e.what());
+// From the files of --config, later ones over earlier ones, or as the weights' file carries it; empty where nobody
+// says.
+std::string configuration(const std::string& in, const std::vector<std::string>& files, const TensorSource& source) {
+  if (files.empty() && source.config().empty()) return "";
+  Config merged;
+  std::string text;
+  for (const std::string& path : files.empty() ? std::vector{in} : files) {
+    text = files.empty() ? source.config() : read_small_file(path, 1 << 20);
+    try {
+      if (!YAML::Load(text).IsMap()) refuse(path + " is no configuration: it has no keys");
+    } catch (const YAML::Exception& e) {
+      refuse(path + ": " + e.what());
+    }
+    if (files.size() > 1) apply_settings(parse_yaml(text, path), merged);
   }
-  return text;
+  return files.size() > 1 ? to_yaml(merged) : text;  // one file is kept as it was written
+}
+
+// Refuses weights that are not those of the configuration, which is called `from`.
+void check_configuration(const Config& config, const std::string& from, const std::string& in, bool given,
+                         const TensorSource& source) {
+  if (given && !source.config().empty()) {
+    Config then = config_from_text(source.config(), in), now = config;
+    const bool whole = then.model.vocab_size > 0 && now.model.vocab_size > 0;
+    if (whole) resolve(then), resolve(now);
+    for (const Difference& d : whole ? differences_of_models(now, then) : std::vector<Difference>())
+      refuse(cat(d.key, " is ", d.now, " in ", from, ", and ", in, " says that it is ", d.then),
+             "without --config, or a file that agrees");
+  }
+  // One that does not say how large the vocabulary is does not describe a model, and open_model() will not take it.
+  if (config.model.vocab_size > 0) check_weights_of(source, config);
 }
 
 int import_from(const Arguments& arguments) {
-  CommandLine line{"gf ckpt import IN.safetensors FOLDER [options]"};
-  add_positional(line, "in", "where the weights are");
+  CommandLine line{"gf ckpt import IN FOLDER [options]"};
+  add_positional(line, "in", "where the weights are: a .safetensors, a .safetensors.index.json, a .pth or .pt");
   add_positional(line, "folder", "a new checkpoints folder, to hold step-00000000");
-  line.options.add_options()("config", po::value<std::string>()->value_name("FILE"),
-                             "YAML; without it the one that gf ckpt export put into IN");
+  line.options.add_options()("config", po::value<std::vector<std::string>>()->value_name("FILE"),
+                             "YAML, any number, later files override; without it what gf ckpt export put into IN");
   const po::variables_map values = parse(line, arguments);
   if (values.empty()) return 0;
+  const std::string in = values["in"].as<std::string>();
+  const auto files =
+      values.count("config") ? values["config"].as<std::vector<std::string>>() : std::vector<std::string>();
+  const std::unique_ptr<TensorSource> source = open_weights(in);
+  if (!source) refuse(in + " has the name of no file that can be imported", std::string("one of ") + kWeightFiles);
   Attributes attributes;
   attributes.program = "gf " GF_VERSION;
-  const SafetensorsReader source(values["in"].as<std::string>());
-  attributes.config = configuration(values, source);
+  attributes.config = configuration(in, files, *source);
   const std::filesystem::path folder = values["folder"].as<std::string>(), made = folder / step_folder_name(0);
   if (std::filesystem::exists(folder) && !std::filesystem::is_empty(folder))
     refuse(folder.string() + " is not empty", "a folder that does not exist yet");
-  if (source.entries().size() != source.all().size())  // asking for what cannot be read names it
-    for (const SafetensorsEntry& e : source.all())
-      if (const std::string name = std::string(kModelPrefix) + e.name; !source.has(name))
-        source.read(std::vector<ShardView>{{name, DType::f32, {}, 0, 0, nullptr}});
+  for (const auto& [name, why] : source->unreadable()) refuse(cat(name, " in ", in, " ", why));
+  if (source->entries().empty()) refuse(in + " has no tensors");
   if (!attributes.config.empty()) {
-    const std::string from = values[values.count("config") ? "config" : "in"].as<std::string>();
-    const Config config = config_from_text(attributes.config, from);
-    const auto own = source.metadata().find("config");
-    if (values.count("config") && own != source.metadata().end()) {
-      const std::string file = values["in"].as<std::string>();
-      Config then = config_from_text(own->second, file), now = config;
-      const bool whole = then.model.vocab_size > 0 && now.model.vocab_size > 0;
-      if (whole) resolve(then), resolve(now);
-      for (const Difference& d : whole ? differences_of_models(now, then) : std::vector<Difference>())
-        refuse(cat(d.key, " is ", d.now, " in ", from, ", and ", file, " says that it is ", d.then),
-               "without --config, or a file that agrees");
-    }
-    // One that does not say how large the vocabulary is does not describe a model, and open_model() will not take it.
-    if (config.model.vocab_size > 0) check_weights_of(source, config);
+    const std::string from = files.empty() ? in : joined(files);
+    check_configuration(config_from_text(attributes.config, from), from, in, !files.empty(), *source);
   }
-  std::vector<Tensor> tensors;
-  std::vector<ShardView> views;
-  for (const auto& e : source.entries()) {
-    tensors.push_back(Tensor::empty(e.shape, e.dtype, kCpu));
-    views.push_back({e.name, e.dtype, e.shape, 0, e.shape.numel(), tensors.back().raw()});
-  }
-  if (views.empty()) refuse(values["in"].as<std::string>() + " has no tensors");
-  source.read(views);
+  source->verify();
   try {
     create_folder_durably(folder);
   } catch (const Error& e) {
     refuse(e.what(), "a folder that may be written to");
   }
   const auto self = make_self_communicator();
-  CheckpointWriter(folder, *self, 0).write(attributes, views);
-  std::cout << made.string() << ": " << views.size() << " tensors, no optimizer state\n";
+  CheckpointWriter(folder, *self, 0).write(attributes, *source);
+  std::cout << made.string() << ": " << source->entries().size() << " tensors, no optimizer state\n";
   return 0;
 }
 

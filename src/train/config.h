@@ -62,7 +62,7 @@ struct TrainConfig {
     v("change_data", change_data, "1: a run may go on with another list of files, or weights, than it was begun with");
     v("data_type", data_type, "format of the tokens; binidx is the only one");
     v("seed_everything", seed_everything, "fresh parameters and dropout derive from it");
-    v("load_model", load_model, "checkpoint folder, .h5 or .safetensors to begin from");
+    v("load_model", load_model, "checkpoint folder, .h5, .safetensors (.index.json) or .pth to begin from");
     v("load_partial", load_partial, "1: parameters that load_model lacks keep their fresh values");
     v("proj_dir", proj_dir, "the run folder is <proj_dir>/<proj_name>-<proj_suffix>");
     v("proj_name", proj_name, "empty: L<n_layer>-D<n_embd>-<tmix>[_<tmix2>]");

@@ -8,6 +8,7 @@
 #include "end_to_end/tiny_training.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
+#include "io/checkpoint/pth/pth_samples.h"
 #include "support/files.h"
 
 namespace gf {
@@ -244,13 +245,17 @@ TEST_F(Programs, StageOneWritesFreshParametersAndStops) {
 TEST_F(Programs, LoadModelFromEveryKindOfFile) {
   trained({{"train.proj_suffix", "from"}, {"train.max_steps", "3"}});
   const fs::path step = newest_checkpoint(checkpoints("from"))->path;
-  const std::string file = folder_ / "from.safetensors", imported = folder_ / "imported";
+  const std::string file = folder_ / "from.safetensors", imported = folder_ / "imported", torch = folder_ / "from.pth",
+                    cut = folder_ / "cut.safetensors", index = cut + ".index.json";
   ASSERT_EQ(run_program("gf", {"ckpt", "export", run("from"), file}).status, 0);
+  ASSERT_EQ(run_program("gf", {"ckpt", "export", run("from"), cut, "--max-shard-size", "100KB"}).status, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "cut-00002-of-00002.safetensors")) << "cut into two or more";
+  write_file(torch, pth::pth_of(CheckpointReader(step)));
   ASSERT_EQ(run_program("gf", {"ckpt", "import", file, imported}).status, 0);
   const Outcome whole = trained({{"train.load_model", step}, {"train.proj_suffix", "step"}});
   EXPECT_EQ(whole.metrics.size(), 12u) << "a run that loads a model begins with step 0";
   int count = 0;
-  for (const std::string& from : {run("from").string(), (step / kIndexFile).string(), file, imported}) {
+  for (const std::string& from : {run("from").string(), (step / kIndexFile).string(), file, imported, index, torch}) {
     SCOPED_TRACE(from);
     const std::string suffix = std::to_string(++count);
     expect_same(trained({{"train.load_model", from}, {"train.proj_suffix", suffix}}), whole);

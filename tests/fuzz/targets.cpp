@@ -8,7 +8,9 @@
 
 #include "base/error.h"
 #include "base/yaml.h"
+#include "io/checkpoint/pth/pth.h"
 #include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors_shards.h"
 #include "io/data/binidx.h"
 #include "io/data/sampler.h"
 #include "io/text/vocabulary.h"
@@ -49,15 +51,47 @@ void idx(std::span<const uint8_t> bytes) {
   if (sampler.offset(0) + 9 > data.tokens()) fail("a sample that the data does not hold");
 }
 
+void read_all(const TensorSource& source) {
+  for (const auto& e : source.entries()) {
+    const Tensor values = Tensor::empty(e.shape, e.dtype, kCpu);
+    source.read(std::vector<ShardView>{{e.name, e.dtype, e.shape, 0, e.shape.numel(), values.raw()}});
+  }
+}
+
 // A whole file.
 void safetensors(std::span<const uint8_t> bytes) {
   const fs::path path = folder() / "weights.safetensors";
   write(path, bytes);
-  const SafetensorsReader reader(path);
-  for (const auto& e : reader.entries()) {
-    const Tensor values = Tensor::empty(e.shape, e.dtype, kCpu);
-    reader.read(std::vector<ShardView>{{e.name, e.dtype, e.shape, 0, e.shape.numel(), values.raw()}});
-  }
+  read_all(SafetensorsReader(path));
+}
+
+// An index; beside it there is one file, a.safetensors, with the tensors x and y.
+void safetensors_index(std::span<const uint8_t> bytes) {
+  const std::string header =
+      R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"y":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})";
+  const uint64_t length = header.size();
+  std::ofstream(folder() / "a.safetensors", std::ios::binary).write(reinterpret_cast<const char*>(&length), 8)
+      << header << "12345678";
+  const fs::path path = folder() / "weights.safetensors.index.json";
+  write(path, bytes);
+  read_all(SafetensorsShards(path));
+}
+
+// The data.pkl of a .pth file.
+void pickle(std::span<const uint8_t> bytes) {
+  const TorchState state = read_torch_state("data.pkl", as_text(bytes));
+  for (const auto& [name, t] : state.tensors)
+    if (t.elements > 0 && t.last >= state.storages.at(t.storage).elements)
+      fail("a tensor that its storage does not hold");
+}
+
+// A whole file, of either layout.
+void pth(std::span<const uint8_t> bytes) {
+  const fs::path path = folder() / "weights.pth";
+  write(path, bytes);
+  const PthReader reader(path);
+  reader.verify();
+  read_all(reader);
 }
 
 // A whole file; its own bytes are the text, which must come back.
@@ -89,7 +123,10 @@ void refusing(std::span<const uint8_t> bytes) {
 }
 
 constexpr Target kTargets[] = {{"idx", refusing<idx>},
+                               {"pickle", refusing<pickle>},
+                               {"pth", refusing<pth>},
                                {"safetensors", refusing<safetensors>},
+                               {"safetensors_index", refusing<safetensors_index>},
                                {"vocabulary", refusing<vocabulary>},
                                {"yaml", refusing<yaml>}};
 

@@ -5,12 +5,16 @@
 
 #include <array>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/checkpoint/checkpoint_writer.h"
+#include "io/checkpoint/pth/pth.h"
+#include "io/checkpoint/pth/pth_samples.h"
 #include "io/checkpoint/safetensors.h"
 #include "support/temp_folder.h"
+#include "train/config.h"
 
 namespace gf {
 namespace {
@@ -92,6 +96,71 @@ TEST_F(GfCkpt, TheConfigurationGoesWithTheWeights) {
   expect("export " + checkpoints_.string() + " " + file_.string(), 0, {});
   expect("import " + file_.string() + " " + (folder_ / "imported").string(), 0, {});
   EXPECT_EQ(CheckpointReader(folder_ / "imported").attributes().config, before);
+}
+
+TEST_F(GfCkpt, SeveralFilesWithAnIndexAreOneModel) {
+  const fs::path first = folder_ / "x-00001-of-00002.safetensors", second = folder_ / "x-00002-of-00002.safetensors",
+                 index = folder_ / "x.safetensors.index.json";
+  const auto self = make_self_communicator();
+  const fs::path two = folder_ / "two";
+  Attributes a;
+  a.config = "model: {n_embd: 3}\n";
+  CheckpointWriter(two, *self, 0)
+      .write(a, std::vector<ShardView>{{"model/emb.weight", DType::f32, {2, 3}, 0, 6, weight_.raw()},
+                                       {"model/head.weight", DType::f32, {2, 3}, 0, 6, weight_.raw()}});
+  expect("export " + two.string() + " " + file_.string() + " --max-shard-size 47", 0,
+         {first.string(), second.string(), index.string()});
+  EXPECT_FALSE(fs::exists(file_));
+  expect("import " + index.string() + " " + (folder_ / "made").string(), 0, {"2 tensors"});
+  const CheckpointReader made(folder_ / "made");
+  EXPECT_EQ(made.attributes().config, a.config);
+  std::vector<float> values(12);
+  const auto at = [&](int64_t i) { return reinterpret_cast<std::byte*>(values.data() + i); };
+  made.read(std::vector<ShardView>{{"model/emb.weight", DType::f32, {2, 3}, 0, 6, at(0)},
+                                   {"model/head.weight", DType::f32, {2, 3}, 0, 6, at(6)}});
+  for (int64_t i = 0; i < 12; ++i) EXPECT_EQ(values[static_cast<size_t>(i)], weight_.data<float>()[i % 6]);
+  expect("export " + two.string() + " " + file_.string(), 2, {index.string() + " is there from another export"});
+  for (const char* size : {"0", "-1", "5XB", "GB", "9999999999GB", "5 GB", "1.5GB"})
+    expect("export " + two.string() + " " + file_.string() + " --max-shard-size '" + size + "'", 2,
+           {std::string("--max-shard-size is ") + size, "5GB"});
+}
+
+TEST_F(GfCkpt, FilesOfTorchAreImportedAndNothingInThemIsExecuted) {
+  const fs::path torch_file = fs::path(GF_SOURCE_DIR) / "tests/fuzz/corpus/pth/zip", in = folder_ / "x.pth";
+  fs::copy_file(torch_file, in);
+  expect("import " + in.string() + " " + (folder_ / "made").string(), 0, {"10 tensors"});
+  expect("verify " + (folder_ / "made").string(), 0, {"10 tensors"});
+  const CheckpointReader made(folder_ / "made");
+  const PthReader source(in);
+  for (const auto& e : source.entries()) {
+    const Tensor a = Tensor::empty(e.shape, e.dtype, kCpu), b = Tensor::empty(e.shape, e.dtype, kCpu);
+    source.read(std::vector<ShardView>{{e.name, e.dtype, e.shape, 0, e.shape.numel(), a.raw()}});
+    made.read(std::vector<ShardView>{{e.name, e.dtype, e.shape, 0, e.shape.numel(), b.raw()}});
+    EXPECT_EQ(std::memcmp(a.raw(), b.raw(), static_cast<size_t>(e.shape.numel()) * 4), 0) << e.name;
+  }
+  std::ofstream(in, std::ios::binary) << pth::pth_of(
+      pth::pickle(pth::call(pth::global("posix", "system"), {pth::text("touch " + (folder_ / "pwned").string())})), {});
+  expect("import " + in.string() + " " + (folder_ / "out").string(), 2, {in.string(), "asks for posix.system"});
+  std::ofstream(in, std::ios::binary) << pth::zip_of({{"../../x", "y"}, {"a/data.pkl", pth::small_pickle()}});
+  expect("import " + in.string() + " " + (folder_ / "out").string(), 2, {"../../x is a path out of it"});
+  std::string damaged = pth::small_pth();
+  damaged[damaged.find(pth::six_floats())] ^= 1;
+  std::ofstream(in, std::ios::binary) << damaged;
+  expect("import " + in.string() + " " + (folder_ / "out").string(), 2, {"archive/data/0 has the checksum"});
+  EXPECT_FALSE(fs::exists(folder_ / "out") || fs::exists(folder_ / "pwned"));
+  expect("import " + checkpoints_.string() + " " + (folder_ / "out").string(), 2, {"can be imported", ".pth"});
+}
+
+TEST_F(GfCkpt, SeveralConfigurationsAreLaidOverOneAnother) {
+  std::ofstream(folder_ / "x.pth", std::ios::binary) << pth::small_pth();
+  std::ofstream(folder_ / "size.yaml") << "model: {n_embd: 3, vocab_size: 0}\n";
+  std::ofstream(folder_ / "model.yaml") << "model: {n_embd: 64, tmix: x060}\n";
+  expect("import " + (folder_ / "x.pth").string() + " " + (folder_ / "out").string() + " --config " +
+             (folder_ / "size.yaml").string() + " --config " + (folder_ / "model.yaml").string(),
+         0, {"1 tensors"});
+  const Config config = config_from_text(CheckpointReader(folder_ / "out").attributes().config, "out");
+  EXPECT_EQ(config.model.n_embd, 64);
+  EXPECT_EQ(config.model.tmix, "x060");
 }
 
 TEST_F(GfCkpt, WrongInputIsRefusedAndNothingIsMade) {

@@ -19,19 +19,45 @@ namespace {
 constexpr const char* kPartFormat = "gf-checkpoint-part-1";
 constexpr int64_t kAlignment = 4096;  // of the values of pieces from this size on
 
-std::vector<uint64_t> block_checksums(const ShardView& view) {
-  std::vector<uint64_t> sums;
-  for (int64_t begin = view.begin; begin < view.end; begin += kBlockElements) {
-    const int64_t end = std::min(view.end, begin + kBlockElements);
-    const size_t size = size_of(view.dtype);
-    sums.push_back(XXH3_64bits(view.data + (begin - view.begin) * size, (end - begin) * size));
+// The values of views, block by block.
+class Blocks {
+ public:
+  explicit Blocks(const TensorSource* source) : source_(source) {}
+
+  // Calls body(bytes) for each block in order; the bytes are those until the next call.
+  template <class Body>
+  void for_each(const ShardView& view, const Body& body) {
+    const auto size = static_cast<int64_t>(size_of(view.dtype));
+    for (int64_t begin = view.begin; begin < view.end; begin += kBlockElements) {
+      const int64_t end = std::min(view.end, begin + kBlockElements);
+      const auto bytes = static_cast<size_t>((end - begin) * size);
+      body(std::span<const std::byte>(view.data ? view.data + (begin - view.begin) * size : read(view, begin, end),
+                                      bytes));
+    }
   }
+
+ private:
+  const std::byte* read(const ShardView& view, int64_t begin, int64_t end) {
+    GF_CHECK(source_, view.name, " has neither values nor a source");
+    buffer_.resize(static_cast<size_t>(end - begin) * size_of(view.dtype));
+    const ShardView block{view.name, view.dtype, view.shape, begin, end, buffer_.data()};
+    source_->read({&block, 1});
+    return buffer_.data();
+  }
+  const TensorSource* source_;
+  std::vector<std::byte> buffer_;
+};
+
+std::vector<uint64_t> block_checksums(const ShardView& view, Blocks& values) {
+  std::vector<uint64_t> sums;
+  values.for_each(view,
+                  [&](std::span<const std::byte> bytes) { sums.push_back(XXH3_64bits(bytes.data(), bytes.size())); });
   return sums;
 }
 
 // Creates the dataset with its attributes and gives the offset of its values, which it does not write.
-int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view) {
-  const Piece piece{view.name, view.dtype, view.shape, view.begin, view.end, 0, block_checksums(view)};
+int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view, Blocks& values) {
+  const Piece piece{view.name, view.dtype, view.shape, view.begin, view.end, 0, block_checksums(view, values)};
   const std::string doing = cat("create ", piece_path(piece));
   create_groups_above(use, file, piece_path(piece));
   const Hdf5Handle layout = use.hold(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, doing);
@@ -52,7 +78,8 @@ int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view) {
 }
 
 // Where the values of each view go in the file that `layout` becomes.
-std::vector<int64_t> lay_out(const fs::path& path, const File& layout, std::span<const ShardView> views) {
+std::vector<int64_t> lay_out(const fs::path& path, const File& layout, std::span<const ShardView> views,
+                             Blocks& values) {
   const Hdf5Use use(path);
   const Hdf5Handle access = make_memory_access(use);
   use.check(H5Pset_alignment(access, kAlignment, kAlignment), "set the alignment");
@@ -61,7 +88,8 @@ std::vector<int64_t> lay_out(const fs::path& path, const File& layout, std::span
       use.hold(H5Fcreate(layout.path().c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create the file");
   write_attribute(use, file, "format", kPartFormat);
   std::vector<int64_t> offsets;
-  for (const ShardView& view : views) offsets.push_back(view.begin < view.end ? create_piece(use, file, view) : 0);
+  for (const ShardView& view : views)
+    offsets.push_back(view.begin < view.end ? create_piece(use, file, view, values) : 0);
   use.check(file.close(), "close the file");
   return offsets;
 }
@@ -130,11 +158,12 @@ std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size) {
   return rest;
 }
 
-void write_part(const fs::path& path, std::span<const ShardView> views, HangWatch* watch) {
+void write_part(const fs::path& path, std::span<const ShardView> views, HangWatch* watch, const TensorSource* source) {
   const HangWatch::Doing doing(watch, cat("writing ", path.string()));
   check_file_size_limit(path, largest_size(views));
   const File layout = File::in_memory();
-  const std::vector<int64_t> offsets = lay_out(path, layout, views);
+  Blocks values(source);
+  const std::vector<int64_t> offsets = lay_out(path, layout, views, values);
   File file = File::create(path);
   file.reserve(layout.size());
   std::vector<Bytes> places;
@@ -142,7 +171,11 @@ void write_part(const fs::path& path, std::span<const ShardView> views, HangWatc
     const int64_t bytes = (views[i].end - views[i].begin) * static_cast<int64_t>(size_of(views[i].dtype));
     if (bytes == 0) continue;
     const HangWatch::Doing piece(watch, views[i].name);
-    file.write_at({views[i].data, static_cast<size_t>(bytes)}, offsets[i]);
+    int64_t at = offsets[i];
+    values.for_each(views[i], [&](std::span<const std::byte> block) {
+      file.write_at(block, at);
+      at += static_cast<int64_t>(block.size());
+    });
     places.push_back({offsets[i], offsets[i] + bytes});
   }
   std::ranges::sort(places, {}, &Bytes::begin);

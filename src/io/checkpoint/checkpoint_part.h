@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "io/checkpoint/tensor_source.h"
 #include "parallel/hang_watch.h"
 #include "tensor/shard_view.h"
 
@@ -41,8 +42,10 @@ std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size);
 
 std::string piece_path(const Piece&);  // of its dataset in the part file
 
-// Writes and syncs the file, and tells the watch of each piece. Views without elements are left out.
-void write_part(const std::filesystem::path&, std::span<const ShardView>, HangWatch* = nullptr);
+// Writes and syncs the file, and tells the watch of each piece. Views without elements are left out. Values of views
+// without data are read from the source as they are needed, a block at a time.
+void write_part(const std::filesystem::path&, std::span<const ShardView>, HangWatch* = nullptr,
+                const TensorSource* = nullptr);
 
 // What a part file that was just written holds; fails where it is shorter than its pieces.
 PartFile read_part(const std::filesystem::path&);

@@ -23,8 +23,8 @@ class CheckpointReader final : public TensorSource {
   int64_t num_parts() const { return static_cast<int64_t>(index_.parts.size()); }
   int64_t num_bytes() const;  // of all parts
 
-  // Reads every byte of every file and compares all checksums.
-  void verify() const;
+  std::string config() const override { return index_.attributes.config; }
+  void verify() const override;  // every byte of every file
 
  private:
   struct Wanted;

@@ -57,8 +57,22 @@ void CheckpointWriter::write(const Attributes& attributes, std::span<const Shard
   finish();
 }
 
+void CheckpointWriter::write(const Attributes& attributes, const TensorSource& source) {
+  GF_CHECK(world_.size() == 1, "a source is saved by one rank, not by ", world_.size());
+  std::vector<ShardView> views;
+  for (const TensorSource::Entry& e : source.entries())
+    views.push_back({e.name, e.dtype, e.shape, 0, e.shape.numel(), nullptr});
+  begin_with(attributes, std::move(views), Mode::at_once, {}, &source);
+  finish();
+}
+
 void CheckpointWriter::begin(const Attributes& attributes, std::span<const ShardView> views, Mode mode,
                              std::function<void()> before_done) {
+  begin_with(attributes, {views.begin(), views.end()}, mode, std::move(before_done), nullptr);
+}
+
+void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<ShardView> views, Mode mode,
+                                  Job before_done, const TensorSource* source) {
   finish();
   const Stopwatch watch;
   attributes_ = attributes, mode_ = mode, before_done_ = std::move(before_done);
@@ -73,10 +87,9 @@ void CheckpointWriter::begin(const Attributes& attributes, std::span<const Shard
   cleaned_ = true;
   phase_ = Phase::writing;
   check_names(views);
-  std::vector<ShardView> source(views.begin(), views.end());
-  if (mode_ == Mode::background) copy(source);
+  if (mode_ == Mode::background) copy(views);
   seconds_so_far_ = watch.seconds();
-  start([this, source] { write_own(source); });
+  start([this, views = std::move(views), source] { write_own(views, source); });
 }
 
 // Leaves the views on a copy.
@@ -188,10 +201,10 @@ void CheckpointWriter::together(const Job& body) {
   }
 }
 
-void CheckpointWriter::write_own(std::span<const ShardView> views) const {
+void CheckpointWriter::write_own(std::span<const ShardView> views, const TensorSource* source) const {
   const fs::path folder = partial_folder();
   create_folder_durably(folder);
-  write_part(folder / part_file_name(world_.rank(), world_.size()), views, watch_);
+  write_part(folder / part_file_name(world_.rank(), world_.size()), views, watch_, source);
 }
 
 void CheckpointWriter::publish() const {

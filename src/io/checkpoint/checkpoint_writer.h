@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "io/checkpoint/checkpoint_index.h"
+#include "io/checkpoint/tensor_source.h"
 #include "parallel/communicator.h"
 #include "parallel/hang_watch.h"
 #include "tensor/shard_view.h"
@@ -48,6 +49,8 @@ class CheckpointWriter {
 
   // A whole save.
   void write(const Attributes&, std::span<const ShardView>);
+  // Of all that a source has, by one rank: no more of it is in memory at once than a block.
+  void write(const Attributes&, const TensorSource&);
 
   std::optional<int64_t> saved_step() const { return saved_step_; }  // of the last save that came to its end
   double seconds() const { return seconds_; }                        // that this rank was at work for it
@@ -55,11 +58,12 @@ class CheckpointWriter {
  private:
   enum class Phase { idle, writing, publishing };
   using Job = std::function<void()>;
+  void begin_with(const Attributes&, std::vector<ShardView>, Mode, Job before_done, const TensorSource*);
   void start(Job);
   void copy(std::vector<ShardView>&);
   void together(const Job& body);
   void end_with_error();
-  void write_own(std::span<const ShardView>) const;
+  void write_own(std::span<const ShardView>, const TensorSource*) const;
   void publish() const;
   void prune() const noexcept;
   std::filesystem::path partial_folder() const;

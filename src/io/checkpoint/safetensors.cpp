@@ -2,7 +2,6 @@
 #include "io/checkpoint/safetensors.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -15,22 +14,17 @@
 
 namespace gf {
 
-static_assert(std::endian::native == std::endian::little, "values in files are little-endian and used as they lie");
-
 namespace fs = std::filesystem;
 
 namespace {
 
 constexpr const char* kBroken = "the file is cut off or no .safetensors file; fetch it again";
-constexpr int64_t kChunk = int64_t{1} << 20;  // elements converted at a time
 
 struct Format {
   FloatFormat format;
   const char* name;
-  int64_t bytes;
 };
-constexpr Format kFormats[] = {
-    {FloatFormat::f32, "F32", 4}, {FloatFormat::bf16, "BF16", 2}, {FloatFormat::f16, "F16", 2}};
+constexpr Format kFormats[] = {{FloatFormat::f32, "F32"}, {FloatFormat::bf16, "BF16"}, {FloatFormat::f16, "F16"}};
 
 const Format* format_named(std::string_view dtype) {
   const auto* found = std::ranges::find_if(kFormats, [&](const Format& f) { return dtype == f.name; });
@@ -44,15 +38,7 @@ const Format& format_of(FloatFormat format) {
 // Why a tensor cannot be read; empty where it can.
 std::string obstacle(const SafetensorsEntry& e) {
   if (!format_named(e.dtype)) return "is stored as " + e.dtype + "; F32, BF16 and F16 can be read";
-  if (e.shape.empty() || e.shape.size() > Shape::kMaxRank)
-    return cat("has ", e.shape.size(), " dimensions; 1 to ", Shape::kMaxRank, " can be read");
-  if (e.begin == e.end) return "has no elements";
-  return {};
-}
-
-void widen(FloatFormat format, std::span<const uint16_t> from, float* to) {
-  const auto convert = format == FloatFormat::bf16 ? float_from_bf16 : float_from_f16;
-  std::ranges::transform(from, to, convert);
+  return obstacle_of(e.name, e.shape);
 }
 
 void narrow(FloatFormat format, std::span<const float> from, uint16_t* to, const std::string& name) {
@@ -67,14 +53,13 @@ void narrow(FloatFormat format, std::span<const float> from, uint16_t* to, const
   }
 }
 
-std::string header_text(std::span<const TensorSource::Entry* const> entries, const Format& format,
-                        std::map<std::string, std::string> metadata) {
+std::string header_text(std::span<const TensorSource::Entry* const> entries, const Format& format, Metadata metadata) {
   metadata.emplace("format", "pt");  // what Python's loaders ask for
   nlohmann::ordered_json header;
   header["__metadata__"] = metadata;
   int64_t at = 0;
   for (const auto* e : entries) {
-    const int64_t end = at + e->shape.numel() * format.bytes;
+    const int64_t end = at + e->shape.numel() * bytes_of(format.format);
     header[std::string(parameter_name(e->name))] = {
         {"dtype", format.name}, {"shape", e->shape.dims()}, {"data_offsets", {at, end}}};
     at = end;
@@ -90,7 +75,7 @@ void write_values(File& file, int64_t offset, const TensorSource& source, const 
   const int64_t elements = entry.shape.numel();
   std::vector<float> values;
   std::vector<uint16_t> narrowed;
-  constexpr int64_t kStep = 4 * kChunk;  // what a checkpoint keeps one checksum for: read once
+  constexpr int64_t kStep = int64_t{4} << 20;  // what a checkpoint keeps one checksum for: read once
   for (int64_t begin = 0; begin < elements; begin += kStep) {
     const int64_t end = std::min(elements, begin + kStep);
     values.resize(static_cast<size_t>(end - begin));
@@ -108,7 +93,7 @@ void write_values(File& file, int64_t offset, const TensorSource& source, const 
 
 }  // namespace
 
-SafetensorsReader::SafetensorsReader(const fs::path& path) : file_(File::open(path)) {
+SafetensorsReader::SafetensorsReader(const fs::path& path, File::Links links) : file_(File::open(path, {}, links)) {
   const int64_t size = file_.size();
   uint64_t length = 0;
   if (size < 8) refuse(cat(path.string(), " is no .safetensors file: it has ", size, " bytes"), kBroken);
@@ -124,55 +109,58 @@ SafetensorsReader::SafetensorsReader(const fs::path& path) : file_(File::open(pa
   all_ = std::move(header.entries);
   metadata_ = std::move(header.metadata);
   std::vector<Entry> entries;
-  for (const SafetensorsEntry& e : all_)
-    if (obstacle(e).empty()) entries.push_back({std::string(kModelPrefix) + e.name, DType::f32, Shape(e.shape)});
-  set_entries(std::move(entries));
+  std::map<std::string, std::string> unreadable;
+  for (const SafetensorsEntry& e : all_) {
+    const std::string reason = obstacle(e);
+    if (reason.empty())
+      entries.push_back({std::string(kModelPrefix) + e.name, DType::f32, Shape(e.shape)});
+    else
+      unreadable[e.name] = reason;
+  }
+  set_entries(std::move(entries), std::move(unreadable));
 }
 
-std::string SafetensorsReader::why_not(const std::string& name) const {
-  const auto found = std::ranges::find(all_, parameter_name(name), &SafetensorsEntry::name);
-  return found == all_.end() ? "" : obstacle(*found);
+std::string SafetensorsReader::config() const {
+  const auto found = metadata_.find("config");
+  return found == metadata_.end() ? "" : found->second;
 }
 
 void SafetensorsReader::fill(std::span<const ShardView> views) const {
   std::map<std::string_view, const SafetensorsEntry*> by_name;
   for (const SafetensorsEntry& e : all_) by_name[e.name] = &e;
-  std::vector<uint16_t> narrow_values;
   for (const ShardView& view : views) {
     const SafetensorsEntry& e = *by_name.at(parameter_name(view.name));
-    const Format& format = *format_named(e.dtype);
-    const int64_t offset = data_ + e.begin;
-    auto* const out = reinterpret_cast<float*>(view.data);
-    if (format.format == FloatFormat::f32) {
-      file_.read_at({view.data, static_cast<size_t>(view.end - view.begin) * 4}, offset + view.begin * 4);
-      continue;
-    }
-    for (int64_t begin = view.begin; begin < view.end; begin += kChunk) {
-      narrow_values.resize(static_cast<size_t>(std::min(kChunk, view.end - begin)));
-      file_.read_at(std::as_writable_bytes(std::span(narrow_values)), offset + begin * 2);
-      widen(format.format, narrow_values, out + (begin - view.begin));
-    }
+    const FloatFormat format = format_named(e.dtype)->format;
+    const std::span out(reinterpret_cast<float*>(view.data), static_cast<size_t>(view.end - view.begin));
+    read_floats(file_, data_ + e.begin + view.begin * bytes_of(format), format, out);
   }
 }
 
-void write_safetensors(const fs::path& path, const TensorSource& source, FloatFormat float_format,
-                       std::map<std::string, std::string> metadata) {
-  const Format& format = format_of(float_format);
+std::vector<const TensorSource::Entry*> parameters_of(const TensorSource& source) {
   std::vector<const TensorSource::Entry*> entries;
   for (const auto& e : source.entries())
     if (e.name.starts_with(kModelPrefix) && e.dtype == DType::f32) entries.push_back(&e);
+  return entries;
+}
+
+void write_safetensors(File& file, const TensorSource& source, std::span<const TensorSource::Entry* const> entries,
+                       FloatFormat float_format, Metadata metadata) {
+  const Format& format = format_of(float_format);
   const std::string header = header_text(entries, format, std::move(metadata));
-  PartialFile partial(path);
-  File& file = partial.file();
   const uint64_t length = header.size();
   file.write_at(std::as_bytes(std::span(&length, 1)), 0);
   file.write_at(std::as_bytes(std::span(header)), 8);
   int64_t offset = 8 + static_cast<int64_t>(header.size());
   for (const auto* e : entries) {
     write_values(file, offset, source, *e, format);
-    offset += e->shape.numel() * format.bytes;
+    offset += e->shape.numel() * bytes_of(float_format);
   }
   file.sync();
+}
+
+void write_safetensors(const fs::path& path, const TensorSource& source, FloatFormat format, Metadata metadata) {
+  PartialFile partial(path);
+  write_safetensors(partial.file(), source, parameters_of(source), format, std::move(metadata));
   partial.publish();
 }
 

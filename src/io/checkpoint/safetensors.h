@@ -10,12 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "io/checkpoint/float_values.h"
 #include "io/checkpoint/tensor_source.h"
 #include "io/files.h"
 
 namespace gf {
-
-enum class FloatFormat : uint8_t { f32, bf16, f16 };
 
 struct SafetensorsEntry {
   std::string name;   // as in the file
@@ -26,14 +25,14 @@ struct SafetensorsEntry {
 
 class SafetensorsReader final : public TensorSource {
  public:
-  explicit SafetensorsReader(const std::filesystem::path&);
+  explicit SafetensorsReader(const std::filesystem::path&, File::Links = File::Links::follow);
   const std::vector<SafetensorsEntry>& all() const { return all_; }  // also those of other types; sorted by place
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  std::string config() const override;
 
  private:
   void fill(std::span<const ShardView>) const override;
   std::string label() const override { return file_.path().string(); }
-  std::string why_not(const std::string& name) const override;
 
   File file_;
   int64_t data_ = 0;  // where the values begin
@@ -41,9 +40,16 @@ class SafetensorsReader final : public TensorSource {
   std::map<std::string, std::string> metadata_;
 };
 
-// Writes all model/ tensors of a source, piece by piece, beside `path` and then renames. A value that the format cannot
-// hold (F16 ends at 65504) is refused.
-void write_safetensors(const std::filesystem::path&, const TensorSource&, FloatFormat,
-                       std::map<std::string, std::string> metadata = {});
+using Metadata = std::map<std::string, std::string>;
+
+// The tensors of a source that are written: its model/ tensors.
+std::vector<const TensorSource::Entry*> parameters_of(const TensorSource&);
+
+// Writes these tensors of a source to an empty file, piece by piece, and syncs it. A value that the format cannot hold
+// (F16 ends at 65504) is refused.
+void write_safetensors(File&, const TensorSource&, std::span<const TensorSource::Entry* const>, FloatFormat, Metadata);
+
+// Writes all parameters beside `path`, and then renames.
+void write_safetensors(const std::filesystem::path&, const TensorSource&, FloatFormat, Metadata = {});
 
 }  // namespace gf

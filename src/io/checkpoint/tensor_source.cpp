@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 #include "io/checkpoint/checkpoint_reader.h"
+#include "io/checkpoint/pth/pth.h"
 #include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors_shards.h"
 
 namespace gf {
 
@@ -14,8 +16,9 @@ std::string_view parameter_name(std::string_view name) {
   return name;
 }
 
-void TensorSource::set_entries(std::vector<Entry> entries) {
+void TensorSource::set_entries(std::vector<Entry> entries, std::map<std::string, std::string> unreadable) {
   entries_ = std::move(entries);
+  unreadable_ = std::move(unreadable);
   std::ranges::sort(entries_, {}, &Entry::name);
 }
 
@@ -25,16 +28,12 @@ const TensorSource::Entry* TensorSource::find(std::string_view name) const {
   return found != entries_.end() && found->name == name ? &*found : nullptr;
 }
 
-std::string TensorSource::why_not(const std::string&) const {
-  return {};
-}
-
 void TensorSource::check(const ShardView& view) const {
   const Entry* entry = find(view.name);
   const std::string name(parameter_name(view.name));
   if (!entry) {
-    const std::string reason = why_not(view.name);
-    if (!reason.empty()) refuse(cat(name, " in ", label(), " ", reason));
+    if (const auto found = unreadable_.find(name); found != unreadable_.end())
+      refuse(cat(name, " in ", label(), " ", found->second));
     refuse(cat(name, " is not in the checkpoint ", label()),
            "--train.load_partial 1 keeps fresh values for what a checkpoint lacks; gf ckpt info lists what it has");
   }
@@ -52,9 +51,26 @@ void TensorSource::read(std::span<const ShardView> views) const {
   fill(views);
 }
 
+std::unique_ptr<TensorSource> open_weights(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  if (name.ends_with(".safetensors")) return std::make_unique<SafetensorsReader>(path);
+  if (name.ends_with(kIndexSuffix)) return std::make_unique<SafetensorsShards>(path);
+  if (name.ends_with(".pth") || name.ends_with(".pt")) return std::make_unique<PthReader>(path);
+  return nullptr;
+}
+
 std::unique_ptr<TensorSource> open_tensors(const std::filesystem::path& path) {
-  if (path.extension() == ".safetensors") return std::make_unique<SafetensorsReader>(path);
+  if (auto weights = open_weights(path)) return weights;
   return std::make_unique<CheckpointReader>(path);
+}
+
+// A name becomes a path in the HDF5 file, where model/a/b would lie in what model/a is.
+std::string obstacle_of(const std::string& name, std::span<const int64_t> sizes) {
+  if (name.find('/') != std::string::npos) return "has a / in its name";
+  if (std::ranges::find(sizes, 0) != sizes.end()) return "has no elements";
+  if (sizes.empty() || sizes.size() > Shape::kMaxRank)
+    return cat("has ", sizes.size(), " dimensions; 1 to ", Shape::kMaxRank, " can be read");
+  return {};
 }
 
 }  // namespace gf

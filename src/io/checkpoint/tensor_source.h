@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file, or several, from which tensors are read by name: a checkpoint or a .safetensors file. Parameters are called
-// model/<published name> in both. A rank reads only the ranges it asks for.
+// A file, or several, from which tensors are read by name: a checkpoint, or weights that another program wrote.
+// Parameters are called model/<published name> in all of them. A rank reads only the ranges it asks for.
 #pragma once
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,23 +26,35 @@ class TensorSource {
   const std::vector<Entry>& entries() const { return entries_; }  // in the order of their names
   const Entry* find(std::string_view name) const;                 // nullptr where there is none
   bool has(std::string_view name) const { return find(name) != nullptr; }
+  // Names, without model/, of what is there and cannot be read, and why: "is stored as I64".
+  const std::map<std::string, std::string>& unreadable() const { return unreadable_; }
+
+  virtual std::string config() const { return {}; }  // YAML, as the file carries it; empty where it does not
+  // Reads all that has a checksum and compares it.
+  virtual void verify() const {}
 
   // Fills the views. All names, shapes and types are checked before anything is read; a mismatch is refused.
   void read(std::span<const ShardView>) const;
 
  protected:
-  void set_entries(std::vector<Entry>);
+  void set_entries(std::vector<Entry>, std::map<std::string, std::string> unreadable = {});
 
  private:
-  virtual void fill(std::span<const ShardView>) const = 0;     // names, shapes, types and ranges are right
-  virtual std::string label() const = 0;                       // for messages: the file
-  virtual std::string why_not(const std::string& name) const;  // why an entry that is there cannot be read
+  virtual void fill(std::span<const ShardView>) const = 0;  // names, shapes, types and ranges are right
+  virtual std::string label() const = 0;                    // for messages: the file
   void check(const ShardView&) const;
   std::vector<Entry> entries_;
+  std::map<std::string, std::string> unreadable_;
 };
 
-// What --train.load_model names: a .safetensors file, or a checkpoint (see find_checkpoint).
+// Weights that another program wrote, by the end of the file's name; nullptr for one that is of no such file.
+std::unique_ptr<TensorSource> open_weights(const std::filesystem::path&);
+inline constexpr const char* kWeightFiles = ".safetensors, .safetensors.index.json, .pth or .pt";
+// What --train.load_model names: such a file, or a checkpoint (see find_checkpoint).
 std::unique_ptr<TensorSource> open_tensors(const std::filesystem::path&);
+
+// Why a tensor of a file from elsewhere cannot be one of a checkpoint; empty where it can.
+std::string obstacle_of(const std::string& name, std::span<const int64_t> sizes);
 
 // "blocks.0.att.key.weight" for "model/blocks.0.att.key.weight"; other names as they are.
 std::string_view parameter_name(std::string_view name);

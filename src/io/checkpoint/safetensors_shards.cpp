@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/checkpoint/safetensors_shards.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/error.h"
+#include "io/partial_file.h"
+
+namespace gf {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kLongestIndex = int64_t{64} << 20;
+constexpr size_t kMostShards = 10'000;
+constexpr std::string_view kSuffix = ".safetensors";
+constexpr const char* kBroken = "a whole copy of the index and its files";
+
+// {"metadata": {...}, "weight_map": {"tensor": "file"}}, taken event by event: of anything else nothing is kept.
+class IndexEvents final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit IndexEvents(const std::string& file) : file_(file) {}
+  std::map<std::string, std::string> files;  // by tensor
+  bool has_map = false;
+
+  bool start_object(size_t) override { return enter("an object"); }
+  bool end_object() override { return leave(); }
+  bool start_array(size_t) override { return enter("a list"); }
+  bool end_array() override { return leave(); }
+  bool key(std::string& key) override {
+    if (depth_ == 1) {
+      if (key == "weight_map" && has_map) wrong("weight_map twice");
+      in_map_ = key == "weight_map";
+      has_map |= in_map_;
+    }
+    name_ = key;
+    return true;
+  }
+  bool string(std::string& value) override {
+    if (in_map_ && depth_ != 2) wrong("no object under weight_map");
+    if (in_map_ && !files.try_emplace(name_, value).second) wrong(cat(name_, " twice"));
+    return true;
+  }
+  bool null() override { return other(); }
+  bool boolean(bool) override { return other(); }
+  bool number_integer(number_integer_t) override { return other(); }
+  bool number_unsigned(number_unsigned_t) override { return other(); }
+  bool number_float(number_float_t, const std::string&) override { return other(); }
+  bool binary(binary_t&) override { return other(); }
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) override {
+    refuse(cat(file_, " is no JSON, at byte ", position, ": ", e.what()), kBroken);
+  }
+
+ private:
+  [[noreturn]] void wrong(const std::string& what) const {
+    refuse(cat(file_, " is no index of .safetensors files: ", what), kBroken);
+  }
+  bool enter(const char* kind) {
+    if (depth_ == 0 && kind != std::string_view("an object")) wrong("it is no object");
+    if (in_map_ && (depth_ > 1 || kind != std::string_view("an object"))) wrong("weight_map has more than names");
+    if (++depth_ > 16) wrong("it is nested too deep");
+    return true;
+  }
+  bool leave() {
+    if (--depth_ == 1) in_map_ = false;
+    return true;
+  }
+  bool other() {
+    if (depth_ == 0) wrong("it is no object");
+    if (in_map_) wrong("weight_map has more than names");
+    return true;
+  }
+  std::string file_, name_;
+  int depth_ = 0;
+  bool in_map_ = false;
+};
+
+// No path in an index is followed: a bare name in the index's own folder, and no link there.
+void check_file_name(const std::string& index, const std::string& name) {
+  const bool text = std::ranges::none_of(name, [](unsigned char c) { return c < 32 || c == '/' || c == '\\'; });
+  if (!text || !name.ends_with(kSuffix) || name.starts_with('.'))
+    refuse(cat(index, " names a file \"", text ? name : "...",
+               "\", which is not the name of a .safetensors file beside it"),
+           "do not trust where it came from");
+}
+
+struct Shard {
+  std::vector<const TensorSource::Entry*> entries;
+  int64_t bytes = 0;
+};
+
+std::vector<Shard> cut(const TensorSource& source, FloatFormat format, int64_t most_bytes) {
+  std::vector<Shard> shards(1);
+  for (const auto* e : parameters_of(source)) {
+    const int64_t bytes = e->shape.numel() * bytes_of(format);
+    if (!shards.back().entries.empty() && shards.back().bytes > most_bytes - bytes) shards.emplace_back();
+    shards.back().entries.push_back(e);
+    shards.back().bytes += bytes;
+  }
+  return shards;
+}
+
+void refuse_other(const fs::path& other, const fs::path& path) {
+  if (fs::exists(other))
+    refuse(cat(other.string(), " is there from another export, and would be taken for what is now written as ",
+               path.string()),
+           "another name, or remove it first");
+}
+
+}  // namespace
+
+SafetensorsShards::SafetensorsShards(const fs::path& index) : index_(index) {
+  const std::string text = read_small_file(index, kLongestIndex);
+  IndexEvents events(index.string());
+  nlohmann::json::sax_parse(text, &events);
+  if (events.files.empty()) refuse(cat(index.string(), " is no index of .safetensors files: it has no weight_map"));
+  std::map<std::string, std::vector<std::string>> tensors;  // by file
+  for (const auto& [tensor, file] : events.files) {
+    check_file_name(index.string(), file);
+    tensors[file].push_back(tensor);
+  }
+  if (tensors.size() > kMostShards) refuse(cat(index.string(), " names ", tensors.size(), " files"), kBroken);
+  allow_open_files(static_cast<int64_t>(tensors.size()));
+  std::vector<Entry> entries;
+  std::map<std::string, std::string> unreadable;
+  for (const auto& [file, names] : tensors) {
+    const SafetensorsReader& shard =
+        *shards_.emplace_back(std::make_unique<SafetensorsReader>(index.parent_path() / file, File::Links::refuse));
+    for (const std::string& name : names)
+      if (!shard.has(cat(kModelPrefix, name)) && !shard.unreadable().contains(name))
+        refuse(cat(index.string(), " has ", name, " in ", file, ", which does not have it"), kBroken);
+    if (names.size() != shard.all().size())
+      refuse(
+          cat(file, " has ", shard.all().size(), " tensors, and ", index.string(), " knows ", names.size(), " of them"),
+          kBroken);
+    entries.insert(entries.end(), shard.entries().begin(), shard.entries().end());
+    unreadable.insert(shard.unreadable().begin(), shard.unreadable().end());
+  }
+  set_entries(std::move(entries), std::move(unreadable));
+}
+
+void SafetensorsShards::fill(std::span<const ShardView> views) const {
+  for (const auto& shard : shards_) {
+    std::vector<ShardView> own;
+    std::ranges::copy_if(views, std::back_inserter(own), [&](const ShardView& v) { return shard->has(v.name); });
+    shard->read(own);
+  }
+}
+
+std::vector<fs::path> write_safetensors_shards(const fs::path& path, const TensorSource& source, FloatFormat format,
+                                               int64_t most_bytes, const Metadata& metadata) {
+  const std::vector<Shard> shards = cut(source, format, most_bytes);
+  fs::path stem = path;
+  stem.replace_extension();
+  const fs::path index = stem.string() + std::string(kIndexSuffix);
+  if (shards.size() == 1) {
+    refuse_other(index, path);
+    write_safetensors(path, source, format, metadata);
+    return {path};
+  }
+  refuse_other(path, index);
+  if (fs::is_directory(index)) refuse(index.string() + " is a folder, not a file", "another name");
+  allow_open_files(static_cast<int64_t>(shards.size()));
+  std::vector<fs::path> names;
+  std::vector<std::unique_ptr<PartialFile>> files;
+  nlohmann::ordered_json map;
+  int64_t total = 0;
+  for (const Shard& shard : shards) {
+    names.push_back(fmt::format("{}-{:05}-of-{:05}{}", stem.string(), names.size() + 1, shards.size(), kSuffix));
+    files.push_back(std::make_unique<PartialFile>(names.back()));
+    write_safetensors(files.back()->file(), source, shard.entries, format, metadata);
+    for (const auto* e : shard.entries) map[std::string(parameter_name(e->name))] = names.back().filename().string();
+    total += shard.bytes;
+  }
+  // An older index goes before the first file of its set does, and the new one comes last.
+  remove_all_durably(index);
+  for (const auto& file : files) file->publish();
+  const nlohmann::ordered_json content = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
+  write_file_atomically(index, content.dump(2) + "\n", Exit::bad_input);
+  names.push_back(index);
+  return names;
+}
+
+}  // namespace gf
