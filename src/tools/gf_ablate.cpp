@@ -5,9 +5,13 @@
 // it, and it is the run that anybody gets who gives the same options. Runs that are done are left alone and others go
 // on from their checkpoints, so the same command goes on where it was stopped; and the runs may as well be started one
 // by one (--only, --seeds), as launch/ablate.sbatch does.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <span>
 
 #include "base/child_process.h"
@@ -129,12 +133,31 @@ int train_one(const Prepared& p, const StopSignal& stop, const std::string& whic
   return result.status;
 }
 
+// Held while a report is made: of several processes, as elements of a job array are, the last one sees what all the
+// others have done. Where the file system has no locks, one that comes at the wrong moment is refused its file.
+class ReportLock {
+ public:
+  explicit ReportLock(const fs::path& folder)
+      : descriptor_(::open((folder / "report.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+    while (descriptor_ >= 0 && ::flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {}
+  }
+  ~ReportLock() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  ReportLock(const ReportLock&) = delete;
+  ReportLock& operator=(const ReportLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
 // Over all runs, whoever trained them; nothing before the first has begun.
 void write_report(const Ablation& ablation, const std::vector<PlannedVariant>& planned,
                   const std::vector<Prepared>& all, const fs::path& folder) {
   std::vector<AblationRun> runs;
   std::vector<int64_t> last_steps;
   for (const Prepared& p : all) runs.push_back(p.run), last_steps.push_back(p.last_step);
+  const ReportLock lock(folder);
   const AblationOutcome outcome = outcome_of(ablation, planned, runs, last_steps);
   if (outcome.histories.empty()) return;
   write_file_atomically(folder / "report.csv", csv_of(outcome));

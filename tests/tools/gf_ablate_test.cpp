@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <sstream>
 
 #include "io/metrics.h"
@@ -133,6 +134,21 @@ TEST_F(Ablate, RunsOneByOneGiveTheSameRuns) {
   ASSERT_EQ(rest.status, 0);
   EXPECT_NE(rest.out.find("goldfinch-s2: done already"), std::string::npos);
   EXPECT_EQ(csv().at("finch").at("runs_done"), "2");
+}
+
+// Reports that are made at once wait for one another, and the last one has all runs.
+TEST_F(Ablate, RunsAtOnceGiveOneReport) {
+  std::vector<std::unique_ptr<Process>> all;
+  for (const char* name : {"finch", "goldfinch"})
+    for (const char* seed : {"1", "2"})
+      all.push_back(std::make_unique<Process>("gf", words({"--only", name, "--seeds", seed}),
+                                              std::map<std::string, std::string>{{"OMP_NUM_THREADS", "1"}}));
+  for (const auto& process : all) {
+    const ProgramResult result = process->wait();
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+  EXPECT_EQ(csv().at("finch").at("runs_done"), "2");
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "2");
 }
 
 TEST_F(Ablate, GoesOnWhereItWasStopped) {
