@@ -14,7 +14,7 @@ std::vector<Tensor> values_of(std::span<const Var> vars) {
 
 }  // namespace
 
-std::vector<Var> recompute(Tape& tape, std::span<const Var> inputs, Piece piece) {
+std::vector<Var> recompute(Tape& tape, std::span<const Var> inputs, Piece piece, bool trains) {
   const std::vector<Tensor> saved = values_of(inputs);
   std::vector<Tensor> outputs;
   {
@@ -24,7 +24,6 @@ std::vector<Var> recompute(Tape& tape, std::span<const Var> inputs, Piece piece)
     outputs = values_of(piece(forward, leaves));
   }
   Arena& arena = tape.arena();
-  // Parameters inside the piece want gradients even where no input does, so the node is kept in any case.
   return tape.record(
       "recompute", inputs, std::move(outputs),
       [saved, piece = std::move(piece), &arena](std::span<Tensor> grad_outputs, Grads& grads) {
@@ -55,7 +54,7 @@ std::vector<Var> recompute(Tape& tape, std::span<const Var> inputs, Piece piece)
         }
         grads.later(again.take_backward_weights());
       },
-      /*always=*/true);
+      /*always=*/trains);
 }
 
 }  // namespace gf

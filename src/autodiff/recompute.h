@@ -8,6 +8,7 @@ namespace gf {
 
 using Piece = std::function<std::vector<Var>(Tape&, std::span<const Var> inputs)>;
 
-std::vector<Var> recompute(Tape&, std::span<const Var> inputs, Piece);
+// `trains`: parameters inside want gradients, even where no input does.
+std::vector<Var> recompute(Tape&, std::span<const Var> inputs, Piece, bool trains = true);
 
 }  // namespace gf

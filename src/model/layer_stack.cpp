@@ -9,7 +9,7 @@ namespace gf {
 namespace {
 
 // A block reads the stream and, if it is a GOLD block, the expanded keys and values; it writes the stream.
-Flow recomputed(Tape& tape, const Layer& block, const Pass& pass, const LayerSpec& spec, Flow flow) {
+Flow recomputed(Tape& tape, const Layer& block, const Pass& pass, const LayerSpec& spec, bool trains, Flow flow) {
   const bool reads_keys = spec.fields.reads & kExpanded;
   std::vector<Var> inputs{flow.x_BTC};
   if (reads_keys) inputs.insert(inputs.end(), {flow.keys_BTA, flow.values_BTC});
@@ -19,8 +19,14 @@ Flow recomputed(Tape& tape, const Layer& block, const Pass& pass, const LayerSpe
     if (reads_keys) f.keys_BTA = in[1], f.values_BTC = in[2];
     return std::vector{block.forward(inner, pass, f).x_BTC};
   };
-  flow.x_BTC = recompute(tape, inputs, piece)[0];
+  flow.x_BTC = recompute(tape, inputs, piece, trains)[0];
   return flow;
+}
+
+bool needs_grad(const Flow& flow, Fields fields) {
+  const auto needs = [&](const Var& v, Fields field) { return (fields & field) && v && v.needs_grad(); };
+  return needs(flow.x_BTC, kX) || needs(flow.origin_BTC, kOrigin) || needs(flow.compressed_BTZ, kCompressed) ||
+         needs(flow.keys_BTA, kExpanded) || needs(flow.values_BTC, kExpanded);
 }
 
 }  // namespace
@@ -30,7 +36,8 @@ LayerStack::LayerStack(const ModelConfig& config, const std::vector<LayerSpec>& 
     : config_(config), specs_(specs), rotary_(make_rotary_table(config_)), parameters_(std::move(parameters)) {
   parameters_->pad_layer();
   for (const LayerSpec& spec : specs_) {
-    const int64_t begin = parameters_->flat_size();
+    const int64_t begin = parameters_->flat_size(), frozen = parameters_->frozen_size();
+    const int64_t uses = parameters_->trained_uses();
     if (spec.kind == LayerSpec::Kind::head) {
       head_ = std::make_unique<Head>(LayerContext(*parameters_, "", -1, config_, rotary_.get()));
       layers_.push_back(nullptr);
@@ -38,20 +45,24 @@ LayerStack::LayerStack(const ModelConfig& config, const std::vector<LayerSpec>& 
       layers_.push_back(make_layer(spec, *parameters_, config_, rotary_.get()));
     }
     parameters_->pad_layer();
-    ranges_.push_back({begin, parameters_->flat_size()});
+    ranges_.push_back({{begin, parameters_->flat_size()}, {frozen, parameters_->frozen_size()}});
+    trains_.push_back(parameters_->trained_uses() > uses);
   }
 }
 
 // Runs one layer, and tells the hooks when it and its backward pass use its parameters.
 template <class Run>
-auto LayerStack::with_hooks(Tape& tape, size_t layer, ParameterHooks* hooks, Run&& run) const {
+auto LayerStack::with_hooks(Tape& tape, size_t layer, bool goes_back, ParameterHooks* hooks, Run&& run) const {
   if (!hooks) return run();
-  const FlatRange range = ranges_[layer];
+  const LayerRange range = ranges_[layer];
   const auto begin = [hooks, range] { hooks->before_use(range), hooks->before_gradients(range); };
-  if (tape.recording())
-    begin();
-  else
+  if (!goes_back) {
     hooks->before_use(range);
+    auto result = run();
+    hooks->after_use(range);
+    return result;
+  }
+  begin();
   tape.mark([hooks, range] { hooks->after_use(range); }, [hooks, range] { hooks->gradients_done(range); });
   auto result = run();
   // Small weights' gradients are by-products of the input gradients, and not put off.
@@ -64,9 +75,11 @@ Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute
                          ParameterHooks* hooks) const {
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (!layers_[i]) continue;
-    flow = with_hooks(tape, i, hooks, [&] {
-      if (recompute_blocks && tape.recording() && specs_[i].kind == LayerSpec::Kind::block)
-        return recomputed(tape, *layers_[i], pass, specs_[i], std::move(flow));
+    // Below the first layer that trains anything there is no backward pass.
+    const bool goes_back = tape.recording() && (trains_[i] || needs_grad(flow, specs_[i].fields.reads));
+    flow = with_hooks(tape, i, goes_back, hooks, [&] {
+      if (recompute_blocks && goes_back && specs_[i].kind == LayerSpec::Kind::block)
+        return recomputed(tape, *layers_[i], pass, specs_[i], trains_[i], std::move(flow));
       return layers_[i]->forward(tape, pass, std::move(flow));
     });
     if (observer) observer(specs_[i].name(), flow);
@@ -93,13 +106,23 @@ Flow LayerStack::expand_keys(Tape& tape, const Tensor& tokens, const Tensor& com
 
 Head::Loss LayerStack::loss(Tape& tape, const Pass& pass, const Var& x, ParameterHooks* hooks) const {
   GF_CHECK(head_, "the loss of a stage without the head");
-  return with_hooks(tape, layers_.size() - 1, hooks, [&] { return head_->loss(pass, x); });
+  const bool goes_back = tape.recording() && (trains_.back() || x.needs_grad());
+  return with_hooks(tape, layers_.size() - 1, goes_back, hooks, [&] { return head_->loss(pass, x); });
 }
 
 bool LayerStack::reads_tokens() const {
   return std::any_of(specs_.begin(), specs_.end(), [](const LayerSpec& spec) {
     return spec.kind == LayerSpec::Kind::embed || spec.kind == LayerSpec::Kind::head;
   });
+}
+
+bool LayerStack::trains_any() const {
+  return std::find(trains_.begin(), trains_.end(), true) != trains_.end();
+}
+
+std::vector<bool> layers_that_train(const ModelConfig& config, const TuningRule& rule) {
+  const auto store = std::make_shared<ParameterStore>(ParameterStore::kAlign, rule);
+  return LayerStack(config, layout_of(config), store).trains();
 }
 
 }  // namespace gf

@@ -15,11 +15,12 @@ class ParameterHooks {
  public:
   virtual ~ParameterHooks() = default;
   virtual void begin_step(int64_t /*microbatches*/) {}
-  virtual void before_use(FlatRange) {}        // a forward or backward pass is about to read values
-  virtual void after_use(FlatRange) {}         // it has read them
-  virtual void before_gradients(FlatRange) {}  // a pass is about to add to gradients (the head's forward pass does too)
-  virtual void gradients_done(FlatRange) {}    // a microbatch has added all it has
-  virtual void look() {}                       // between any two ops
+  virtual void before_use(const LayerRange&) {}  // a forward or backward pass is about to read values
+  virtual void after_use(const LayerRange&) {}   // it has read them
+  // A pass is about to add to gradients (the head's forward pass does too).
+  virtual void before_gradients(const LayerRange&) {}
+  virtual void gradients_done(const LayerRange&) {}  // a microbatch has added all it has
+  virtual void look() {}                             // between any two ops
 };
 
 class LayerStack {
@@ -35,9 +36,12 @@ class LayerStack {
   ParameterStore& parameters() { return *parameters_; }
   const ParameterStore& parameters() const { return *parameters_; }
   const std::vector<LayerSpec>& layers() const { return specs_; }
-  bool reads_tokens() const;                                        // has the embedding or the head
-  const std::vector<FlatRange>& ranges() const { return ranges_; }  // of each layer's parameters
-  const Head* head() const { return head_.get(); }                  // null: another stage has it
+  bool reads_tokens() const;                                         // has the embedding or the head
+  const std::vector<LayerRange>& ranges() const { return ranges_; }  // of each layer's parameters
+  // Of each layer, whether it trains a parameter, also one that another layer has declared before it.
+  const std::vector<bool>& trains() const { return trains_; }
+  bool trains_any() const;
+  const Head* head() const { return head_.get(); }  // null: another stage has it
 
   // Called with each layer's name and what it has just written.
   using Observer = std::function<void(const std::string& layer, const Flow&)>;
@@ -54,15 +58,19 @@ class LayerStack {
 
  private:
   template <class Run>
-  auto with_hooks(Tape&, size_t layer, ParameterHooks*, Run&&) const;
+  auto with_hooks(Tape&, size_t layer, bool goes_back, ParameterHooks*, Run&&) const;
 
   const ModelConfig config_;
   std::vector<LayerSpec> specs_;
   std::unique_ptr<RotaryTable> rotary_;
   std::shared_ptr<ParameterStore> parameters_;
   std::vector<std::unique_ptr<Layer>> layers_;  // one a spec, null for the head
-  std::vector<FlatRange> ranges_;
+  std::vector<LayerRange> ranges_;
+  std::vector<bool> trains_;
   std::unique_ptr<Head> head_;
 };
+
+// Of layout_of(), under this rule.
+std::vector<bool> layers_that_train(const ModelConfig&, const TuningRule&);
 
 }  // namespace gf

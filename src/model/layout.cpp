@@ -59,6 +59,19 @@ Fields live_at(const std::vector<LayerSpec>& layers, size_t cut) {
   return written & wanted & static_cast<Fields>(~kExpanded);
 }
 
+Fields trained_below(const std::vector<LayerSpec>& layers, const std::vector<bool>& trains, size_t cut) {
+  Fields trained = 0;
+  for (size_t i = 0; i < cut; ++i) {
+    const auto [reads, writes] = layers[i].fields;
+    trained = trains[i] || (reads & trained) ? trained | writes : trained & static_cast<Fields>(~writes);
+  }
+  return trained;
+}
+
+Fields trained_at(const std::vector<LayerSpec>& layers, const std::vector<bool>& trains, size_t cut) {
+  return live_at(layers, cut) & trained_below(layers, trains, cut);
+}
+
 bool expands_anew(const std::vector<LayerSpec>& layers, size_t begin, size_t end) {
   return wanted_by(layers, begin, end) & kExpanded;
 }

@@ -35,6 +35,11 @@ std::vector<LayerSpec> layout_of(const ModelConfig&);
 // Where expanded keys would have to cross, their makings do instead: the stage above expands them again.
 Fields live_at(const std::vector<LayerSpec>&, size_t cut);
 
+// Of all fields, and of those: what depends on a parameter that is trained, and so has a gradient there. `trains` says
+// which layers have one.
+Fields trained_below(const std::vector<LayerSpec>&, const std::vector<bool>& trains, size_t cut);
+Fields trained_at(const std::vector<LayerSpec>&, const std::vector<bool>& trains, size_t cut);
+
 // Whether the layers [begin, end) as one stage need expanded keys that none of them makes.
 bool expands_anew(const std::vector<LayerSpec>&, size_t begin, size_t end);
 // The layers [begin, end) as one stage, with a key_expand of its own in front where it needs one.

@@ -4,33 +4,45 @@
 #include "tensor/arithmetic.h"
 
 namespace gf {
+namespace {
+
+int64_t round_up(int64_t n, int64_t to) {
+  return (n + to - 1) / to * to;
+}
+
+}  // namespace
 
 const Parameter& ParameterStore::add(std::string name, ParameterSpec spec) {
   if (const Parameter* known = find(name)) {
     GF_CHECK(known->shape() == spec.shape, name, " is ", known->shape(), " in one layer and ", spec.shape,
              " in another");
+    trained_uses_ += known->frozen() ? 0 : 1;
     return *known;
   }
   GF_CHECK(!allocated(), name, " was added after the parameters were allocated");
-  const int64_t begin = size_;
-  size_ += (spec.shape.numel() + kAlign - 1) / kAlign * kAlign;
-  all_.push_back(std::unique_ptr<Parameter>(new Parameter(std::move(name), std::move(spec), begin)));
+  const Tuning tuning = rule_ ? rule_(name) : Tuning();
+  trained_uses_ += tuning.frozen ? 0 : 1;
+  int64_t& size = tuning.frozen ? frozen_size_ : size_;
+  const int64_t begin = size;
+  size = round_up(size + spec.shape.numel(), kAlign);
+  all_.push_back(std::unique_ptr<Parameter>(new Parameter(std::move(name), std::move(spec), tuning, begin)));
   by_name_.emplace(all_.back()->name(), all_.back().get());
   return *all_.back();
 }
 
 void ParameterStore::pad_layer() {
-  size_ = (size_ + layer_multiple_ - 1) / layer_multiple_ * layer_multiple_;
+  for (int64_t* size : {&size_, &frozen_size_}) *size = round_up(*size, layer_multiple_);
 }
 
 void ParameterStore::allocate(Device device, DType dtype, Gradients gradients) {
   GF_CHECK(!allocated(), "parameters allocated twice");
   allocated_ = true;
   values_ = Tensor::zeros({size_}, dtype, device);
+  frozen_values_ = Tensor::zeros({frozen_size_}, dtype, device);
   if (gradients == Gradients::zeroed) grads_ = Tensor::zeros({size_}, dtype, device);
   for (const auto& p : all_) {
-    p->value_ = values_.range(p->begin(), p->end()).view(p->shape());
-    if (grads_) p->grad_ = grads_.range(p->begin(), p->end()).view(p->shape());
+    p->value_ = (p->frozen() ? frozen_values_ : values_).range(p->begin(), p->end()).view(p->shape());
+    if (grads_ && !p->frozen()) p->grad_ = grads_.range(p->begin(), p->end()).view(p->shape());
   }
 }
 
@@ -42,7 +54,7 @@ void ParameterStore::narrow() {
     convert(p->value(), own);
     p->value_ = own;
   }
-  values_ = {};
+  values_ = frozen_values_ = {};
 }
 
 const Parameter* ParameterStore::find(std::string_view name) const {
@@ -59,6 +71,13 @@ std::vector<std::string> ParameterStore::names() const {
 int64_t ParameterStore::count() const {
   int64_t n = 0;
   for (const auto& p : all_) n += p->shape().numel();
+  return n;
+}
+
+int64_t ParameterStore::trained_count() const {
+  int64_t n = 0;
+  for (const auto& p : all_)
+    if (!p->frozen()) n += p->shape().numel();
   return n;
 }
 

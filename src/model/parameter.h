@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Named parameters and where they live: a stage's parameters lie in two flat buffers, values and gradients, in the
-// order of declaration. A parameter carries its own rules; nothing is decided from its name.
+// order of declaration; those that a run does not train, in a third one, of values alone. A parameter carries its own
+// rules; nothing is decided from its name here.
 #pragma once
 #include <functional>
 #include <memory>
@@ -42,32 +43,49 @@ struct ParameterSpec {
   Init init;
 };
 
+// What a run makes of a parameter (train/parameter_groups.h).
+struct Tuning {
+  bool frozen = false;  // no gradient, no optimizer state, no part in the norm
+  double lr_scale = 1;  // of the learning rate, besides the published scale
+};
+using TuningRule = std::function<Tuning(std::string_view name)>;
+
 class Parameter {
  public:
   const std::string& name() const { return name_; }  // as published: "blocks.3.att.key.weight"
   const ParameterSpec& spec() const { return spec_; }
   const Shape& shape() const { return spec_.shape; }
-  int64_t begin() const { return begin_; }  // in the flat buffers
+  bool frozen() const { return tuning_.frozen; }
+  double lr_scale() const { return tuning_.lr_scale; }
+  int64_t begin() const { return begin_; }  // in the flat buffers, or in that of the frozen ones
   int64_t end() const { return begin_ + spec_.shape.numel(); }
   const Tensor& value() const { return value_; }
-  const Tensor& grad() const { return grad_; }  // empty where the store has no gradients
+  const Tensor& grad() const { return grad_; }  // empty where it is frozen, or the store has no gradients
   // The parameter as a leaf of a tape.
   Var on(Tape& tape) const { return tape.parameter(value_, tape.recording() ? grad_ : Tensor()); }
 
  private:
   friend class ParameterStore;
-  Parameter(std::string name, ParameterSpec spec, int64_t begin)
-      : name_(std::move(name)), spec_(std::move(spec)), begin_(begin) {}
+  Parameter(std::string name, ParameterSpec spec, Tuning tuning, int64_t begin)
+      : name_(std::move(name)), spec_(std::move(spec)), tuning_(tuning), begin_(begin) {}
   std::string name_;
   ParameterSpec spec_;
+  Tuning tuning_;
   int64_t begin_;
   Tensor value_, grad_;
 };
 
-// A part of the flat buffers.
+// A part of a flat buffer.
 struct FlatRange {
   int64_t begin = 0, end = 0;
   int64_t size() const { return end - begin; }
+  bool operator==(const FlatRange&) const = default;
+};
+
+// Where a layer's parameters lie: those that are trained, and those that are frozen.
+struct LayerRange {
+  FlatRange trained, frozen;
+  int64_t size() const { return trained.size() + frozen.size(); }
 };
 
 class ParameterStore {
@@ -77,7 +95,8 @@ class ParameterStore {
   static constexpr int64_t kAlign = 16;
   // A layer's parameters begin and end at multiples of `layer_multiple`, so that they can be dealt out to ranks in
   // equal parts.
-  explicit ParameterStore(int64_t layer_multiple = kAlign) : layer_multiple_(layer_multiple) {}
+  explicit ParameterStore(int64_t layer_multiple = kAlign, TuningRule rule = {})
+      : layer_multiple_(layer_multiple), rule_(std::move(rule)) {}
 
   // The parameter of that name; a second layer that shares it gets the same one.
   const Parameter& add(std::string name, ParameterSpec);
@@ -90,19 +109,25 @@ class ParameterStore {
 
   const std::vector<std::unique_ptr<Parameter>>& all() const { return all_; }
   const Parameter* find(std::string_view name) const;
-  std::vector<std::string> names() const;  // in this order
-  int64_t count() const;                   // of numbers, without padding
-  int64_t flat_size() const { return size_; }
+  std::vector<std::string> names() const;               // in this order
+  int64_t count() const;                                // of numbers, without padding
+  int64_t trained_count() const;                        // of those that are not frozen
+  int64_t flat_size() const { return size_; }           // of values() and grads()
+  int64_t frozen_size() const { return frozen_size_; }  // of frozen_values()
+  // How often add() was asked for a parameter that is trained.
+  int64_t trained_uses() const { return trained_uses_; }
   const Tensor& values() const { return values_; }  // empty once narrow
   const Tensor& grads() const { return grads_; }
+  const Tensor& frozen_values() const { return frozen_values_; }
 
  private:
   std::vector<std::unique_ptr<Parameter>> all_;
   std::unordered_map<std::string_view, const Parameter*> by_name_;
   int64_t layer_multiple_;
-  int64_t size_ = 0;
+  TuningRule rule_;
+  int64_t size_ = 0, frozen_size_ = 0, trained_uses_ = 0;
   bool allocated_ = false;
-  Tensor values_, grads_;
+  Tensor values_, grads_, frozen_values_;
 };
 
 // Fresh values for all parameters, from their specs.

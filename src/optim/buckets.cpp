@@ -9,14 +9,17 @@ std::vector<BucketRange> buckets_of(const std::vector<const LayerStack*>& pieces
     const LayerStack& piece = *pieces[p];
     bool open = false;  // whether the last bucket may take another layer
     for (size_t i = 0; i < piece.ranges().size(); ++i) {
-      const FlatRange layer = piece.ranges()[i];
+      const LayerRange layer = piece.ranges()[i];
       if (layer.size() == 0) continue;  // an earlier layer has its parameters
       const bool shared = piece.layers()[i].kind == LayerSpec::Kind::key_expand;
-      if (!open || shared) buckets.push_back({{layer.begin, layer.begin}, shared, 0, p});
+      if (!open || shared)
+        buckets.push_back(
+            {{layer.trained.begin, layer.trained.begin}, {layer.frozen.begin, layer.frozen.begin}, shared, 0, p});
       BucketRange& b = buckets.back();
-      b.range.end = layer.end;
-      ++b.layers;
-      open = !shared && b.range.size() * static_cast<int64_t>(sizeof(float)) < bucket_bytes;
+      b.range.end = layer.trained.end;
+      b.frozen.end = layer.frozen.end;
+      if (layer.trained.size() > 0) ++b.layers;
+      open = !shared && (b.range.size() + b.frozen.size()) * static_cast<int64_t>(sizeof(float)) < bucket_bytes;
     }
   }
   return buckets;

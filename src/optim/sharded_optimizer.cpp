@@ -13,12 +13,13 @@ namespace gf {
 // What becomes of a bucket in a step.
 struct ShardedOptimizer::Bucket : BucketRange {
   explicit Bucket(const BucketRange& b) : BucketRange(b) {}
-  FlatRange own;      // this rank's part
-  int64_t state = 0;  // where the moments of `own` begin
-  int64_t done = 0;   // gradients_done() of its layers in this step
-  int users = 0;      // passes that are using it
-  bool whole = true;  // the values of all ranks' parts are here
-  std::unique_ptr<Work> reduction, gathering;
+  FlatRange own, own_frozen;  // this rank's parts
+  int64_t state = 0;          // where the moments of `own` begin
+  int64_t done = 0;           // gradients_done() of its layers in this step
+  int users = 0;              // passes that are using it
+  bool whole = true;          // the values of all ranks' parts are here
+  std::unique_ptr<Work> reduction;
+  std::vector<std::unique_ptr<Work>> gathering;
 };
 
 struct ShardedOptimizer::Part {
@@ -60,33 +61,40 @@ void ShardedOptimizer::make_buckets(const std::vector<const LayerStack*>& pieces
   for (const BucketRange& b : buckets_of(pieces, sharding_.bucket_bytes)) buckets_.emplace_back(b);
   int64_t state = 0;
   for (Bucket& b : buckets_) {
-    GF_CHECK(b.range.size() % ranks == 0, "a bucket of ", b.range.size(), " for ", ranks, " ranks");
-    const int64_t part = b.range.size() / ranks;
-    b.own = {b.range.begin + rank * part, b.range.begin + (rank + 1) * part};
+    const auto own_of = [&](FlatRange range) {
+      GF_CHECK(range.size() % ranks == 0, "a bucket of ", range.size(), " for ", ranks, " ranks");
+      const int64_t part = range.size() / ranks;
+      return FlatRange{range.begin + rank * part, range.begin + (rank + 1) * part};
+    };
+    b.own = own_of(b.range), b.own_frozen = own_of(b.frozen);
     b.state = owns_all() ? b.own.begin : state;
-    state += part;
+    state += b.own.size();
   }
 }
 
 void ShardedOptimizer::make_parts(const std::vector<std::string>& names) {
   std::map<std::string_view, size_t> places;
   for (size_t i = 0; i < names.size(); ++i) places.emplace(names[i], i);
-  size_t at = 0;
-  for (const Bucket& b : buckets_) {
-    for (; at < store_.all().size() && store_.all()[at]->begin() < b.range.end; ++at) {
-      const Parameter& p = *store_.all()[at];
-      const FlatRange own{std::max(p.begin(), b.own.begin), std::min(p.end(), b.own.end)};
-      if (own.begin >= own.end) continue;
-      const auto place = places.find(p.name());
-      GF_CHECK(place != places.end(), p.name(), " is not one of the model's parameters");
-      const bool mine = !b.shared || !ranks_.shared || ranks_.shared->rank() == 0;
-      parts_.push_back({&p, own, b.state + own.begin - b.own.begin, place->second, mine});
-    }
+  for (const auto& p : store_.all()) {
+    const LayerRange where{p->frozen() ? FlatRange() : FlatRange{p->begin(), p->end()}, {p->begin(), p->end()}};
+    const Bucket& b = bucket_with(where);
+    const FlatRange part = p->frozen() ? b.own_frozen : b.own;
+    const FlatRange own{std::max(p->begin(), part.begin), std::min(p->end(), part.end)};
+    if (own.begin >= own.end) continue;
+    const auto place = places.find(p->name());
+    GF_CHECK(place != places.end(), p->name(), " is not one of the model's parameters");
+    const bool mine = !b.shared || !ranks_.shared || ranks_.shared->rank() == 0;
+    (p->frozen() ? frozen_parts_ : parts_)
+        .push_back({p.get(), own, b.state + own.begin - part.begin, place->second, mine});
   }
 }
 
-ShardedOptimizer::Bucket& ShardedOptimizer::bucket_with(FlatRange layer) {
+ShardedOptimizer::Bucket& ShardedOptimizer::bucket_with(const LayerRange& layer) {
   return buckets_[bucket_of(buckets_, layer)];
+}
+
+bool ShardedOptimizer::shares_frozen(const Bucket& b) const {
+  return sharding_.zero == 3 && !b.shared && b.frozen.size() > 0;
 }
 
 void ShardedOptimizer::begin_step(int64_t microbatches) {
@@ -94,7 +102,7 @@ void ShardedOptimizer::begin_step(int64_t microbatches) {
   for (Bucket& b : buckets_) b.done = 0;
 }
 
-void ShardedOptimizer::before_use(FlatRange layer) {
+void ShardedOptimizer::before_use(const LayerRange& layer) {
   if (layer.size() == 0 || ranks_.data.size() == 1) return;
   Bucket& b = bucket_with(layer);
   if (sharding_.zero == 3 && !b.shared) {
@@ -105,7 +113,7 @@ void ShardedOptimizer::before_use(FlatRange layer) {
     last_used_ = here;
     for (auto i = std::ssize(buckets_); i-- > 0;) {
       Bucket& other = buckets_[i];
-      if (i != here && i != next && !other.shared && other.users == 0 && (other.whole || other.gathering))
+      if (i != here && i != next && !other.shared && other.users == 0 && (other.whole || !other.gathering.empty()))
         drop_values(other);
     }
     if (next >= 0 && next < std::ssize(buckets_) && !buckets_[next].shared) gather(buckets_[next]);
@@ -114,17 +122,17 @@ void ShardedOptimizer::before_use(FlatRange layer) {
   ++b.users;
 }
 
-void ShardedOptimizer::after_use(FlatRange layer) {
+void ShardedOptimizer::after_use(const LayerRange& layer) {
   if (layer.size() == 0 || ranks_.data.size() == 1) return;
   --bucket_with(layer).users;
 }
 
-void ShardedOptimizer::before_gradients(FlatRange layer) {
-  if (layer.size() > 0 && ranks_.data.size() > 1) finish_reduction(bucket_with(layer));
+void ShardedOptimizer::before_gradients(const LayerRange& layer) {
+  if (layer.trained.size() > 0 && ranks_.data.size() > 1) finish_reduction(bucket_with(layer));
 }
 
-void ShardedOptimizer::gradients_done(FlatRange layer) {
-  if (layer.size() == 0 || ranks_.data.size() == 1) return;
+void ShardedOptimizer::gradients_done(const LayerRange& layer) {
+  if (layer.trained.size() == 0 || ranks_.data.size() == 1) return;
   Bucket& b = bucket_with(layer);
   if (b.shared || ++b.done % b.layers != 0) return;
   if (sharding_.zero >= 2 || b.done == b.layers * microbatches_) reduce(b);
@@ -133,7 +141,7 @@ void ShardedOptimizer::gradients_done(FlatRange layer) {
 void ShardedOptimizer::look() {
   for (Bucket& b : buckets_) {
     if (b.reduction && b.reduction->poll()) finish_reduction(b);
-    if (b.gathering && b.gathering->poll()) finish_gathering(b);
+    if (std::ranges::all_of(b.gathering, [](const auto& work) { return work->poll(); })) finish_gathering(b);
   }
 }
 
@@ -146,6 +154,7 @@ std::shared_ptr<Trace::Transfer> ShardedOptimizer::begin_transfer(const char* na
 }
 
 void ShardedOptimizer::reduce(Bucket& b) {
+  if (b.range.size() == 0) return;
   const Tensor &grads = store_.grads(), whole = grads.range(b.range.begin, b.range.end);
   auto transfer = begin_transfer("reduce", b, whole);
   b.reduction =
@@ -156,32 +165,37 @@ void ShardedOptimizer::finish_reduction(Bucket& b) {
   if (!b.reduction) return;
   wait_for(*b.reduction, "wait for reduced gradients");
   b.reduction.reset();
-  if (sharding_.zero >= 2) drop_others(store_.grads(), b);
+  if (sharding_.zero >= 2) drop_others(store_.grads(), b.range, b.own);
 }
 
-// The parts of other ranks.
-void ShardedOptimizer::drop_others(const Tensor& flat, const Bucket& b) const {
-  discard(flat.range(b.range.begin, b.own.begin));
-  discard(flat.range(b.own.end, b.range.end));
+void ShardedOptimizer::drop_others(const Tensor& flat, FlatRange all, FlatRange own) {
+  discard(flat.range(all.begin, own.begin));
+  discard(flat.range(own.end, all.end));
 }
 
 void ShardedOptimizer::gather(Bucket& b) {
-  if (b.whole || b.gathering) return;
-  const Tensor &values = store_.values(), whole = values.range(b.range.begin, b.range.end);
-  auto transfer = begin_transfer("gather", b, whole);
-  b.gathering = traced(ranks_.data.all_gather(values.range(b.own.begin, b.own.end), whole), std::move(transfer));
+  if (b.whole || !b.gathering.empty()) return;
+  const auto begin = [&](const Tensor& values, FlatRange all, FlatRange own) {
+    const Tensor whole = values.range(all.begin, all.end);
+    auto transfer = begin_transfer("gather", b, whole);
+    b.gathering.push_back(traced(ranks_.data.all_gather(values.range(own.begin, own.end), whole), std::move(transfer)));
+  };
+  if (b.range.size() > 0) begin(store_.values(), b.range, b.own);
+  if (shares_frozen(b)) begin(store_.frozen_values(), b.frozen, b.own_frozen);
+  b.whole = b.gathering.empty();
 }
 
 void ShardedOptimizer::finish_gathering(Bucket& b) {
-  if (!b.gathering) return;
-  wait_for(*b.gathering, "wait for gathered parameters");
-  b.gathering.reset();
+  if (b.gathering.empty()) return;
+  for (const auto& work : b.gathering) wait_for(*work, "wait for gathered parameters");
+  b.gathering.clear();
   b.whole = true;
 }
 
 void ShardedOptimizer::drop_values(Bucket& b) {
   finish_gathering(b);
-  drop_others(store_.values(), b);
+  drop_others(store_.values(), b.range, b.own);
+  if (shares_frozen(b)) drop_others(store_.frozen_values(), b.frozen, b.own_frozen);
   b.whole = false;
 }
 
@@ -192,7 +206,7 @@ void ShardedOptimizer::finish_gradients() {
   }
   const Tensor& grads = store_.grads();
   for (const Bucket& b : buckets_) {
-    if (!b.shared || !ranks_.shared) continue;
+    if (!b.shared || !ranks_.shared || b.range.size() == 0) continue;
     const Tensor own = grads.range(b.own.begin, b.own.end);
     const auto transfer = begin_transfer(kReduceBetweenStages, b, own);
     ranks_.shared->all_reduce(own, Reduce::sum);
@@ -200,6 +214,7 @@ void ShardedOptimizer::finish_gradients() {
   }
   if (!owns_all() || ranks_.data.size() == 1) return;
   for (const Bucket& b : buckets_) {
+    if (b.range.size() == 0) continue;
     const Tensor whole = grads.range(b.range.begin, b.range.end);
     auto transfer = begin_transfer("gather gradients", b, whole);
     wait_for(*traced(ranks_.data.all_gather(grads.range(b.own.begin, b.own.end), whole), std::move(transfer)),
@@ -256,7 +271,7 @@ void ShardedOptimizer::update_all(double norm, double learning_rate, double weig
                          exp_avg_.data<float>() + state,
                          exp_avg_sq_.data<float>() + state,
                          clip,
-                         learning_rate * group.lr_scale,
+                         learning_rate * group.lr_scale * p.lr_scale(),
                          config_.beta1,
                          config_.beta2,
                          bias1,
@@ -267,7 +282,9 @@ void ShardedOptimizer::update_all(double norm, double learning_rate, double weig
         exp_avg_.device(), [&] { cpu::adamw(args); }, [&](auto stream) { cuda::adamw(args, stream); });
   };
   if (owns_all())
-    for (const auto& p : store_.all()) update(*p, {p->begin(), p->end()}, p->begin());
+    for (const auto& p : store_.all()) {
+      if (!p->frozen()) update(*p, {p->begin(), p->end()}, p->begin());
+    }
   else
     for (const Part& part : parts_) update(*part.parameter, part.flat, part.state);
 }
@@ -280,7 +297,7 @@ void ShardedOptimizer::spread_update() {
       fill_zero(store_.grads().range(b.range.begin, b.own.begin));
       fill_zero(store_.grads().range(b.own.end, b.range.end));
     } else if (b.shared) {
-      drop_others(store_.grads(), b);
+      drop_others(store_.grads(), b.range, b.own);
     }
     if (sharding_.zero == 3 && !b.shared) {
       drop_values(b);
@@ -298,10 +315,10 @@ void ShardedOptimizer::release_values() {
     if (!b.shared) drop_values(b);
 }
 
-std::vector<ShardView> ShardedOptimizer::views_of_parts(const std::string& prefix, const Tensor& tensor, bool states,
-                                                        bool others) const {
+std::vector<ShardView> ShardedOptimizer::views_of(const std::vector<Part>& parts, const std::string& prefix,
+                                                  const Tensor& tensor, bool states, bool others) {
   std::vector<ShardView> views;
-  for (const Part& part : parts_) {
+  for (const Part& part : parts) {
     if (!part.mine && !others) continue;
     const int64_t at = states ? part.state : part.flat.begin, begin = part.flat.begin - part.parameter->begin();
     const Tensor piece = tensor.range(at, at + part.flat.size());
@@ -311,35 +328,39 @@ std::vector<ShardView> ShardedOptimizer::views_of_parts(const std::string& prefi
   return views;
 }
 
-std::vector<ShardView> ShardedOptimizer::views_of_all(const std::string& prefix, const Tensor& flat) const {
-  std::vector<ShardView> views;
-  for (const auto& p : store_.all()) {
-    const Tensor piece = flat.range(p->begin(), p->end());
-    views.push_back({prefix + p->name(), piece.dtype(), p->shape(), 0, p->shape().numel(), piece.raw()});
-  }
-  return views;
-}
-
 std::vector<ShardView> ShardedOptimizer::parameters() const {
-  return views_of_parts("model/", store_.values(), false, false);
+  std::vector<ShardView> all = views_of(parts_, "model/", store_.values(), false, false);
+  for (ShardView& v : views_of(frozen_parts_, "model/", store_.frozen_values(), false, false))
+    all.push_back(std::move(v));
+  return all;
 }
 
 std::vector<ShardView> ShardedOptimizer::moments() const {
-  std::vector<ShardView> all = views_of_parts("optim/exp_avg/", exp_avg_, true, false);
-  for (ShardView& v : views_of_parts("optim/exp_avg_sq/", exp_avg_sq_, true, false)) all.push_back(std::move(v));
+  std::vector<ShardView> all = views_of(parts_, "optim/exp_avg/", exp_avg_, true, false);
+  for (ShardView& v : views_of(parts_, "optim/exp_avg_sq/", exp_avg_sq_, true, false)) all.push_back(std::move(v));
   return all;
 }
 
 std::vector<ShardView> ShardedOptimizer::parameters_to_read() const {
-  return views_of_all("model/", store_.values());
+  std::vector<ShardView> views;
+  for (const auto& p : store_.all())
+    views.push_back({"model/" + p->name(), p->value().dtype(), p->shape(), 0, p->shape().numel(), p->value().raw()});
+  return views;
 }
 
 std::vector<ShardView> ShardedOptimizer::moments_to_read() const {
   std::vector<ShardView> all;
   for (const auto& [prefix, tensor] :
        {std::pair("optim/exp_avg/", exp_avg_), std::pair("optim/exp_avg_sq/", exp_avg_sq_)}) {
-    auto views = owns_all() ? views_of_all(prefix, tensor) : views_of_parts(prefix, tensor, true, true);
-    all.insert(all.end(), std::make_move_iterator(views.begin()), std::make_move_iterator(views.end()));
+    if (!owns_all()) {
+      auto views = views_of(parts_, prefix, tensor, true, true);
+      all.insert(all.end(), std::make_move_iterator(views.begin()), std::make_move_iterator(views.end()));
+      continue;
+    }
+    for (const auto& p : store_.all())
+      if (!p->frozen())
+        all.push_back({prefix + p->name(), DType::f32, p->shape(), 0, p->shape().numel(),
+                       tensor.range(p->begin(), p->end()).raw()});
   }
   return all;
 }

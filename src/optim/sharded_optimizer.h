@@ -6,7 +6,8 @@
 // update everything. 1: each keeps the moments of its parts and updates those; the new values are gathered while the
 // next forward pass begins. 2: a rank also gives away the gradients of the others' parts as soon as a microbatch has
 // added to all of a bucket. 3: it also keeps only its parts of the values, and gathers a bucket ahead of its use.
-// What is given away leaves its place in the flat buffers: addresses stay, memory goes.
+// What is given away leaves its place in the flat buffers: addresses stay, memory goes. Frozen parameters have values
+// alone: they only come and go under zero 3, and each rank saves its part of them.
 #pragma once
 #include <functional>
 #include <map>
@@ -54,10 +55,10 @@ class ShardedOptimizer final : public ParameterHooks {
 
   // What a pipeline tells: see ParameterHooks.
   void begin_step(int64_t microbatches) override;
-  void before_use(FlatRange) override;
-  void after_use(FlatRange) override;
-  void before_gradients(FlatRange) override;
-  void gradients_done(FlatRange) override;
+  void before_use(const LayerRange&) override;
+  void after_use(const LayerRange&) override;
+  void before_gradients(const LayerRange&) override;
+  void gradients_done(const LayerRange&) override;
   void look() override;
 
   struct Update {
@@ -72,8 +73,8 @@ class ShardedOptimizer final : public ParameterHooks {
   int64_t updates() const { return updates_; }  // applied so far: what bias correction counts
   void set_updates(int64_t updates) { updates_ = updates; }
 
-  // The parts that this rank saves, each element of the model being one rank's: model/<name>; optim/exp_avg/<name>,
-  // optim/exp_avg_sq/<name>.
+  // The parts that this rank saves, each element of the model being one rank's: model/<name>; and of what is trained
+  // optim/exp_avg/<name>, optim/exp_avg_sq/<name>.
   std::vector<ShardView> parameters() const;
   std::vector<ShardView> moments() const;
   // What this rank has to read, of which others may save parts.
@@ -87,11 +88,13 @@ class ShardedOptimizer final : public ParameterHooks {
   struct Part;  // of a parameter, owned by this rank
   void make_buckets(const std::vector<const LayerStack*>&);
   void make_parts(const std::vector<std::string>& names);
-  Bucket& bucket_with(FlatRange layer);
+  Bucket& bucket_with(const LayerRange&);
+  // Frozen values never change, and are there once and for all under zero 0 to 2.
+  bool shares_frozen(const Bucket&) const;
   std::shared_ptr<Trace::Transfer> begin_transfer(const char* name, const Bucket&, const Tensor& whole) const;
   void reduce(Bucket&);
   void finish_reduction(Bucket&);
-  void drop_others(const Tensor& flat, const Bucket&) const;
+  static void drop_others(const Tensor& flat, FlatRange all, FlatRange own);
   void gather(Bucket&);
   void finish_gathering(Bucket&);
   void drop_values(Bucket&);
@@ -100,8 +103,8 @@ class ShardedOptimizer final : public ParameterHooks {
   void update_all(double norm, double learning_rate, double weight_decay);
   void spread_update();
   bool owns_all() const { return sharding_.zero == 0; }  // of moments and gradients
-  std::vector<ShardView> views_of_parts(const std::string& prefix, const Tensor&, bool states, bool others) const;
-  std::vector<ShardView> views_of_all(const std::string& prefix, const Tensor& flat) const;
+  static std::vector<ShardView> views_of(const std::vector<Part>&, const std::string& prefix, const Tensor&,
+                                         bool states, bool others);
 
   ParameterStore& store_;
   ParameterRanks ranks_;
@@ -110,7 +113,7 @@ class ShardedOptimizer final : public ParameterHooks {
   Sharding sharding_;
   size_t num_names_ = 0;
   std::vector<Bucket> buckets_;  // in the order of the flat buffers
-  std::vector<Part> parts_;
+  std::vector<Part> parts_, frozen_parts_;
   Tensor exp_avg_, exp_avg_sq_;  // of the owned parts, one after another; zero 0: of all
   int64_t microbatches_ = 0;
   int64_t last_used_ = 0;  // bucket

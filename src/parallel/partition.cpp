@@ -188,4 +188,12 @@ std::vector<BoundaryShape> boundary_shapes(const ModelConfig& config, const Part
   return shapes;
 }
 
+std::vector<BoundaryShape> gradient_shapes(const ModelConfig& config, const Partition& partition, int64_t batch,
+                                           const std::vector<bool>& trains) {
+  const auto layers = layout_of(config);
+  std::vector<BoundaryShape> shapes = boundary_shapes(config, partition, batch);
+  for (size_t i = 0; i < shapes.size(); ++i) shapes[i].fields &= trained_at(layers, trains, partition.cuts[i]);
+  return shapes;
+}
+
 }  // namespace gf

@@ -43,4 +43,8 @@ std::string text_of(const ModelConfig&, const Partition&);  // the same way; a s
 // What crosses the cut below each stage, and above the last (nothing), for `batch` sequences a microbatch.
 std::vector<BoundaryShape> boundary_shapes(const ModelConfig&, const Partition&, int64_t batch);
 
+// Likewise what of that has gradients, which cross it downwards: see trained_at().
+std::vector<BoundaryShape> gradient_shapes(const ModelConfig&, const Partition&, int64_t batch,
+                                           const std::vector<bool>& trains);
+
 }  // namespace gf

@@ -24,10 +24,10 @@ Trace::What transfer_of(const Transfer& t, const Tensor& tensor) {
 class Pipeline::StepHooks final : public ParameterHooks {
  public:
   StepHooks(Pipeline& pipeline, ParameterHooks& inner) : pipeline_(pipeline), inner_(inner) {}
-  void before_use(FlatRange r) override { inner_.before_use(r); }
-  void after_use(FlatRange r) override { inner_.after_use(r); }
-  void before_gradients(FlatRange r) override { inner_.before_gradients(r); }
-  void gradients_done(FlatRange r) override { inner_.gradients_done(r); }
+  void before_use(const LayerRange& r) override { inner_.before_use(r); }
+  void after_use(const LayerRange& r) override { inner_.after_use(r); }
+  void before_gradients(const LayerRange& r) override { inner_.before_gradients(r); }
+  void gradients_done(const LayerRange& r) override { inner_.gradients_done(r); }
   void look() override {
     pipeline_.look();
     inner_.look();
@@ -38,14 +38,15 @@ class Pipeline::StepHooks final : public ParameterHooks {
   ParameterHooks& inner_;
 };
 
-Pipeline::Pipeline(std::vector<Stage*> pieces, Communicator& pipe, const ScheduleEntry& schedule,
-                   std::vector<BoundaryShape> cuts, HangWatch* watch)
+Pipeline::Pipeline(std::vector<Stage*> pieces, Communicator& pipe, const ScheduleEntry& schedule, Cuts cuts,
+                   HangWatch* watch)
     : pieces_(std::move(pieces)), pipe_(pipe), schedule_(schedule), cuts_(std::move(cuts)), watch_(watch) {
-  GF_CHECK(static_cast<int>(cuts_.size()) == num_stages() + 1, cuts_.size(), " cuts around ", num_stages(), " stages");
+  for (const auto* all : {&cuts_.forward, &cuts_.backward})
+    GF_CHECK(static_cast<int>(all->size()) == num_stages() + 1, all->size(), " cuts around ", num_stages(), " stages");
 }
 
 Pipeline::Pipeline(Stage& stage, Communicator& self, const ScheduleEntry& schedule)
-    : Pipeline({&stage}, self, schedule, {{}, {}}) {}
+    : Pipeline({&stage}, self, schedule, {{{}, {}}, {{}, {}}}) {}
 
 double Pipeline::run(std::span<const Batch> microbatches, ParameterHooks& hooks) {
   auto found = programs_.find(microbatches.size());
@@ -76,6 +77,7 @@ void Pipeline::begin(const std::vector<Transfer>& transfers, int64_t batch_size)
   };
   std::vector<Going> going;
   for (const Transfer& t : transfers) {
+    if ((t.send ? given_by(t.pass) : taken_by(t.pass)).fields == 0) continue;  // nothing is trained below
     Boundary boundary;
     Arriving* arriving = nullptr;
     if (t.send) {
@@ -93,6 +95,7 @@ void Pipeline::begin(const std::vector<Transfer>& transfers, int64_t batch_size)
       going.push_back({arriving, Trace::begin_transfer([&] { return transfer_of(t, tensor); })});
     }
   }
+  if (messages.empty()) return;
   auto works = pipe_.exchange(messages);
   for (size_t i = 0; i < works.size(); ++i) {
     auto& [into, transfer] = going[i];
@@ -106,7 +109,8 @@ void Pipeline::look() {
 }
 
 Boundary Pipeline::take(const Compute& c) {
-  if (taken_by(c).fields == 0) return {};  // the first stage's forward pass, the last one's backward pass
+  // The first stage's forward pass, the last one's backward pass, and those below all that is trained.
+  if (taken_by(c).fields == 0) return {};
   const auto found = arriving_.extract(key(c));
   GF_CHECK(!found.empty(), "nothing arrives for the ", name_of(c));
   for (const auto& work : found.mapped().works)
@@ -126,7 +130,7 @@ void Pipeline::wait_until_sent() {
 
 void Pipeline::give(const Compute& c, Boundary boundary) {
   const int stage = stage_of(c.piece), next = stage + (c.is_forward() ? 1 : -1);
-  if (next < 0 || next >= num_stages()) return;
+  if (next < 0 || next >= num_stages() || given_by(c).fields == 0) return;
   if (pipe_.size() > 1)
     given_[key(c)] = std::move(boundary);
   else  // the next stage is on this rank too
@@ -138,6 +142,7 @@ void Pipeline::compute(const Compute& c, std::span<const Batch> microbatches, Pa
   Stage& stage = *pieces_[c.piece];
   const Boundary in = c.pass == Compute::Pass::backward_weight ? Boundary() : take(c);
   const TraceSpan span(Trace::Kind::pass, [&] { return pass_of(c); });
+  if (!c.is_forward() && !stage.goes_back()) return;
   switch (c.pass) {
     case Compute::Pass::forward:
       return give(c, stage.forward(c.microbatch, microbatches[c.microbatch], in, &hooks));

@@ -16,10 +16,13 @@ namespace gf {
 
 class Pipeline {
  public:
-  // `pieces` are this rank's stages: stage i * ranks + rank of all of them. `cuts[s]` is what crosses the cut below
-  // stage s; its batch size is that of the microbatches.
-  Pipeline(std::vector<Stage*> pieces, Communicator& pipe, const ScheduleEntry&, std::vector<BoundaryShape> cuts,
-           HangWatch* = nullptr);
+  // What crosses the cut below each stage, and above the last: activations, and which of them have gradients. The batch
+  // size is that of the microbatches.
+  struct Cuts {
+    std::vector<BoundaryShape> forward, backward;
+  };
+  // `pieces` are this rank's stages: stage i * ranks + rank of all of them.
+  Pipeline(std::vector<Stage*> pieces, Communicator& pipe, const ScheduleEntry&, Cuts, HangWatch* = nullptr);
   // The whole model on one rank.
   Pipeline(Stage&, Communicator& self, const ScheduleEntry&);
 
@@ -50,13 +53,18 @@ class Pipeline {
   void wait_until_sent();
   int num_stages() const { return pipe_.size() * static_cast<int>(pieces_.size()); }
   int stage_of(int piece) const { return piece * pipe_.size() + pipe_.rank(); }
-  // What `c` takes, or gives, crosses this cut.
-  const BoundaryShape& taken_by(const Compute& c) const { return cuts_[stage_of(c.piece) + (c.is_forward() ? 0 : 1)]; }
+  // What crosses the cut that `c` takes from, and the one that it gives to.
+  const BoundaryShape& taken_by(const Compute& c) const {
+    return c.is_forward() ? cuts_.forward[stage_of(c.piece)] : cuts_.backward[stage_of(c.piece) + 1];
+  }
+  const BoundaryShape& given_by(const Compute& c) const {
+    return c.is_forward() ? cuts_.forward[stage_of(c.piece) + 1] : cuts_.backward[stage_of(c.piece)];
+  }
 
   std::vector<Stage*> pieces_;
   Communicator& pipe_;
   const ScheduleEntry& schedule_;
-  std::vector<BoundaryShape> cuts_;
+  Cuts cuts_;
   HangWatch* watch_;
   std::map<size_t, Program> programs_;  // by the number of microbatches
   std::map<Key, Arriving> arriving_;

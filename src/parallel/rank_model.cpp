@@ -4,12 +4,14 @@
 namespace gf {
 
 RankModel::RankModel(const ModelConfig& config, const Mesh& mesh, const RankModelOptions& options, HangWatch* watch)
-    : config_(config), store_(std::make_shared<ParameterStore>(options.layer_multiple)) {
+    : config_(config), store_(std::make_shared<ParameterStore>(options.layer_multiple, options.tuning)) {
   const auto layers = layout_of(config_);
   const Partition& partition = options.partition;
   const int ranks = mesh.pipe->size(), rank = mesh.pipe->rank();
   GF_CHECK(partition.num_stages() % ranks == 0, partition.num_stages(), " stages for ", ranks, " ranks");
-  const std::vector<BoundaryShape> cuts = boundary_shapes(config_, partition, options.micro_batch);
+  const Pipeline::Cuts cuts{
+      boundary_shapes(config_, partition, options.micro_batch),
+      gradient_shapes(config_, partition, options.micro_batch, layers_that_train(config_, options.tuning))};
   bool expands = false;
   std::vector<Stage*> stages;
   for (int s = rank; s < partition.num_stages(); s += ranks) {
@@ -17,7 +19,8 @@ RankModel::RankModel(const ModelConfig& config, const Mesh& mesh, const RankMode
     for (const LayerSpec& spec : specs) expands = expands || spec.kind == LayerSpec::Kind::key_expand;
     pieces_.push_back(std::make_unique<LayerStack>(config_, specs, store_));
     StageOptions stage = options.stage;
-    stage.gives = cuts[s + 1].fields;
+    stage.gives = cuts.forward[s + 1].fields;
+    stage.gradients = cuts.backward[s].fields;
     stages_.push_back(std::make_unique<Stage>(*pieces_.back(), stage));
     stages.push_back(stages_.back().get());
   }

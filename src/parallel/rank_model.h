@@ -13,9 +13,10 @@ namespace gf {
 struct RankModelOptions {
   Partition partition;  // into mesh.pipe->size() * pieces stages
   std::string schedule = "one_f_one_b";
-  StageOptions stage;       // `gives` is worked out here
+  StageOptions stage;       // `gives` and `gradients` are worked out here
   int64_t micro_batch = 1;  // sequences
   int64_t layer_multiple = ParameterStore::kAlign;
+  TuningRule tuning = {};  // empty: everything is trained
 };
 
 class RankModel {

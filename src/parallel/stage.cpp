@@ -4,21 +4,6 @@
 #include "tensor/arithmetic.h"
 
 namespace gf {
-namespace {
-
-Var leaf_of(Tape& tape, const Tensor& t) {
-  return t ? tape.leaf(t, tape.recording()) : Var();
-}
-
-Flow flow_of(Tape& tape, const Boundary& in) {
-  Flow flow;
-  flow.x_BTC = leaf_of(tape, in.x_BTC);
-  flow.origin_BTC = leaf_of(tape, in.origin_BTC);
-  flow.compressed_BTZ = leaf_of(tape, in.compressed_BTZ);
-  return flow;
-}
-
-}  // namespace
 
 Boundary BoundaryShape::empty(Device device) const {
   Boundary b;
@@ -39,6 +24,15 @@ Pass Stage::pass_of(const Batch& batch) const {
   return {batch, true, options_.loss_scale, options_.pull, options_.seed};
 }
 
+Flow Stage::flow_of(Tape& tape, const Boundary& in) const {
+  const auto leaf = [&](const Tensor& t, Fields field) { return t ? tape.leaf(t, options_.gradients & field) : Var(); };
+  Flow flow;
+  flow.x_BTC = leaf(in.x_BTC, kX);
+  flow.origin_BTC = leaf(in.origin_BTC, kOrigin);
+  flow.compressed_BTZ = leaf(in.compressed_BTZ, kCompressed);
+  return flow;
+}
+
 // What of a flow the next stage gets.
 Boundary Stage::given(const Flow& flow) const {
   const auto value = [&](const Var& v, Fields field) { return v && (options_.gives & field) ? v.value() : Tensor(); };
@@ -57,7 +51,7 @@ Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in, Paramet
   InFlight& f = in_flight_[microbatch];
   f.batch = std::move(batch);
   f.arena = take_arena();
-  f.tape = std::make_unique<Tape>(*f.arena);
+  f.tape = std::make_unique<Tape>(*f.arena, goes_back() ? Tape::Mode::record : Tape::Mode::evaluate);
   if (hooks) f.tape->between_ops([hooks] { hooks->look(); });
   f.in = flow_of(*f.tape, in);
   const Pass pass = pass_of(f.batch);
@@ -70,7 +64,12 @@ Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in, Paramet
   f.out = std::move(out);
   f.out.keys_BTA = {};
   f.out.values_BTC = {};
-  return given(f.out);
+  Boundary up = given(f.out);
+  if (!goes_back()) {
+    release(f);
+    in_flight_.erase(microbatch);
+  }
+  return up;
 }
 
 Boundary Stage::backward(int microbatch, const Boundary& grad_out, WeightGradients weights) {

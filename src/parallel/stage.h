@@ -31,6 +31,8 @@ struct StageOptions {
   double pull = 1e-4;                         // on each position's largest logit, as published
   uint64_t seed = 0;                          // of the dropout masks
   Fields gives = kX | kOrigin | kCompressed;  // what the next stage reads
+  // Whose gradients the stage below wants; none, where nothing is trained there.
+  Fields gradients = kX | kOrigin | kCompressed;
 };
 
 class Stage {
@@ -38,7 +40,10 @@ class Stage {
   Stage(LayerStack& layers, StageOptions options) : layers_(layers), options_(options) {}
 
   LayerStack& layers() { return layers_; }
-  // -> what the next stage reads; empty from the last one, which keeps the loss.
+  // Whether anything is trained here or below; else there is no backward pass, and forward() keeps nothing for one.
+  bool goes_back() const { return options_.gradients != 0 || layers_.trains_any(); }
+  // -> what the next stage reads; empty from the last one, which keeps the loss. The microbatch is in flight until its
+  // backward pass, where there is one.
   Boundary forward(int microbatch, Batch, const Boundary& in, ParameterHooks* = nullptr);
   // Gradients of what forward() returned -> those of what it was given. With WeightGradients::later the microbatch
   // stays in flight until backward_weights().
@@ -66,6 +71,7 @@ class Stage {
     Var loss;
   };
   Pass pass_of(const Batch& batch) const;
+  Flow flow_of(Tape&, const Boundary&) const;
   Boundary given(const Flow&) const;
   std::unique_ptr<Arena> take_arena();
   void release(InFlight&);

@@ -7,6 +7,7 @@
 #include "base/human.h"
 #include "io/partial_file.h"
 #include "parallel/agreement.h"
+#include "parallel/rank_model.h"
 #include "tools/ranks_main.h"
 #include "tools/train_command_line.h"
 #include "train/planner/drawing.h"
@@ -100,6 +101,7 @@ void print_layout(const PlannedLayout& l, const Hardware& h) {
 }
 
 void plan(const Config& config, const PlanOptions& o, Hardware hardware) {
+  config.train.groups.check(parameter_names(config.model));
   const int64_t ranks = ranks_of(o, hardware);
   fmt::print("{}", head_of(config, hardware, ranks));
   const LayerTimes times = times_on(hardware, config);

@@ -79,13 +79,8 @@ void take_switches(const po::parsed_options& parsed, const po::options_descripti
   po::notify(values);
 }
 
-struct Given {
-  std::vector<std::filesystem::path> files;
-  std::vector<Setting> settings;
-};
-
-Given sorted_out(const po::parsed_options& parsed, const FieldList& list) {
-  Given given;
+ConfigParts sorted_out(const po::parsed_options& parsed, const FieldList& list) {
+  ConfigParts given;
   for (const auto& option : parsed.options) {
     const std::string& key = option.string_key;
     if (key == kAlone) refuse("\"" + option.value.at(0) + "\" belongs to no option", "-c FILE for a config file");
@@ -95,8 +90,15 @@ Given sorted_out(const po::parsed_options& parsed, const FieldList& list) {
   return given;
 }
 
-// Empty where help or version was asked for and printed.
-std::optional<Given> read_arguments(const Arguments& arguments, const ConfigReader& reader, bool speaks) {
+std::string default_text(const Field& field) {
+  if (std::holds_alternative<Section>(field.target)) return "none";
+  const std::string text = value_text(field);
+  return text.empty() ? "\"\"" : text;
+}
+
+}  // namespace
+
+std::optional<ConfigParts> read_command_line(const Arguments& arguments, const ConfigReader& reader, bool speaks) {
   Config defaults;
   const FieldList list(defaults);
   const std::string hint = reader.program + " --help lists all options";
@@ -123,14 +125,6 @@ std::optional<Given> read_arguments(const Arguments& arguments, const ConfigRead
   }
 }
 
-std::string default_text(const Field& field) {
-  if (std::holds_alternative<Section>(field.target)) return "none";
-  const std::string text = value_text(field);
-  return text.empty() ? "\"\"" : text;
-}
-
-}  // namespace
-
 std::string train_help(const ConfigReader& reader) {
   Config defaults;
   const FieldList list(defaults);
@@ -151,7 +145,7 @@ std::string train_help(const ConfigReader& reader) {
 }
 
 std::optional<Config> parse_command_line(const Arguments& arguments, const ConfigReader& reader, bool speaks) {
-  const std::optional<Given> given = read_arguments(arguments, reader, speaks);
+  const std::optional<ConfigParts> given = read_command_line(arguments, reader, speaks);
   if (!given) return std::nullopt;
   Config config = load_config(given->files, given->settings);
   resolve(config);

@@ -16,6 +16,9 @@ struct ConfigReader {
   std::string program = "gf-dist-train";
 };
 
+// What a command line says of the config; empty where --help or --version was asked for and printed.
+std::optional<ConfigParts> read_command_line(const Arguments&, const ConfigReader& = {}, bool speaks = true);
+
 // The config, resolved and checked; empty where --help or --version was asked for and printed. Not `speaks`: they are
 // not printed (by other ranks).
 std::optional<Config> parse_command_line(const Arguments&, const ConfigReader& = {}, bool speaks = true);

@@ -30,6 +30,23 @@ std::string parameters(const ModelConfig& config) {
   return fmt::format("parameters\n{}  {:<24} {:>15}\n", text, "all", total);
 }
 
+// What train.groups makes of the parameters.
+std::string groups(const Plan& plan) {
+  const ParameterGroups& g = plan.config.train.groups;
+  if (g.empty()) return "";
+  const LayerStack layers(plan.config.model, layout_of(plan.config.model),
+                          std::make_shared<ParameterStore>(ParameterStore::kAlign, g.rule()));
+  const ParameterStore& store = layers.parameters();
+  std::string text = fmt::format("trained  {} of these, {:.1f} %; the others are frozen\n", store.trained_count(),
+                                 100 * static_cast<double>(store.trained_count()) / static_cast<double>(store.count()));
+  for (size_t i = 0; i < g.groups().size(); ++i) {
+    const auto& [match, tuning] = g.groups()[i];
+    text += fmt::format("  {:<24} {}: {}\n", match, counted(plan.group_sizes[i], "tensor"),
+                        tuning.frozen ? "frozen" : fmt::format("{:g} times the rate", tuning.lr_scale));
+  }
+  return text;
+}
+
 std::string memory(const MemoryForecast& f) {
   return fmt::format(
       "memory   {} in all: {} program and libraries, {} parameters, {} gradients, {} optimizer, {} activations, {} "
@@ -99,7 +116,8 @@ std::string data(const Plan& plan) {
 
 std::string banner(const Plan& plan, const MemoryForecast& forecast, const std::vector<std::string>& nodes) {
   const TrainConfig& t = plan.config.train;
-  std::string text = "configuration\n" + indented(plan.resolved()) + parameters(plan.config.model) + memory(forecast);
+  std::string text =
+      "configuration\n" + indented(plan.resolved()) + parameters(plan.config.model) + groups(plan) + memory(forecast);
   if (plan.data) text += data(plan);
   if (plan.validation)
     text += fmt::format("valid    {} of {} windows of {} tokens each time\n", plan.validation_windows,

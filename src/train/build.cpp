@@ -9,6 +9,7 @@
 #include "parallel/agreement.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"
+#include "train/planner/layer_times.h"
 
 namespace gf {
 namespace {
@@ -57,6 +58,19 @@ std::string changed_data(const Plan& plan, const Config& then, const Attributes&
   return now == before ? "" : cat("it is ", now.text(), ", and was ", before.text());  // a version that had no lists
 }
 
+// What is trained anew would begin without moments, and what is frozen from now on would leave its own behind.
+void check_same_groups(const Config& now, const Config& then, const fs::path& checkpoint, const fs::path& where) {
+  const ParameterGroups &mine = now.train.groups, &theirs = then.train.groups;
+  const std::string name = ParameterGroups::difference(mine, theirs, parameter_names(now.model));
+  if (name.empty()) return;
+  const TuningRule rule = mine.rule();
+  const bool frozen = rule && rule(name).frozen;
+  refuse(cat("train.groups ", frozen ? "freezes " : "trains ", name, ", and the run in ", where.string(), " was begun ",
+             frozen ? "training" : "freezing", " it"),
+         cat("--train.groups '", theirs.text(), "' to go on; or --train.load_model ", checkpoint.string(),
+             " with another --train.proj_suffix, to train others from there"));
+}
+
 void check_same_data(const Plan& plan, const Config& then, const Attributes& a) {
   const std::string what = changed_data(plan, then, a), before = then.train.data_file.text();
   if (what.empty() || plan.config.train.change_data) return;
@@ -77,7 +91,7 @@ Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)
   data_ranks = gf::data_ranks(ranks, p.pipeline, p.data);
   const int stages = static_cast<int>(p.pipeline * p.pieces);
   partition = p.partition_is_given() ? given_partition(config.model, *p.partition, stages)
-                                     : balanced_partition(config.model, layer_costs(config.model), stages);
+                                     : balanced_partition(config.model, trained_costs(config), stages);
   sharding = {static_cast<int>(p.zero.value_or(1)), p.bucket_mb.value_or(t.ds_bucket_mb) << 20};
   if (!t.data_file.empty()) {
     data = std::make_shared<TrainingData>(t.data_file, config.model.ctx_len, t.magic_prime);
@@ -93,6 +107,7 @@ Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)
     validation_windows =
         std::min(validation->windows(), std::max<int64_t>(1, kValidationTokens / config.model.ctx_len));
   }
+  if (!t.groups.empty()) group_sizes = t.groups.check(parameter_names(config.model));
   microbatches = microbatches_per_rank(t, data_ranks);
   tokens_per_step = t.global_batch() * config.model.ctx_len;
   schedule = schedule_of(t, tokens_per_step);
@@ -141,6 +156,17 @@ void Plan::check_tokens() const {
 
 namespace {
 
+// What train.load_partial made of a checkpoint, for a person.
+std::string taken_from(const TensorSource& load, const ModelConfig& config) {
+  const auto names = parameter_names(config);
+  const auto has = [&](const std::string& name) { return load.find(cat(kModelPrefix, name)) != nullptr; };
+  const auto taken = std::ranges::count_if(names, has);
+  const auto there =
+      std::ranges::count_if(load.entries(), [](const auto& e) { return e.name.starts_with(kModelPrefix); });
+  return cat(": ", taken, " of ", names.size(), " tensors, fresh ones for those it lacks",
+             there > taken ? cat("; ", there - taken, " of its own are not in this model") : "");
+}
+
 RankModelOptions model_options(const Plan& plan) {
   const TrainConfig& t = plan.config.train;
   RankModelOptions options;
@@ -151,6 +177,7 @@ RankModelOptions model_options(const Plan& plan) {
   options.stage.seed = static_cast<uint64_t>(t.seed_everything);
   options.micro_batch = t.micro_bsz;
   options.layer_multiple = Sharding::layer_multiple(plan.data_ranks, plan.sharding.zero);
+  options.tuning = t.groups.rule();
   return options;
 }
 
@@ -242,6 +269,7 @@ void Run::check_can_go_on(const StepFolder& newest) const {
            hint);
   }
   check_same_steps(plan.config, then, plan.paths.root());
+  check_same_groups(plan.config, then, newest.path, plan.paths.root());
   check_same_data(plan, then, reader.attributes());
 }
 
@@ -252,7 +280,7 @@ void Run::start_from(const TensorSource* load) {
   if (!load || t.load_partial) initialise(model.parameters(), static_cast<uint64_t>(t.seed_everything));
   if (!load) return;
   load->read(views_in(*load, parameter_views(model.parameters()), t.load_partial));
-  start = cat("parameters from ", t.load_model, t.load_partial ? ", fresh ones for those it lacks" : "");
+  start = cat("parameters from ", t.load_model, t.load_partial ? taken_from(*load, plan.config.model) : "");
 }
 
 void Run::go_on_from(const StepFolder& newest) {
@@ -270,9 +298,9 @@ void Run::go_on_from(const StepFolder& newest) {
   t.load_model = then.train.load_model;
   plan.schedule = schedule_of(t, plan.tokens_per_step);
   reader.read(optimizer->parameters_to_read());
-  const auto moments = optimizer->moments_to_read();
-  if (reader.has(moments[0].name)) {
-    reader.read(moments);
+  // Not in fresh parameters. A stage whose parameters are all frozen has none of its own.
+  if (std::ranges::any_of(reader.entries(), [](const auto& e) { return e.name.starts_with("optim/"); })) {
+    reader.read(optimizer->moments_to_read());
     optimizer->set_updates(std::min(a.updates, a.step - plan.first_step));
   }
   place = {a.step, a.samples};
@@ -284,6 +312,9 @@ void Run::go_on_from(const StepFolder& newest) {
   else if (then.train.magic_prime != t.magic_prime)
     start += cat("; train.magic_prime was ", then.train.magic_prime, " and is ", t.magic_prime,
                  ", which orders the samples");
+  if (then.train.groups.text() != t.groups.text())
+    start += cat("; train.groups was ", then.train.groups.empty() ? "empty" : then.train.groups.text(), " and is ",
+                 t.groups.empty() ? "empty" : t.groups.text(), ", with the same parameters frozen");
   if (then.train.my_exit_tokens != t.my_exit_tokens)
     start += cat("; train.my_exit_tokens was ", then.train.my_exit_tokens, " and is ", t.my_exit_tokens,
                  ", the length of the schedule");

@@ -38,6 +38,7 @@ struct Plan {
   int64_t first_step = 0;       // where epoch_begin says
   int64_t last_step = 0;        // the step number to stop at
   Schedule schedule;
+  std::vector<int64_t> group_sizes;  // parameters, by name, that each of train.groups decides about
   RunPaths paths;
 
   RankShare share_of(int rank) const;

@@ -14,6 +14,7 @@
 #include "base/fields.h"
 #include "io/data/data_list.h"
 #include "model/config.h"
+#include "train/parameter_groups.h"
 
 namespace gf {
 
@@ -40,6 +41,7 @@ struct TrainConfig {
   double lr_wait = 0;
   int64_t warmup_steps = -1;
   bool layerwise_lr = true;
+  ParameterGroups groups;
   double beta1 = 0.9, beta2 = 0.99, adam_eps = 1e-8, weight_decay = 0, weight_decay_final = -1, gradient_clip_val = 1;
   bool grad_cp = false;
   int64_t check_val_every_n_epoch = 1;
@@ -90,6 +92,7 @@ struct TrainConfig {
     v("lr_wait", lr_wait, "share of my_exit_tokens before the decay begins");
     v("warmup_steps", warmup_steps, "steps from 0.2 of the rate to all of it; -1: 10 with load_model, else 0");
     v("layerwise_lr", layerwise_lr, "0: one rate for all parameters, 1: the published groups");
+    v("groups", groups, "parameters to freeze, or to train at another rate, by their names (docs/running.md)");
     v("beta1", beta1, "AdamW: decay of the mean gradient");
     v("beta2", beta2, "AdamW: decay of the mean squared gradient");
     v("adam_eps", adam_eps, "AdamW: added to the root of the mean squared gradient");
@@ -155,6 +158,12 @@ struct Config {
     v.section("train", train, "training");
     v.section("parallel", parallel, "spreading a run over ranks");
   }
+};
+
+// What a configuration is made of: files, and settings that go over them.
+struct ConfigParts {
+  std::vector<std::filesystem::path> files;
+  std::vector<Setting> settings;
 };
 
 // Files in their order, later ones over earlier ones key by key, then the options.

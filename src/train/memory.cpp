@@ -30,13 +30,15 @@ size_t evaluation_bytes(LayerStack& layers, BoundaryShape in, int64_t batch, int
 struct OptimizerBytes {
   size_t parameters, gradients, moments;
 };
-OptimizerBytes sharded_bytes(int64_t all, int64_t largest, const RankShare& share) {
+OptimizerBytes sharded_bytes(const StageNeed::Numbers& all, int64_t largest, const RankShare& share) {
   const int zero = share.data_ranks > 1 ? share.sharding.zero : 0;
   // One bucket in use and one on its way, each of a bucket's size or of a larger layer's.
   const int64_t passing = 2 * std::max(largest, share.sharding.bucket_bytes / static_cast<int64_t>(sizeof(float)));
-  const int64_t part = all / share.data_ranks, some = std::min(all, part + passing);
+  const auto some = [&](int64_t n) { return std::min(n, n / share.data_ranks + passing); };
   const auto bytes = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
-  return {bytes(zero == 3 ? some : all), bytes(zero >= 2 ? some : all), 2 * bytes(zero >= 1 ? part : all)};
+  const int64_t values = all.trained + all.frozen, trained = all.trained;
+  return {bytes(zero == 3 ? some(values) : values), bytes(zero >= 2 ? some(trained) : trained),
+          2 * bytes(zero >= 1 ? trained / share.data_ranks : trained)};
 }
 
 std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
@@ -58,19 +60,27 @@ std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
 
 StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t validation_windows) {
   StageNeed need;
-  const auto cuts = boundary_shapes(config.model, {{begin, end}}, config.train.micro_bsz);
-  LayerStack layers(config.model, stage_layers(layout_of(config.model), begin, end));
+  const Partition stage_cuts{{begin, end}};
+  const auto cuts = boundary_shapes(config.model, stage_cuts, config.train.micro_bsz);
+  const TuningRule rule = config.train.groups.rule();
+  const auto gradients =
+      gradient_shapes(config.model, stage_cuts, config.train.micro_bsz, layers_that_train(config.model, rule));
+  LayerStack layers(config.model, stage_layers(layout_of(config.model), begin, end),
+                    std::make_shared<ParameterStore>(ParameterStore::kAlign, rule));
   layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::zeroed);
   for (size_t i = 0; i < layers.layers().size(); ++i) {
-    need.numbers.push_back(layers.ranges()[i].size());
+    const LayerRange& range = layers.ranges()[i];
+    need.numbers.push_back({range.trained.size(), range.frozen.size()});
     if (layers.layers()[i].kind == LayerSpec::Kind::key_expand) need.shared = need.numbers.back();
   }
   StageOptions options{.device = kMeta, .recompute = config.train.grad_cp};
   options.gives = cuts[1].fields;
+  options.gradients = gradients[0].fields;
   Stage stage(layers, options);
   const Batch batch = meta_batch(config.train.micro_bsz, config.model.ctx_len);
   const Boundary in = cuts[0].empty(kMeta), up = stage.forward(0, batch, in);
-  stage.backward(0, cuts[1].empty(kMeta));
+  need.goes_back = stage.goes_back();
+  if (need.goes_back) stage.backward(0, gradients[1].empty(kMeta));
   need.pass = stage.activation_bytes();
   for (const Boundary& b : {in, up})
     for (const Tensor& t : tensors_of(b)) need.pass += t.bytes();
@@ -84,24 +94,33 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share, con
   f.validation_windows = std::min(share.validation_windows, config.train.micro_bsz);
   const int64_t multiple = Sharding::layer_multiple(share.data_ranks, share.sharding.zero);
   const auto padded = [&](int64_t n) { return (n + multiple - 1) / multiple * multiple; };
-  int64_t numbers = 0, shared = 0, largest = 0;
+  StageNeed::Numbers numbers, shared;
+  int64_t largest = 0;
   // Of all pieces the largest, as many times as the schedule keeps passes in flight: their arenas are used in turn.
   size_t pass = 0;
+  bool goes_back = false;
   for (const StageNeed& s : stages) {
-    for (const int64_t n : s.numbers) numbers += padded(n), largest = std::max(largest, padded(n));
-    numbers -= padded(s.shared);
-    shared = std::max(shared, padded(s.shared));
+    for (const auto& [trained, frozen] : s.numbers) {
+      numbers.trained += padded(trained), numbers.frozen += padded(frozen);
+      largest = std::max(largest, padded(trained) + padded(frozen));
+    }
+    numbers.trained -= padded(s.shared.trained), numbers.frozen -= padded(s.shared.frozen);
+    shared.trained = std::max(shared.trained, padded(s.shared.trained));
+    shared.frozen = std::max(shared.frozen, padded(s.shared.frozen));
+    goes_back = goes_back || s.goes_back;
     pass = std::max(pass, s.pass);
     f.validation = std::max(f.validation, s.validation);
   }
   const PipeShape shape{static_cast<int>(config.parallel.pipeline), share.stage, static_cast<int>(share.microbatches),
                         static_cast<int>(config.parallel.pieces)};
-  f.activations = pass * static_cast<size_t>(peak_in_flight(find_schedule(config.parallel.schedule).plan(shape)));
-  const auto bytes = sharded_bytes(numbers + shared, largest, share);
+  const int in_flight = goes_back ? peak_in_flight(find_schedule(config.parallel.schedule).plan(shape)) : 1;
+  f.activations = pass * static_cast<size_t>(in_flight);
+  numbers.trained += shared.trained, numbers.frozen += shared.frozen;
+  const auto bytes = sharded_bytes(numbers, largest, share);
   f.parameters = bytes.parameters, f.gradients = bytes.gradients, f.optimizer = bytes.moments;
   // With both moments. Fresh parameters alone are saved before there is anything else to do.
-  const auto saved = static_cast<size_t>((numbers + shared) / share.data_ranks) * sizeof(float);
-  f.copy = config.train.train_stage == 1 ? 0 : 3 * saved;
+  const auto saved = static_cast<size_t>((3 * numbers.trained + numbers.frozen) / share.data_ranks) * sizeof(float);
+  f.copy = config.train.train_stage == 1 ? 0 : saved;
   return f;
 }
 

@@ -44,10 +44,15 @@ struct RankShare {
 
 // Of some layers as one stage.
 struct StageNeed {
-  std::vector<int64_t> numbers;  // parameters of each layer
-  int64_t shared = 0;            // of these, what stages of one rank have in common
-  size_t pass = 0;               // bytes that a microbatch in flight keeps, with what crosses the cuts
-  size_t validation = 0;         // for these windows at a time
+  // Of each layer, and of these what stages of one rank have in common.
+  struct Numbers {
+    int64_t trained = 0, frozen = 0;
+  };
+  std::vector<Numbers> numbers;
+  Numbers shared;
+  bool goes_back = true;  // it has a backward pass: else no microbatch stays in flight
+  size_t pass = 0;        // bytes that a microbatch in flight keeps, with what crosses the cuts
+  size_t validation = 0;  // for these windows at a time
 };
 
 // Of the layers [begin, end) of layout_of(). Runs a microbatch forward and backward over tensors without memory: the

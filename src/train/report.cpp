@@ -72,17 +72,25 @@ std::vector<int64_t> done(std::vector<int64_t> steps) {
   return steps;
 }
 
-std::string json_run(const RunHistory& run, const std::string& label, const std::optional<TraceSummary>& trace) {
+// What a run belongs to: colour and button.
+struct Series {
+  size_t number;
+  std::string name;
+};
+
+std::string json_run(const RunHistory& run, const std::string& label, const Series& series,
+                     const std::optional<TraceSummary>& trace) {
   const Curves c = curves(run, kRows);
   const Validations v = validations(run, kValidations);
   return fmt::format(
-      "{{\"name\":{},\n\"curves\":{{\"steps\":{},\"tokens\":{},\"seconds\":{},\n\"loss\":{},\n\"grad_norm\":{},\n"
+      "{{\"name\":{},\"series\":{},\"series_name\":{},\n\"curves\":{{\"steps\":{},\"tokens\":{},\"seconds\":{},"
+      "\n\"loss\":{},\n\"grad_norm\":{},\n"
       "\"lr\":{{\"smooth\":{}}},\n\"tokens_per_s\":{}}},\n"
       "\"validation\":{{\"steps\":{},\"tokens\":{},\"seconds\":{},\"loss\":{},\"accuracy\":{}}},\n"
       "\"trace\":{}}}",
-      json_text(label), json_list(done(c.step)), json_list(c.tokens), json_list(c.seconds), json_curve(c.loss),
-      json_curve(c.grad_norm), json_list(c.lr), json_curve(c.tokens_per_s), json_list(done(v.step)),
-      json_list(v.tokens), json_list(v.seconds), json_list(v.loss), json_list(v.accuracy),
+      json_text(label), series.number, json_text(series.name), json_list(done(c.step)), json_list(c.tokens),
+      json_list(c.seconds), json_curve(c.loss), json_curve(c.grad_norm), json_list(c.lr), json_curve(c.tokens_per_s),
+      json_list(done(v.step)), json_list(v.tokens), json_list(v.seconds), json_list(v.loss), json_list(v.accuracy),
       trace ? trace_data(*run.trace, *trace) : "null");
 }
 
@@ -116,14 +124,15 @@ std::vector<Column> columns() {
   };
 }
 
-std::string numbers_table(std::span<const RunHistory> runs, const std::vector<std::string>& names) {
+std::string numbers_table(std::span<const RunHistory> runs, const std::vector<std::string>& names,
+                          const std::vector<Series>& series) {
   std::vector<RunSummary> sums;
   for (const RunHistory& run : runs) sums.push_back(summarize(run));
   std::string head = "<th>Run</th>";
   std::vector<std::string> rows;
   for (size_t i = 0; i < runs.size(); ++i)
-    rows.push_back(
-        fmt::format("<th><i class=\"swatch\" style=\"--color: var(--run-{})\"></i>{}</th>", i % 8, escaped(names[i])));
+    rows.push_back(fmt::format("<th><i class=\"swatch\" style=\"--color: var(--run-{})\"></i>{}</th>",
+                               series[i].number % 8, escaped(names[i])));
   for (const Column& column : columns()) {
     std::vector<std::optional<double>> values;
     for (size_t i = 0; i < runs.size(); ++i) values.push_back(column.value(runs[i], sums[i]));
@@ -209,20 +218,27 @@ std::string configurations(std::span<const RunHistory> runs, const std::vector<s
 
 }  // namespace
 
-std::string report_page(std::span<const RunHistory> runs) {
+std::string report_page(std::span<const RunHistory> runs, const ReportFrame& frame) {
   GF_CHECK(!runs.empty(), "a report of no run");
   const std::vector<std::string> names = labels(runs);
   std::vector<std::string> data;
+  std::vector<Series> series;
+  for (size_t i = 0; i < runs.size(); ++i)
+    series.push_back(frame.series.empty() ? Series{i, names[i]}
+                                          : Series{frame.series[i], frame.series_names[frame.series[i]]});
   std::vector<std::optional<TraceSummary>> sums;
   for (size_t i = 0; i < runs.size(); ++i) {
     sums.push_back(runs[i].trace ? std::optional(summarize(*runs[i].trace)) : std::nullopt);
-    data.push_back(json_run(runs[i], names[i], sums[i]));
+    data.push_back(json_run(runs[i], names[i], series[i], sums[i]));
   }
   const bool one = runs.size() == 1;
-  return filled(kPage, {{"title", escaped(joined(names, ", "))},
-                        {"heading", one ? escaped(names[0]) : fmt::format("{} runs", runs.size())},
-                        {"subheading", one ? fmt::format("<p>{}</p>", escaped(runs[0].folder.string())) : ""},
-                        {"numbers", numbers_table(runs, names)},
+  return filled(kPage, {{"title", escaped(frame.title.empty() ? joined(names, ", ") : frame.title)},
+                        {"heading", !frame.title.empty() ? escaped(frame.title)
+                                    : one                ? escaped(names[0])
+                                                         : fmt::format("{} runs", runs.size())},
+                        {"subheading",
+                         one && frame.title.empty() ? fmt::format("<p>{}</p>", escaped(runs[0].folder.string())) : ""},
+                        {"numbers", frame.tables + numbers_table(runs, names, series)},
                         {"traces", traces(runs, names, sums)},
                         {"configs", configurations(runs, names)},
                         {"data", fmt::format("[{}]", joined(data, ",\n"))},

@@ -5,11 +5,20 @@
 #pragma once
 #include <span>
 #include <string>
+#include <vector>
 
 #include "train/run_history.h"
 
 namespace gf {
 
-std::string report_page(std::span<const RunHistory> runs);
+// What stands around the runs where they belong together. Runs of one series have one colour and one button.
+struct ReportFrame {
+  std::string title = {};           // empty: the runs' names
+  std::string tables = {};          // above the runs' own
+  std::vector<size_t> series = {};  // of each run; empty: each is one
+  std::vector<std::string> series_names = {};
+};
+
+std::string report_page(std::span<const RunHistory> runs, const ReportFrame& = {});
 
 }  // namespace gf

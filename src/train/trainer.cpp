@@ -202,7 +202,7 @@ std::string Trainer::last_bad_gradient() const {
   const std::vector<std::string> names = parameter_names(run_.plan.config.model);
   int64_t last = -1;
   for (const auto& p : run_.model.parameters().all())
-    if (!all_finite(p->grad()))
+    if (!p->frozen() && !all_finite(p->grad()))
       last = std::max<int64_t>(last, std::find(names.begin(), names.end(), p->name()) - names.begin());
   last = largest(last);
   return last < 0 ? "" : cat("; the gradient of ", names[last], " is the first that is not finite");

@@ -50,14 +50,16 @@ void take_state(Trained& all, const std::vector<ShardView>& views) {
   }
 }
 
-void train_rank(const ModelConfig& c, const Layout& l, Communicator& world, Trained& all, std::mutex& guard) {
+void train_rank(const ModelConfig& c, const TuningRule& rule, const Layout& l, Communicator& world, Trained& all,
+                std::mutex& guard) {
   const Mesh mesh = make_mesh(world.split(0, world.rank()), l.pipeline, l.data);
   const int stages = l.pipeline * l.pieces;
   RankModelOptions options{balanced_partition(c, layer_costs(c), stages),
                            l.schedule,
                            {.recompute = l.recompute, .loss_scale = 1.0 / (kT * kMicro * kMicrobatches), .seed = 7},
                            kMicro,
-                           Sharding::layer_multiple(l.data, l.zero)};
+                           Sharding::layer_multiple(l.data, l.zero),
+                           rule};
   RankModel model(c, mesh, options);
   model.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
   fill_hashed(model.parameters());
@@ -91,10 +93,10 @@ void train_rank(const ModelConfig& c, const Layout& l, Communicator& world, Trai
   take_state(all, optimizer.moments());
 }
 
-Trained train(const ModelConfig& c, const Layout& l) {
+Trained train(const ModelConfig& c, const TuningRule& rule, const Layout& l) {
   Trained all;
   std::mutex guard;
-  run_as_threads(l.pipeline * l.data, [&](Communicator& world) { train_rank(c, l, world, all, guard); });
+  run_as_threads(l.pipeline * l.data, [&](Communicator& world) { train_rank(c, rule, l, world, all, guard); });
   return all;
 }
 
@@ -122,14 +124,24 @@ double distance(const Trained& a, const Trained& b) {
   return worst;
 }
 
+// Of a list, what one of them begins with is frozen.
+TuningRule freezing(std::vector<std::string> beginnings) {
+  if (beginnings.empty()) return {};
+  return [beginnings](std::string_view name) {
+    return Tuning{std::ranges::any_of(beginnings, [&](const auto& b) { return name.starts_with(b); }), 1};
+  };
+}
+
 struct Model {
   const char *name, *time_mix, *upper;
+  std::vector<std::string> frozen = {};
 };
 
 class Ranks : public testing::TestWithParam<Model> {
  protected:
   ModelConfig config = model_of(GetParam().time_mix, GetParam().upper);
-  Trained one = train(config, {});
+  TuningRule rule = freezing(GetParam().frozen);
+  Trained one = train(config, rule, {});
 };
 
 // A split into stages changes no bit, but where stages share a weight whose gradient is summed over them.
@@ -144,7 +156,7 @@ TEST_P(Ranks, StagesGiveTheSameBits) {
   const auto layers = layout_of(config);
   for (const Layout& l : layouts) {
     SCOPED_TRACE(l.name());
-    const Trained got = train(config, l);
+    const Trained got = train(config, rule, l);
     const Partition p = balanced_partition(config, layer_costs(config), l.pipeline * l.pieces);
     int expanding = 0;
     for (int s = 0; s < p.num_stages(); ++s)
@@ -175,13 +187,13 @@ TEST_P(Ranks, DataRanksGiveTheSameModel) {
   Trained zero_0;
   for (const Layout& l : layouts) {
     SCOPED_TRACE(l.name());
-    const Trained got = train(config, l);
+    const Trained got = train(config, rule, l);
     EXPECT_LT(distance(got, one), 1e-3);
     for (int i = 0; i < kSteps; ++i) {
       EXPECT_NEAR(got.losses[i], one.losses[i], 2e-5 * one.losses[i]);
       EXPECT_NEAR(got.norms[i], one.norms[i], 2e-5 * one.norms[i]);
     }
-    const Trained again = train(config, l);
+    const Trained again = train(config, rule, l);
     EXPECT_EQ(got.losses, again.losses);
     EXPECT_TRUE(got.state == again.state) << "twice the same bits";
     if (l.pipeline == 1 && l.data == 2 && l.zero == 0) zero_0 = got;
@@ -196,16 +208,44 @@ TEST_P(Ranks, AStepThatIsSkippedChangesNothing) {
     SCOPED_TRACE(l.name());
     Layout skips = l;
     skips.skips = true;
-    const Trained got = train(config, skips), want = train(config, l);
+    const Trained got = train(config, rule, skips), want = train(config, rule, l);
     EXPECT_EQ(got.losses, want.losses);
     EXPECT_TRUE(got.state == want.state);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, Ranks,
-                         testing::Values(Model{"goldfinch", "x060c2", "gold"}, Model{"finch", "x060", ""},
-                                         Model{"llama", "llama", ""}),
-                         [](const auto& test) { return std::string(test.param.name); });
+TEST_P(Ranks, WhatIsFrozenKeepsItsBitsAndHasNoState) {
+  std::map<std::string, std::vector<float>> fresh;
+  {
+    LayerStack layers(config);
+    layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+    fill_hashed(layers.parameters());
+    for (const auto& p : layers.parameters().all())
+      fresh["model/" + p->name()].assign(p->value().data<float>(), p->value().data<float>() + p->shape().numel());
+  }
+  for (const Layout& l : {Layout{1, 1}, {3, 1, 0, "zero_bubble"}, {1, 2, 0}, {2, 2, 1}, {1, 2, 2}, {2, 2, 3}}) {
+    SCOPED_TRACE(l.name());
+    const Trained got = train(config, rule, l);
+    for (const std::string& name : parameter_names(config)) {
+      const bool frozen = rule && rule(name).frozen;
+      // Finch-C2's bonus is a parameter without effect, and its gradient zero.
+      if (!name.ends_with("time_faaaa")) {
+        EXPECT_EQ(got.state.at("model/" + name) == fresh.at("model/" + name), frozen) << name;
+      }
+      EXPECT_EQ(got.state.contains("optim/exp_avg/" + name), !frozen) << name;
+      EXPECT_EQ(got.state.contains("optim/exp_avg_sq/" + name), !frozen) << name;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Of, Ranks,
+    testing::Values(Model{"goldfinch", "x060c2", "gold"}, Model{"finch", "x060", ""}, Model{"llama", "llama", ""},
+                    // An upgrade: what GOLD layers have is trained; then the converse, and parts.
+                    Model{"goldfinch_upper", "x060c2", "gold", {"emb", "blocks.0", "blocks.1"}},
+                    Model{"goldfinch_lower", "x060c2", "gold", {"w_kv", "blocks.2", "blocks.3.ffn", "head", "ln_out"}},
+                    Model{"finch_head", "x060", "", {"emb", "blocks"}}),
+    [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace
 }  // namespace gf

@@ -77,12 +77,12 @@ class Told final : public ParameterHooks {
  public:
   explicit Told(int64_t microbatches) : microbatches_(microbatches) {}
   void begin_step(int64_t microbatches) override { EXPECT_EQ(microbatches, microbatches_); }
-  void before_use(FlatRange r) override { ++using_[r.begin], ++uses_[r.begin]; }
-  void after_use(FlatRange r) override { EXPECT_GE(--using_[r.begin], 0); }
-  void gradients_done(FlatRange r) override { ++done_[r.begin]; }
+  void before_use(const LayerRange& r) override { ++using_[r.trained.begin], ++uses_[r.trained.begin]; }
+  void after_use(const LayerRange& r) override { EXPECT_GE(--using_[r.trained.begin], 0); }
+  void gradients_done(const LayerRange& r) override { ++done_[r.trained.begin]; }
   void check(const LayerStack& layers) {
     int64_t covered = 0;
-    for (const FlatRange r : layers.ranges()) {
+    for (const auto& [r, frozen] : layers.ranges()) {
       EXPECT_EQ(r.begin, covered) << "the layers cover the flat buffers";
       covered = r.end;
       EXPECT_EQ(using_[r.begin], 0);

@@ -93,6 +93,30 @@ TEST(Memory, OfARankIsItsShare) {
   }
 }
 
+// Frozen parameters have values alone, and what is below all that is trained keeps no activations.
+TEST(Memory, FrozenParametersTakeNoGradients) {
+  Config c = run_of(2);
+  const MemoryForecast all = forecast(c, 1, 0);
+  c.train.groups.set({.path = "train.groups", .text = "[{match: 'emb.*|blocks.0.*', freeze: 1}]"});
+  const MemoryForecast some = forecast(c, 1, 0);
+  EXPECT_NEAR(static_cast<double>(some.parameters), static_cast<double>(all.parameters), 1024) << "but for padding";
+  EXPECT_LT(some.gradients, all.gradients);
+  EXPECT_EQ(some.optimizer, 2 * some.gradients);
+  EXPECT_EQ(some.copy, some.parameters + some.optimizer);
+  EXPECT_LT(some.activations, all.activations);
+
+  c.parallel.pipeline = 2, c.parallel.schedule = "gpipe";
+  c.train.groups.set({.path = "train.groups", .text = "[{match: 'emb.*|blocks.*', freeze: 1}]"});
+  RankShare first;
+  first.partition = given_partition(c.model, text_of(c.model, balanced_partition(c.model, layer_costs(c.model), 2)), 2);
+  first.microbatches = 8;
+  const MemoryForecast below = forecast_memory(c, first);
+  EXPECT_EQ(below.gradients, 0u);
+  EXPECT_EQ(below.optimizer, 0u);
+  first.microbatches = 1;
+  EXPECT_EQ(forecast_memory(c, first).activations, below.activations) << "none stays for a backward pass";
+}
+
 TEST(Memory, ValidationCounts) {
   const Config c = run_of(4);
   const size_t activation = size_t{512} * 256 * 4;

@@ -173,6 +173,26 @@ TEST(Curves, ValidationsKeepTheLast) {
   EXPECT_EQ(v.tokens.back(), 100000);
 }
 
+TEST(Report, RunsOfOneSeriesHaveOneColourAndOneButton) {
+  TempFolder folder;
+  std::vector<RunHistory> runs;
+  for (const char* name : {"a-s1", "a-s2", "b-s1"}) runs.push_back(load_run(make_run(folder, name, "")));
+  const std::string page = report_page(runs, {"all <of> them", "<h2>A table</h2>", {4, 4, 1}, {"", "b", "", "", "a"}});
+  const auto data = data_in(page);
+  ASSERT_EQ(data.size(), 3u);
+  EXPECT_EQ(data[0]["series"], 4);
+  EXPECT_EQ(data[1]["series"], 4);
+  EXPECT_EQ(data[1]["series_name"], "a");
+  EXPECT_EQ(data[1]["name"], "a-s2");
+  EXPECT_EQ(data[2]["series_name"], "b");
+  EXPECT_THAT(page, HasSubstr("<h1>all &lt;of&gt; them</h1>"));
+  EXPECT_THAT(page, HasSubstr("<h2>A table</h2>"));
+  EXPECT_THAT(page, HasSubstr("var(--run-4)\"></i>a-s2"));
+  const auto alone = data_in(report_page(runs));
+  EXPECT_EQ(alone[2]["series"], 2) << "each run is one where nothing is said";
+  EXPECT_EQ(alone[2]["series_name"], "b-s1");
+}
+
 TEST(Report, HasNumbersAndDataOfEveryRun) {
   std::vector<RunHistory> runs = {run_of(50), run_of(80)};
   runs[0].name = "first", runs[1].name = "second";

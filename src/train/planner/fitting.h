@@ -31,7 +31,7 @@ class StageNeeds {
   size_t program_;
   Config config_;
   std::vector<LayerSpec> layers_;
-  std::map<std::tuple<Counts, Fields, Fields, int64_t>, StageNeed> known_;
+  std::map<std::tuple<Counts, Fields, Fields, int64_t, size_t>, StageNeed> known_;
 };
 
 // The cut of least cost, or where a rank of it needs more than `room` bytes beside the program (MemoryForecast::more),

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "parallel/rank_model.h"
+#include "train/planner/layer_times.h"
 #include "train/planner/links.h"
 
 namespace gf {
@@ -29,11 +30,12 @@ class StepModel {
   StepModel(const Config& config, const RankShare& share, const LayerTimes& times, const Hardware* hardware)
       : config_(config),
         share_(share),
-        times_(times),
         hardware_(hardware),
         ranks_(static_cast<int>(config.parallel.pipeline)),
         num_pieces_(static_cast<int>(config.parallel.pieces)),
-        cuts_(boundary_shapes(config.model, share.partition, config.train.micro_bsz)) {
+        cuts_(boundary_shapes(config.model, share.partition, config.train.micro_bsz)),
+        gradient_cuts_(gradients_of(config, share.partition)),
+        layer_times_(trained_times(config, times)) {
     if (hardware) links_.emplace(*hardware, ranks_, share.data_ranks);
     for (int r = 0; r < ranks_; ++r) add_rank(r);
   }
@@ -47,7 +49,7 @@ class StepModel {
     if (links_)
       costs.message = [&](int r, const Compute& c) {
         const int stage = c.piece * ranks_ + r, to = (r + (c.is_forward() ? 1 : ranks_ - 1)) % ranks_;
-        return links_->message(r, to, bytes_of(cuts_[stage + (c.is_forward() ? 1 : 0)]));
+        return links_->message(r, to, bytes_of(c.is_forward() ? cuts_[stage + 1] : gradient_cuts_[stage]));
       };
     return simulate(programs, num_pieces_, costs);
   }
@@ -74,7 +76,7 @@ class StepModel {
     double longest = 0;
     const int zero = share_.data_ranks > 1 ? share_.sharding.zero : 0;
     for (const RankWork& w : work_) {
-      const auto numbers = static_cast<double>(w.layers.numbers), d = static_cast<double>(share_.data_ranks);
+      const auto numbers = static_cast<double>(w.layers.trained), d = static_cast<double>(share_.data_ranks);
       double seconds = (zero > 0 ? numbers / d : numbers) * seconds_of_update();
       if (zero == 1) seconds += kNumber * numbers * (1 - 1 / d) / memory_bandwidth();  // the others' gradients to zero
       longest = std::max(longest, seconds);
@@ -104,6 +106,10 @@ class StepModel {
     if (!links_ || share_.data_ranks == 1) return 0;
     return links_->among_data_ranks(r, bytes_to_share(b, share_.data_ranks));
   }
+  double gather_seconds(int r, const BucketRange& b) const {
+    if (!links_ || share_.data_ranks == 1) return 0;
+    return links_->among_data_ranks(r, bytes_to_gather(b, share_.sharding.zero, share_.data_ranks));
+  }
   // The sum of all ranks' parts, which come into memory of their own. Under zero 2 and 3 the parts of others go, and
   // come anew twice: what adds to them reads zeros first, and then writes.
   double work_of_reduction(const BucketRange& b) const {
@@ -115,7 +121,7 @@ class StepModel {
   double work_of_gathering(const BucketRange& b) const {
     if (!links_ || share_.data_ranks == 1 || share_.sharding.zero < 3 || b.shared) return 0;
     const double d = static_cast<double>(share_.data_ranks);
-    return kNumber * static_cast<double>(b.range.size()) * (1 - 1 / d) / fresh_bandwidth();
+    return kNumber * static_cast<double>(b.range.size() + b.frozen.size()) * (1 - 1 / d) / fresh_bandwidth();
   }
   bool overlaps(int r) const { return !links_ || links_->data_overlaps(r); }
 
@@ -125,9 +131,11 @@ class StepModel {
     RankShare own = share_;
     own.stage = r;
     RankWork& w = work_.emplace_back(config_, own, plan);
+    const auto layers = layout_of(config_.model);
     for (const auto& piece : w.layers.pieces) {
       PassSeconds& sum = w.pieces.emplace_back();
-      for (const LayerSpec& spec : piece->layers()) sum += times_.of(config_.model, spec);
+      for (const LayerSpec& spec : piece->layers())
+        sum += layer_times_[std::ranges::find(layers, spec.name(), &LayerSpec::name) - layers.begin()];
     }
     index_.emplace_back(size_t{4} * num_pieces_ * microbatches());
     std::vector<double> on_their_way(num_pieces_);  // the gradients of the microbatch before, of each piece
@@ -158,7 +166,7 @@ class StepModel {
         break;
     }
     for (const size_t b : t.gathers) {
-      moved += link_seconds(r, w.layers.buckets[b]);
+      moved += gather_seconds(r, w.layers.buckets[b]);
       seconds += work_of_gathering(w.layers.buckets[b]);
     }
     for (const size_t b : t.reductions) {
@@ -202,7 +210,7 @@ class StepModel {
       const BucketRange& bucket = w.layers.buckets[b];
       there += link_seconds(r, bucket);
       if (bucket.piece > 0 && overlaps(r)) break;  // needed much later
-      const auto share = static_cast<double>(bucket.range.size()) / static_cast<double>(w.layers.numbers);
+      const auto share = static_cast<double>(bucket.range.size()) / static_cast<double>(w.layers.trained);
       now = std::max(now, there) + share * w.pieces[0].forward;
     }
     return overlaps(r) ? std::max(0.0, now - w.pieces[0].forward) : there;
@@ -210,10 +218,10 @@ class StepModel {
 
   const Config& config_;
   const RankShare& share_;
-  const LayerTimes& times_;
   const Hardware* hardware_;
   int ranks_, num_pieces_;
-  std::vector<BoundaryShape> cuts_;
+  std::vector<BoundaryShape> cuts_, gradient_cuts_;
+  std::vector<PassSeconds> layer_times_;  // of layout_of()
   std::optional<Links> links_;
   std::vector<RankWork> work_;
   std::vector<std::vector<size_t>> index_;  // of each rank: the place in its plan of a pass

@@ -27,22 +27,23 @@ class LayerHooks final : public ParameterHooks {
   // `begin` starts a measurement, `end` gives it.
   LayerHooks(const LayerStack& layers, std::function<void()> begin, std::function<double()> end, Take take)
       : begin_(std::move(begin)), end_(std::move(end)), take_(std::move(take)) {
-    for (size_t i = 0; i < layers.layers().size(); ++i) layers_.emplace(layers.ranges()[i].begin, layers.layers()[i]);
+    for (size_t i = 0; i < layers.layers().size(); ++i)
+      layers_.emplace(layers.ranges()[i].trained.begin, layers.layers()[i]);
   }
   void passes(Pass3 pass) { pass_ = pass; }
 
   // The taking of weight gradients, put off, has other marks than the passes before it (see LayerStack).
-  void before_use(FlatRange) override { begin_(); }
-  void after_use(FlatRange r) override { taken(r); }
-  void before_gradients(FlatRange) override {
+  void before_use(const LayerRange&) override { begin_(); }
+  void after_use(const LayerRange& r) override { taken(r); }
+  void before_gradients(const LayerRange&) override {
     if (pass_ == &PassSeconds::backward_weight) begin_();
   }
-  void gradients_done(FlatRange r) override {
+  void gradients_done(const LayerRange& r) override {
     if (pass_ == &PassSeconds::backward_weight) taken(r);
   }
 
  private:
-  void taken(FlatRange r) { take_(layers_.at(r.begin), pass_, end_()); }
+  void taken(const LayerRange& r) { take_(layers_.at(r.trained.begin), pass_, end_()); }
   std::map<int64_t, LayerSpec> layers_;
   std::function<void()> begin_;
   std::function<double()> end_;
@@ -205,10 +206,27 @@ LayerTimes times_on(const Hardware& hardware, const Config& config) {
   return why_not_measured(hardware, config).empty() ? hardware.measured->layers : reckoned_times(config, hardware.rank);
 }
 
-std::vector<double> costs_of(const ModelConfig& config, const LayerTimes& times) {
+std::vector<PassSeconds> trained_times(const Config& config, const LayerTimes& times) {
+  const auto layers = layout_of(config.model);
+  std::vector<PassSeconds> all;
+  for (const LayerSpec& spec : layers) all.push_back(times.of(config.model, spec));
+  if (config.train.groups.empty()) return all;
+  const auto trains = layers_that_train(config.model, config.train.groups.rule());
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (!trains[i]) all[i].backward_weight = 0;
+    if (!(layers[i].fields.reads & trained_below(layers, trains, i))) all[i].backward_input = 0;
+  }
+  return all;
+}
+
+std::vector<double> costs_of(const Config& config, const LayerTimes& times) {
   std::vector<double> costs;
-  for (const LayerSpec& spec : layout_of(config)) costs.push_back(times.of(config, spec).all());
+  for (const PassSeconds& layer : trained_times(config, times)) costs.push_back(layer.all());
   return costs;
+}
+
+std::vector<double> trained_costs(const Config& config) {
+  return config.train.groups.empty() ? layer_costs(config.model) : costs_of(config, fixed_times(config.model));
 }
 
 }  // namespace gf

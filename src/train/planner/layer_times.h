@@ -32,7 +32,11 @@ std::string why_not_measured(const Hardware&, const Config&);
 // Those, or reckoned ones.
 LayerTimes times_on(const Hardware&, const Config&);
 
-// Of each layer of layout_of(), forward and backward: what balanced_partition() takes.
-std::vector<double> costs_of(const ModelConfig&, const LayerTimes&);
+// Of each layer of layout_of(), without what train.groups leaves out: no gradients of frozen weights, nor of inputs
+// below which nothing is trained.
+std::vector<PassSeconds> trained_times(const Config&, const LayerTimes&);
+// Likewise, forward and backward: what balanced_partition() takes.
+std::vector<double> costs_of(const Config&, const LayerTimes&);
+std::vector<double> trained_costs(const Config&);  // in the measure of layer_costs()
 
 }  // namespace gf

@@ -66,7 +66,7 @@ std::string PlannedLayout::options() const {
   if (p.pieces != defaults.pieces) text += cat(" --parallel.pieces ", p.pieces);
   if (share.data_ranks > 1) text += cat(" --parallel.zero ", share.sharding.zero);
   const int stages = static_cast<int>(p.pipeline * p.pieces);
-  if (stages > 1 && share.partition != balanced_partition(config.model, layer_costs(config.model), stages))
+  if (stages > 1 && share.partition != balanced_partition(config.model, trained_costs(config), stages))
     text += cat(" --parallel.partition ", text_of(config.model, share.partition));
   return text;
 }
@@ -85,7 +85,7 @@ PlannedLayout plan_layout(const Config& config, int64_t ranks, const Hardware& h
   const size_t limit = memory > program ? memory - program : 0;
   share.partition = p.partition_is_given()
                         ? given_partition(config.model, *p.partition, static_cast<int>(p.pipeline * p.pieces))
-                        : partition_within(layout.config, share, costs_of(config.model, times), limit, needs);
+                        : partition_within(layout.config, share, costs_of(config, times), limit, needs);
   layout.forecast = forecast_layout(layout.config, share, times, needs, &hardware);
   layout.forecast.fit(limit);
   layout.fits = layout.forecast.neediest().memory.more() <= limit;

@@ -30,7 +30,7 @@ std::string cut_of_checkpoint(const Plan& plan) {
 std::vector<double> mean_costs(const Config& config, Communicator& world, size_t room) {
   constexpr double kSeconds = 0.3;
   std::vector<double> costs;
-  all_or_none(world, [&] { costs = costs_of(config.model, measure_layers(config, kSeconds, room).layers); });
+  all_or_none(world, [&] { costs = costs_of(config, measure_layers(config, kSeconds, room).layers); });
   const Tensor sums = Tensor::of<double>({std::ssize(costs)}, costs);
   world.all_reduce(sums, Reduce::sum);
   for (size_t i = 0; i < costs.size(); ++i) costs[i] = sums.data<double>()[i] / world.size();
@@ -61,8 +61,8 @@ void settle_partition(Plan& plan, Communicator& world, size_t room, const Hardwa
     share.partition = given_partition(model, kept, stages);
     if (needs.all_fit(plan.config, share, room)) return take(plan, share.partition, "as this run began");
   }
-  const std::vector<double> costs = !measured  ? layer_costs(model)
-                                    : hardware ? costs_of(model, times_on(*hardware, plan.config))
+  const std::vector<double> costs = !measured  ? trained_costs(plan.config)
+                                    : hardware ? costs_of(plan.config, times_on(*hardware, plan.config))
                                                : mean_costs(plan.config, world, room);
   const Partition best = balanced_partition(model, costs, stages),
                   within = partition_within(plan.config, plan.share_of(0), costs, room, needs);

@@ -47,15 +47,22 @@ PipeShape pipe_shape(const Config& config, const RankShare& share) {
 
 RankLayers::RankLayers(const Config& config, const RankShare& share) {
   const auto layers = layout_of(config.model);
-  const auto store = std::make_shared<ParameterStore>(Sharding::layer_multiple(share.data_ranks, share.sharding.zero));
+  const auto store = std::make_shared<ParameterStore>(Sharding::layer_multiple(share.data_ranks, share.sharding.zero),
+                                                      config.train.groups.rule());
+  const auto trains = layers_that_train(config.model, config.train.groups.rule());
   std::vector<const LayerStack*> all;
   for (size_t s = share.stage; s + 1 < share.partition.cuts.size(); s += config.parallel.pipeline) {
     const auto specs = stage_layers(layers, share.partition.cuts[s], share.partition.cuts[s + 1]);
     pieces.push_back(std::make_unique<LayerStack>(config.model, specs, store));
     all.push_back(pieces.back().get());
+    std::vector<bool>& back = goes_back.emplace_back();
+    for (const LayerSpec& spec : specs) {
+      const auto i = static_cast<size_t>(std::ranges::find(layers, spec.name(), &LayerSpec::name) - layers.begin());
+      back.push_back(trains[i] || (spec.fields.reads & trained_below(layers, trains, i)));
+    }
   }
   buckets = buckets_of(all, share.sharding.bucket_bytes);
-  numbers = store->flat_size();
+  trained = store->flat_size();
   parameters = store->count();
 }
 
@@ -68,20 +75,23 @@ DataTraffic data_traffic(const RankLayers& rank, const std::vector<Compute>& pla
   Window window(rank.buckets);
   for (size_t i = 0; i < plan.size(); ++i) {
     const Compute& c = plan[i];
-    const std::vector<FlatRange>& ranges = rank.pieces[c.piece]->ranges();
+    const std::vector<LayerRange>& ranges = rank.pieces[c.piece]->ranges();
     for (size_t l = 0; l < ranges.size() && sharding.zero == 3; ++l) {
-      const FlatRange layer = ranges[c.is_forward() ? l : ranges.size() - 1 - l];
-      if (layer.size() > 0 && c.pass != Compute::Pass::backward_weight)
+      const size_t at = c.is_forward() ? l : ranges.size() - 1 - l;
+      const LayerRange& layer = ranges[at];
+      if (layer.size() > 0 && c.pass != Compute::Pass::backward_weight &&
+          (c.is_forward() || rank.goes_back[c.piece][at]))
         window.use(bucket_of(rank.buckets, layer), t.passes[i].gathers);
     }
     if (!c.releases()) continue;
     const bool last = ++released[c.piece] == microbatches;
     for (size_t b = rank.buckets.size(); b-- > 0;)
       if (rank.buckets[b].piece == static_cast<size_t>(c.piece) && !rank.buckets[b].shared &&
-          (sharding.zero >= 2 || last))
+          rank.buckets[b].layers > 0 && (sharding.zero >= 2 || last))
         t.passes[i].reductions.push_back(b);
   }
   for (size_t b = 0; b < rank.buckets.size(); ++b) {
+    if (rank.buckets[b].layers == 0) continue;
     if (rank.buckets[b].shared) t.reductions_at_end.push_back(b);
     if (sharding.zero == 0)
       t.gradient_gathers.push_back(b);
@@ -91,9 +101,26 @@ DataTraffic data_traffic(const RankLayers& rank, const std::vector<Compute>& pla
   return t;
 }
 
-double bytes_to_share(const BucketRange& b, int data_ranks) {
-  const int64_t part = b.range.size() / data_ranks;
+namespace {
+
+double bytes_of_parts(FlatRange range, int data_ranks) {
+  const int64_t part = range.size() / data_ranks;
   return static_cast<double>(sizeof(float)) * static_cast<double>(part * (data_ranks - 1));
+}
+
+}  // namespace
+
+double bytes_to_share(const BucketRange& b, int data_ranks) {
+  return bytes_of_parts(b.range, data_ranks);
+}
+
+double bytes_to_gather(const BucketRange& b, int zero, int data_ranks) {
+  return bytes_of_parts(b.range, data_ranks) + (zero == 3 && !b.shared ? bytes_of_parts(b.frozen, data_ranks) : 0);
+}
+
+std::vector<BoundaryShape> gradients_of(const Config& config, const Partition& partition) {
+  return gradient_shapes(config.model, partition, config.train.micro_bsz,
+                         layers_that_train(config.model, config.train.groups.rule()));
 }
 
 double bytes_of(const BoundaryShape& cut) {
@@ -118,18 +145,22 @@ int expanding_ranks(const Config& config, const Partition& partition) {
 SentBytes sent_bytes(const Config& config, const RankShare& share) {
   SentBytes sent;
   const RankLayers rank(config, share);
-  const auto cuts = boundary_shapes(config.model, share.partition, config.train.micro_bsz);
+  const auto cuts = boundary_shapes(config.model, share.partition, config.train.micro_bsz),
+             gradients = gradients_of(config, share.partition);
   for (size_t s = share.stage; s + 1 < cuts.size() && config.parallel.pipeline > 1; s += config.parallel.pipeline)
-    sent.pipeline += static_cast<double>(share.microbatches) * (bytes_of(cuts[s]) + bytes_of(cuts[s + 1]));
+    sent.pipeline += static_cast<double>(share.microbatches) * (bytes_of(gradients[s]) + bytes_of(cuts[s + 1]));
   const int d = share.data_ranks, expanding = expanding_ranks(config, share.partition);
   for (const BucketRange& b : rank.buckets)
-    if (b.shared && expanding > 1) sent.pipeline += bytes_to_all_reduce(b.range.size() / d, expanding);
+    if (b.shared && expanding > 1 && b.layers > 0) sent.pipeline += bytes_to_all_reduce(b.range.size() / d, expanding);
   const auto plan = find_schedule(config.parallel.schedule).plan(pipe_shape(config, share));
   const DataTraffic t = data_traffic(rank, plan, share.microbatches, share.sharding, d);
   const auto add = [&](const std::vector<size_t>& buckets) {
     for (const size_t b : buckets) sent.data += bytes_to_share(rank.buckets[b], d);
   };
-  for (const PassTraffic& p : t.passes) add(p.gathers), add(p.reductions);
+  for (const PassTraffic& p : t.passes) {
+    for (const size_t b : p.gathers) sent.data += bytes_to_gather(rank.buckets[b], share.sharding.zero, d);
+    add(p.reductions);
+  }
   add(t.reductions_at_end), add(t.gradient_gathers), add(t.gathers_after_update);
   return sent;
 }

@@ -14,9 +14,10 @@ namespace gf {
 struct RankLayers {
   RankLayers(const Config&, const RankShare&);
   std::vector<std::unique_ptr<LayerStack>> pieces;
+  std::vector<std::vector<bool>> goes_back;  // of each piece, which layers have a backward pass
   std::vector<BucketRange> buckets;
-  int64_t numbers = 0;     // parameters, with padding
-  int64_t parameters = 0;  // without
+  int64_t trained = 0;     // parameters that are trained, with padding
+  int64_t parameters = 0;  // all, without
 };
 
 // Buckets whose values a pass gathers from the data ranks, and whose gradients it hands over when it is done.
@@ -32,10 +33,15 @@ struct DataTraffic {
 DataTraffic data_traffic(const RankLayers&, const std::vector<Compute>& plan, int64_t microbatches, const Sharding&,
                          int data_ranks);
 
-// Bytes that a rank sends for one of them: its part to each of the others, or theirs to them.
+// Bytes that a rank sends for one of them: its part to each of the others, or theirs to them. Of what is trained; and
+// where values are gathered, of frozen ones too, if these are sharded.
 double bytes_to_share(const BucketRange&, int data_ranks);
+double bytes_to_gather(const BucketRange&, int zero, int data_ranks);
 // Bytes that cross a cut, for a microbatch.
 double bytes_of(const BoundaryShape&);
+
+// What crosses the cuts of a partition downwards, under train.groups.
+std::vector<BoundaryShape> gradients_of(const Config&, const Partition&);
 
 // Ranks of a pipeline whose stages expand keys anew: they sum its gradients.
 int expanding_ranks(const Config&, const Partition&);

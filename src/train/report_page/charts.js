@@ -14,9 +14,10 @@
   const format_x = value => view.x === "seconds" ? duration(value) : count(value);
   const exact_x = value => view.x === "seconds" ? duration(value) : value.toLocaleString("en") + " " + axes[view.x];
 
-  const colour = index => `--color: var(--run-${index % 8})`;
+  // Runs of one series have one colour and one button.
+  const colour = index => `--color: var(--run-${runs[index].series % 8})`;
   const dashes = ["", "7 3", "2 3", "9 3 2 3"];  // beyond eight runs the colours come again, dashed
-  const dash = index => dashes[Math.floor(index / 8) % dashes.length];
+  const dash = index => dashes[Math.floor(runs[index].series / 8) % dashes.length];
 
   function nearest(sorted, value) {
     let low = 0, high = sorted.length - 1;
@@ -27,7 +28,7 @@
     return low > 0 && value - sorted[low - 1] < sorted[low] - value ? low - 1 : low;
   }
 
-  const shown = () => runs.map((run, index) => ({ ...run, index })).filter(run => !view.hidden.has(run.index) && run.curves.steps.length);
+  const shown = () => runs.map((run, index) => ({ ...run, index })).filter(run => !view.hidden.has(run.series) && run.curves.steps.length);
   const curve_of = (run, key) => run.curves[key];
   const points_of = (run, key) => run.validation[key] && run.validation[key].some(v => v !== null) ? run.validation[key] : null;
 
@@ -194,22 +195,24 @@
   const log_x = document.getElementById("log-x"), reset = document.getElementById("reset");
   log_x.addEventListener("click", () => { view.log = !view.log; view.zoom = null; redraw(); });
   reset.addEventListener("click", () => { view.zoom = null; redraw(); });
-  const legend = runs.map((run, index) => {
+  const heads = runs.map((run, index) => index).filter(i => runs.findIndex(run => run.series === runs[i].series) === i);
+  const legend = heads.map(index => {
+    const { series, series_name } = runs[index];
     const node = button(document.getElementById("legend"), "", () => {
-      if (!view.hidden.delete(index)) view.hidden.add(index);
+      if (!view.hidden.delete(series)) view.hidden.add(series);
       redraw();
     });
     const sample = make("svg", { width: 20, height: 10 }, node);
     make("path", { class: "smooth", style: colour(index) + "; stroke-width: 3", d: "M0,5L20,5", "stroke-dasharray": dash(index) }, sample);
-    make("span", {}, node, run.name);
-    node.title = run.name;
-    return node;
+    make("span", {}, node, series_name);
+    node.title = series_name;
+    return { node, series };
   });
 
   function redraw() {
     for (const [name, node] of Object.entries(buttons)) node.setAttribute("aria-pressed", name === view.x);
     log_x.setAttribute("aria-pressed", view.log);
-    legend.forEach((node, index) => node.setAttribute("aria-pressed", !view.hidden.has(index)));
+    legend.forEach(({ node, series }) => node.setAttribute("aria-pressed", !view.hidden.has(series)));
     reset.hidden = !view.zoom;
     charts.forEach(draw);
   }

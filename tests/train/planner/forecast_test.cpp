@@ -31,7 +31,7 @@ RankShare share_of(const Config& c, const LayerTimes& times, int data = 1, int z
   share.data_ranks = data;
   share.sharding = {zero, 1 << 20};
   share.partition =
-      balanced_partition(c.model, costs_of(c.model, times), static_cast<int>(c.parallel.pipeline * c.parallel.pieces));
+      balanced_partition(c.model, costs_of(c, times), static_cast<int>(c.parallel.pipeline * c.parallel.pieces));
   share.microbatches = microbatches_per_rank(c.train, data);
   return share;
 }

@@ -127,7 +127,9 @@ TEST(LayerTimes, MeasuredOnesAreTakenWhereTheyAreTrue) {
 
 TEST(LayerTimes, CostsAreOfEachLayer) {
   const ModelConfig c = config_of("x060c2", "gold").model;
-  const std::vector<double> fixed = layer_costs(c), there_and_back = costs_of(c, fixed_times(c));
+  Config whole;
+  whole.model = c;
+  const std::vector<double> fixed = layer_costs(c), there_and_back = costs_of(whole, fixed_times(c));
   ASSERT_EQ(fixed.size(), there_and_back.size());
   for (size_t i = 0; i < fixed.size(); ++i) EXPECT_NEAR(there_and_back[i], fixed[i], 1e-12 * fixed[i]);
 }

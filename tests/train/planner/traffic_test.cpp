@@ -57,8 +57,9 @@ struct Layout {
 constexpr int64_t kMicro = 2;
 constexpr int kMicrobatches = 4;  // of each data rank
 
-Config config_of(const ModelConfig& model, const Layout& l) {
+Config config_of(const ModelConfig& model, const Layout& l, const std::string& groups = "") {
   Config c;
+  c.train.groups.set({.path = "train.groups", .text = groups});
   c.model = model;
   c.train.micro_bsz = kMicro;
   c.train.accumulate_grad_batches = kMicrobatches * l.data;
@@ -87,7 +88,9 @@ std::vector<SentBytes> sent(const Config& c, const Layout& l) {
     mesh.pipe = std::make_unique<Counting>(std::move(mesh.pipe), bytes.pipeline);
     mesh.data = std::make_unique<Counting>(std::move(mesh.data), bytes.data);
     const RankShare share = share_of(c, l, stage);
-    RankModel model(c.model, mesh, {share.partition, l.schedule, {}, kMicro, Sharding::layer_multiple(l.data, l.zero)});
+    RankModel model(
+        c.model, mesh,
+        {share.partition, l.schedule, {}, kMicro, Sharding::layer_multiple(l.data, l.zero), c.train.groups.rule()});
     model.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
     fill_hashed(model.parameters());
     ShardedOptimizer optimizer(model.pieces(), model.parameters(), {*mesh.world, *mesh.data, model.shared()},
@@ -139,6 +142,28 @@ TEST(Traffic, IsWhatRanksAsThreadsSend) {
   }
 }
 
+// What is frozen below, above or in between takes no gradients, and sends none down.
+TEST(Traffic, OfFrozenParametersIsWhatRanksAsThreadsSend) {
+  const ModelConfig model = small_config("x060c2", "x060", "gold");
+  for (const char* frozen : {"emb.*|blocks.[01].*", "emb.*|blocks.0.*|w_kv.*", "blocks.[23].*|head.*"}) {
+    for (const Layout& l : layouts()) {
+      SCOPED_TRACE(frozen + (" " + l.name()));
+      const Config c = config_of(model, l, cat("[{match: \"", frozen, "\", freeze: 1}]")), all = config_of(model, l);
+      const std::vector<SentBytes> seen = sent(c, l);
+      SentBytes some, whole;
+      for (int stage = 0; stage < l.pipeline; ++stage) {
+        const SentBytes want = sent_bytes(c, share_of(c, l, stage)), most = sent_bytes(all, share_of(c, l, stage));
+        EXPECT_EQ(seen[stage].pipeline, want.pipeline) << "stage " << stage;
+        EXPECT_EQ(seen[stage].data, want.data) << "stage " << stage;
+        some.pipeline += want.pipeline, some.data += want.data;
+        whole.pipeline += most.pipeline, whole.data += most.data;
+      }
+      EXPECT_LE(some.pipeline, whole.pipeline);
+      EXPECT_EQ(some.data<whole.data, l.data> 1);
+    }
+  }
+}
+
 // Reduce-scatter and all-gather of all parameters: 2 (d - 1) / d of them; zero 2 reduces each microbatch.
 TEST(Traffic, OfDataRanksFollowsTheFormulas) {
   const ModelConfig model = small_config("x060");
@@ -147,7 +172,7 @@ TEST(Traffic, OfDataRanksFollowsTheFormulas) {
       const Layout l{1, d, zero};
       const Config c = config_of(model, l);
       const RankShare share = share_of(c, l, 0);
-      const double one = 4.0 * static_cast<double>(RankLayers(c, share).numbers) * (d - 1) / d;
+      const double one = 4.0 * static_cast<double>(RankLayers(c, share).trained) * (d - 1) / d;
       EXPECT_DOUBLE_EQ(sent_bytes(c, share).data, zero < 2 ? 2 * one : (kMicrobatches + 1) * one);
     }
   }

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf ablate: trains each variant of a model from each seed, one after another, and writes one report about all of them.
+//
+// Each training is a process of its own, gf-dist-train: its peak memory is its own, one that fails takes no other with
+// it, and it is the run that anybody gets who gives the same options. Runs that are done are left alone and others go
+// on from their checkpoints, so the same command goes on where it was stopped; and the runs may as well be started one
+// by one (--only, --seeds), as launch/ablate.sbatch does.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <span>
+
+#include "base/child_process.h"
+#include "base/human.h"
+#include "io/files.h"
+#include "io/partial_file.h"
+#include "tools/train_command_line.h"
+#include "train/ablation/outcome.h"
+#include "train/build.h"
+
+namespace gf {
+namespace {
+
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+
+struct AblateOptions {
+  std::string ablation, seeds;
+  std::vector<std::string> only;
+  bool dry_run = false;
+};
+
+po::options_description switches_for(AblateOptions& o) {
+  po::options_description switches;
+  switches.add_options()("ablation,a", po::value(&o.ablation)->value_name("FILE"),
+                         "the variants and seeds (configs/ablations/)");
+  switches.add_options()("only", po::value(&o.only)->value_name("NAME"), "only this variant; may be given again");
+  switches.add_options()("seeds", po::value(&o.seeds)->value_name("1,2,3"), "these in place of the file's");
+  switches.add_options()("dry-run", po::bool_switch(&o.dry_run), "check all, say what would be trained, and end");
+  return switches;
+}
+
+// A run with what its data makes of it.
+struct Prepared {
+  AblationRun run;
+  int64_t last_step = 0;
+  fs::path folder{};
+  bool wanted = true;  // by --only and --seeds
+
+  bool done() const {
+    const auto newest = newest_checkpoint(folder / "checkpoints");
+    return newest && newest->step >= last_step;
+  }
+  std::string name() const { return folder.filename().string(); }
+};
+
+// Of all variants, from the seeds of the file and of --seeds. Refuses what any of them could not train.
+std::vector<Prepared> prepare(const Ablation& ablation, const std::vector<PlannedVariant>& planned,
+                              const ConfigParts& base, const AblateOptions& o) {
+  for (const std::string& name : o.only) {
+    if (std::ranges::count(ablation.variants, name, &Variant::name) > 0) continue;
+    std::string names;
+    for (const Variant& v : ablation.variants) names += (names.empty() ? "" : ", ") + v.name;
+    refuse(cat("there is no variant ", name, " in ", o.ablation), "--only with one of: " + names);
+  }
+  const std::vector<int64_t> wanted = o.seeds.empty() ? ablation.seeds : seeds_of(o.seeds);
+  std::vector<int64_t> seeds = ablation.seeds;
+  for (const int64_t seed : wanted)
+    if (std::ranges::count(seeds, seed) == 0) seeds.push_back(seed);
+  std::vector<Prepared> all;
+  for (size_t v = 0; v < planned.size(); ++v) {
+    const bool chosen = o.only.empty() || std::ranges::count(o.only, planned[v].name) > 0;
+    int64_t last_step = 0;
+    for (const int64_t seed : seeds) {
+      Prepared p{run_of(ablation, planned, v, seed, base)};
+      if (last_step == 0) last_step = Plan(p.run.config).last_step;  // a seed changes nothing of it
+      p.last_step = last_step;
+      p.folder = run_folder(p.run.config);
+      p.wanted = chosen && std::ranges::count(wanted, seed) > 0;
+      all.push_back(std::move(p));
+    }
+  }
+  return all;
+}
+
+// Lines that begin with "run" are for scripts too: launch/ablate.sbatch takes one of them an element of its array.
+void print_plan(const std::vector<PlannedVariant>& planned, const std::vector<Prepared>& runs) {
+  fmt::print("{:<28} {:>12} {:>8} {:>16} {:>14}\n", "variant", "parameters", "channels", "operations/token",
+             "cache B/token");
+  for (const PlannedVariant& v : planned)
+    fmt::print("{:<28} {:>12} {:>8} {:>16} {:>14.0f}\n", v.name, v.parameters, channel_width(v),
+               human_count(v.flops_per_token), v.cache_bytes);
+  for (const Prepared& p : runs)
+    if (p.wanted)
+      fmt::print("run --only {} --seeds {}  # {} steps in {}{}\n", planned[p.run.variant].name, p.run.seed, p.last_step,
+                 p.folder.string(), p.done() ? ", done" : "");
+}
+
+std::string end_of(const fs::path& log) {
+  constexpr int64_t kMost = 1000;
+  const File file = File::open(log);
+  const int64_t size = file.size(), begin = std::max<int64_t>(0, size - kMost);
+  std::string text(static_cast<size_t>(size - begin), '\0');
+  file.read_at(std::as_writable_bytes(std::span(text)), begin);
+  return begin > 0 ? text.substr(text.find('\n') + 1) : text;
+}
+
+std::string result_of(const Prepared& p) {
+  const RunSummary sum = summarize(load_run(p.folder));
+  std::string text = fmt::format("training loss {:.4f}", sum.final_loss.value_or(0));
+  if (sum.last_val_loss) text += fmt::format(", validation loss {:.4f}", *sum.last_val_loss);
+  return text + fmt::format(", in {}", human_duration(sum.seconds));
+}
+
+// -> its exit status. What it says goes to FOLDER.log.
+int train_one(const Prepared& p, const StopSignal& stop, const std::string& which) {
+  if (p.done()) {
+    fmt::print("{} {}: done already: {}\n", which, p.name(), result_of(p));
+    return 0;
+  }
+  const fs::path log = p.folder.string() + ".log";
+  fmt::print("{} {}: {} steps, log in {}\n", which, p.name(), p.last_step, log.string());
+  std::fflush(stdout);
+  const ChildResult result = run_child(program_beside("gf-dist-train"), p.run.arguments, log, stop);
+  note_peak(p.folder, result.peak_bytes);
+  if (result.status == 0) fmt::print("{} {}: {}\n", which, p.name(), result_of(p));
+  if (result.status != 0 && result.status != static_cast<int>(Exit::stopped_early))
+    fmt::print(stderr, "{}gf ablate: {} ended with status {}\n", end_of(log), p.name(), result.status);
+  return result.status;
+}
+
+// Held while a report is made: of several processes, as elements of a job array are, the last one sees what all the
+// others have done. Where the file system has no locks, one that comes at the wrong moment is refused its file.
+class ReportLock {
+ public:
+  explicit ReportLock(const fs::path& folder)
+      : descriptor_(::open((folder / "report.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+    while (descriptor_ >= 0 && ::flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {}
+  }
+  ~ReportLock() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  ReportLock(const ReportLock&) = delete;
+  ReportLock& operator=(const ReportLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+// Over all runs, whoever trained them; nothing before the first has begun.
+void write_report(const Ablation& ablation, const std::vector<PlannedVariant>& planned,
+                  const std::vector<Prepared>& all, const fs::path& folder) {
+  std::vector<AblationRun> runs;
+  std::vector<int64_t> last_steps;
+  for (const Prepared& p : all) runs.push_back(p.run), last_steps.push_back(p.last_step);
+  const ReportLock lock(folder);
+  const AblationOutcome outcome = outcome_of(ablation, planned, runs, last_steps);
+  if (outcome.histories.empty()) return;
+  write_file_atomically(folder / "report.csv", csv_of(outcome));
+  write_file_atomically(folder / "report.html", page_of(outcome));
+}
+
+// The worst of the runs' statuses: a stop ends the whole, a failure only its own run.
+int train_all(const Ablation& ablation, const std::vector<PlannedVariant>& planned, const std::vector<Prepared>& all,
+              const fs::path& folder) {
+  const StopSignal stop;
+  create_folder_durably(folder);
+  const auto count = std::ranges::count_if(all, &Prepared::wanted);
+  int64_t number = 0, failed = 0;
+  bool stopped = false;
+  for (const Prepared& p : all) {
+    if (!p.wanted) continue;
+    const int status = train_one(p, stop, fmt::format("[{}/{}]", ++number, count));
+    stopped = status == static_cast<int>(Exit::stopped_early) || stop.received() != 0;
+    if (stopped) break;
+    failed += status != 0 ? 1 : 0;
+    write_report(ablation, planned, all, folder);
+  }
+  if (stopped) {
+    write_report(ablation, planned, all, folder);
+    fmt::print("stopped; run the same command to go on\n");
+    return static_cast<int>(Exit::stopped_early);
+  }
+  if (fs::exists(folder / "report.html")) fmt::print("{}\n", (folder / "report.html").string());
+  if (failed > 0) fail(cat(failed, " of ", count, " runs failed"), "the same command tries them again");
+  return 0;
+}
+
+}  // namespace
+
+int run_ablate(const Arguments& arguments) {
+  AblateOptions options;
+  const auto given = read_command_line(arguments, {switches_for(options), "gf ablate"});
+  if (!given) return 0;
+  if (options.ablation.empty()) refuse("no ablation is given", "-a FILE; configs/ablations/ has some");
+  const Ablation ablation = read_ablation(options.ablation);
+  const auto planned = plan_variants(ablation, *given);
+  const auto runs = prepare(ablation, planned, *given, options);
+  if (options.dry_run) {
+    print_plan(planned, runs);
+    return 0;
+  }
+  return train_all(ablation, planned, runs, folder_of(ablation, planned[0].config));
+}
+
+}  // namespace gf

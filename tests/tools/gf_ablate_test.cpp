@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// gf ablate as a whole: runs of gf-dist-train so small that each takes a fraction of a second.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <sstream>
+
+#include "io/metrics.h"
+#include "support/files.h"
+#include "support/process.h"
+#include "support/run_program.h"
+#include "support/tiny_run.h"
+
+namespace gf {
+namespace {
+
+namespace fs = std::filesystem;
+using Rows = std::map<std::string, std::map<std::string, std::string>>;
+
+class Ablate : public testing::Test {
+ protected:
+  Ablate() {
+    std::string text;
+    for (int i = 0; i < 400; ++i) text += "abc " + std::to_string(i * i % 97);
+    write_byte_tokens(folder_ / "data", text);
+    write("tiny.yaml",
+          "variants:\n- {name: finch, set: {model.tmix: x060}}\n"
+          "- {name: goldfinch, set: {model.tmix: x060c2, model.tmix2: gold}}\nseeds: [1, 2]\n");
+    write("base.yaml",
+          "model: {n_layer: 3, n_embd: 32, head_size: 16, ctx_len: 16, vocab_size: 257}\n"
+          "train: {micro_bsz: 2, max_steps: 6, my_exit_tokens: 100000, val_check_interval: 3}\n");
+  }
+  void write(const std::string& name, const std::string& text) const { std::ofstream(folder_ / name) << text; }
+  std::vector<std::string> words(const std::vector<std::string>& more) const {
+    std::vector<std::string> all{"ablate", "-c", folder_ / "base.yaml", "-a", folder_ / "tiny.yaml"};
+    const std::string data = folder_ / "data", out = folder_ / "out";
+    all.insert(all.end(),
+               {"--train.data_file=" + data, "--train.validation_data_file=" + data, "--train.proj_dir=" + out});
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  ProgramResult ablate(const std::vector<std::string>& more = {}) const {
+    return run_program("gf", words(more), {{"OMP_NUM_THREADS", "1"}});
+  }
+  void refused(const std::vector<std::string>& more, const std::vector<std::string>& pieces) const {
+    const ProgramResult result = ablate(more);
+    EXPECT_EQ(result.status, 2) << result.err;
+    for (const auto& piece : pieces)
+      EXPECT_NE(result.err.find(piece), std::string::npos) << piece << ": " << result.err;
+    EXPECT_FALSE(fs::exists(folder_ / "out")) << "nothing was begun";
+  }
+  fs::path out() const { return fs::path(folder_ / "out") / "tiny"; }
+  fs::path run(const std::string& name) const { return out() / name; }
+  Rows csv() const {
+    std::istringstream lines(read_file(out() / "report.csv"));
+    const auto cells = [](const std::string& line) {
+      std::vector<std::string> all;
+      std::istringstream in(line + ",");
+      for (std::string cell; std::getline(in, cell, ',');) all.push_back(cell);
+      return all;
+    };
+    std::string line;
+    std::getline(lines, line);
+    const auto head = cells(line);
+    Rows rows;
+    while (std::getline(lines, line)) {
+      const auto row = cells(line);
+      EXPECT_EQ(row.size(), head.size()) << line;
+      for (size_t i = 1; i < row.size() && i < head.size(); ++i) rows[row[0]][head[i]] = row[i];
+    }
+    return rows;
+  }
+  TempFolder folder_;
+};
+
+TEST_F(Ablate, TrainsEachVariantFromEachSeedAndReports) {
+  const ProgramResult result = ablate();
+  ASSERT_EQ(result.status, 0) << result.err;
+  std::map<std::string, double> last;
+  for (const char* name : {"finch-s1", "finch-s2", "goldfinch-s1", "goldfinch-s2"}) {
+    const auto steps = read_metrics(run(name) / "metrics.jsonl");
+    ASSERT_EQ(steps.size(), 6u) << name;
+    EXPECT_EQ(steps[5].tokens, 6 * 2 * 16);
+    ASSERT_TRUE(steps[5].val_loss) << name;
+    last[name] = *steps[5].val_loss;
+    EXPECT_TRUE(fs::exists(run(name).string() + ".log"));
+  }
+  EXPECT_NE(last["finch-s1"], last["finch-s2"]);
+  const Rows rows = csv();
+  ASSERT_EQ(rows.size(), 2u);
+  for (const char* name : {"finch", "goldfinch"}) {
+    const auto& row = rows.at(name);
+    const double a = last[cat(name, "-s1")], b = last[cat(name, "-s2")];
+    EXPECT_NEAR(std::stod(row.at("val_loss")), (a + b) / 2, 1e-6) << "six digits";
+    EXPECT_NEAR(std::stod(row.at("val_loss_deviation")), std::abs(a - b) / std::sqrt(2.0), 1e-6);
+    EXPECT_EQ(row.at("runs_done"), "2");
+    EXPECT_GT(std::stod(row.at("peak_memory_bytes")), 1e6);
+    EXPECT_GT(std::stod(row.at("tokens_per_s")), 0);
+    EXPECT_GT(std::stod(row.at("training_flops_per_token")), 6 * std::stod(row.at("parameters")) / 2);
+  }
+  EXPECT_EQ(rows.at("finch").at("cache_bytes_per_token"), "0");
+  EXPECT_EQ(rows.at("goldfinch").at("cache_bytes_per_token"), "6") << "two numbers of 2 bytes, and 2 for the token";
+  const std::string page = read_file(out() / "report.html");
+  for (const char* piece :
+       {"<h2>Variants</h2>", "finch-s1", "goldfinch-s2", "\"series_name\":\"goldfinch\"", "&plusmn;", "2 of 2"})
+    EXPECT_NE(page.find(piece), std::string::npos) << piece;
+
+  EXPECT_NE(result.out.find("[2/4] finch-s2: training loss "), std::string::npos) << result.out;
+
+  // What is done is left alone.
+  const std::string before = read_file(run("finch-s1") / "metrics.jsonl");
+  const ProgramResult again = ablate();
+  EXPECT_EQ(again.status, 0);
+  EXPECT_NE(again.out.find("[4/4] goldfinch-s2: done already"), std::string::npos) << again.out;
+  EXPECT_EQ(read_file(run("finch-s1") / "metrics.jsonl"), before);
+}
+
+// As elements of a job array do: each its own, and the last report has them all.
+TEST_F(Ablate, RunsOneByOneGiveTheSameRuns) {
+  ASSERT_EQ(ablate({"--only", "goldfinch", "--seeds", "2"}).status, 0);
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "1");
+  EXPECT_EQ(csv().at("goldfinch").at("val_loss_deviation"), "");
+  EXPECT_EQ(csv().at("finch").at("val_loss"), "");
+  EXPECT_FALSE(fs::exists(run("finch-s1")));
+  ASSERT_EQ(ablate({"--only", "finch", "--only", "goldfinch", "--seeds=5"}).status, 0);
+  EXPECT_TRUE(fs::exists(run("finch-s5")));
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "2");
+  const ProgramResult rest = ablate();
+  ASSERT_EQ(rest.status, 0);
+  EXPECT_NE(rest.out.find("goldfinch-s2: done already"), std::string::npos);
+  EXPECT_EQ(csv().at("finch").at("runs_done"), "2");
+}
+
+// Reports that are made at once wait for one another, and the last one has all runs.
+TEST_F(Ablate, RunsAtOnceGiveOneReport) {
+  std::vector<std::unique_ptr<Process>> all;
+  for (const char* name : {"finch", "goldfinch"})
+    for (const char* seed : {"1", "2"})
+      all.push_back(std::make_unique<Process>("gf", words({"--only", name, "--seeds", seed}),
+                                              std::map<std::string, std::string>{{"OMP_NUM_THREADS", "1"}}));
+  for (const auto& process : all) {
+    const ProgramResult result = process->wait();
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+  EXPECT_EQ(csv().at("finch").at("runs_done"), "2");
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "2");
+}
+
+TEST_F(Ablate, GoesOnWhereItWasStopped) {
+  const std::vector<std::string> long_runs{"--train.max_steps=400", "--train.val_check_interval=200", "--seeds=1"};
+  Process process("gf", words(long_runs), {{"OMP_NUM_THREADS", "1"}});
+  ASSERT_TRUE(process.wait_until([&] {
+    const fs::path metrics = run("goldfinch-s1") / "metrics.jsonl";
+    return fs::exists(metrics) && !read_file(metrics).empty();
+  }));
+  process.send(SIGTERM);
+  const ProgramResult stopped = process.wait();
+  EXPECT_EQ(stopped.status, 75) << stopped.err;
+  EXPECT_NE(stopped.out.find("run the same command to go on"), std::string::npos) << stopped.out;
+  const size_t steps = read_metrics(run("goldfinch-s1") / "metrics.jsonl").size();
+  EXPECT_LT(steps, 400u);
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "0");
+  const ProgramResult done = ablate(long_runs);
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_NE(done.out.find("finch-s1: done already"), std::string::npos) << done.out;
+  EXPECT_EQ(read_metrics(run("goldfinch-s1") / "metrics.jsonl").size(), 400u);
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "1");
+}
+
+TEST_F(Ablate, ARunThatFailsTakesNoOtherWithIt) {
+  fs::create_directories(out());
+  write("in_the_way", "");
+  fs::copy(folder_ / "in_the_way", run("finch-s1"));  // a file where the run folder should be
+  const ProgramResult result = ablate();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("1 of 4 runs failed"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("finch-s1 ended with status 2"), std::string::npos) << result.err;
+  EXPECT_EQ(csv().at("finch").at("runs_done"), "1");
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "2");
+}
+
+TEST_F(Ablate, ADryRunTrainsNothing) {
+  const ProgramResult result = ablate({"--dry-run", "--only", "goldfinch"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("run --only goldfinch --seeds 2  # 6 steps in "), std::string::npos) << result.out;
+  EXPECT_EQ(result.out.find("run --only finch"), std::string::npos);
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
+// Nothing from a file reaches a shell: a value with everything that one would act on is a value.
+TEST_F(Ablate, ValuesAreNeverCommands) {
+  write("tiny.yaml", "variants: [{name: a, set: {model.tmix: '$(touch owned); touch owned'}}]\nseeds: [1]\n");
+  refused({}, {"variant a", "$(touch owned); touch owned", "no such mixer"});
+  write("tiny.yaml", "variants: [{name: '$(touch owned)'}]\nseeds: [1]\n");
+  refused({}, {"no good name for a folder"});
+}
+
+TEST_F(Ablate, WrongInputIsRefusedBeforeAnythingRuns) {
+  refused({"--only", "llama"}, {"no variant llama", "finch, goldfinch"});
+  refused({"--seeds", "1,1"}, {"the seed 1 comes twice"});
+  refused({"--seeds", "x"}, {"\"x\" is no seed"});
+  refused({"--model.n_embd", "33"}, {"variant finch", "33"});
+  refused({"--train.data_file", "nowhere"}, {"nowhere"});
+  write("tiny.yaml", "variants: [{name: a}, {name: a}]\nseeds: [1]\n");
+  refused({}, {"tiny.yaml:1", "entry 2", "called a, as entry 1 is"});
+  EXPECT_EQ(run_program("gf", {"ablate", "-c", folder_ / "base.yaml"}).status, 2);
+}
+
+}  // namespace
+}  // namespace gf

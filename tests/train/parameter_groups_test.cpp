@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/parameter_groups.h"
+
+#include <gtest/gtest.h>
+
+#include "base/yaml.h"
+#include "support/expect_error.h"
+
+namespace gf {
+namespace {
+
+struct Whole {
+  ParameterGroups groups;
+  template <class V>
+  void visit(V& v) {
+    v("groups", groups, "");
+  }
+};
+
+ParameterGroups in_file(const std::string& yaml) {
+  Whole w;
+  apply_settings(parse_yaml(yaml, "my.yaml"), w);
+  return w.groups;
+}
+ParameterGroups in_option(const std::string& text) {
+  ParameterGroups groups;
+  groups.set({.path = "train.groups", .text = text});
+  return groups;
+}
+
+const std::vector<std::string> kNames{"emb.weight", "blocks.0.att.key.weight", "blocks.1.att.key.weight",
+                                      "blocks.10.att.key.weight", "head.weight"};
+
+TEST(ParameterGroups, TheFirstEntryThatMatchesAWholeNameDecides) {
+  const ParameterGroups groups = in_file(R"(groups:
+- {match: 'blocks\.[01]\..*', freeze: true}
+- match: "blocks.*"
+  lr_scale: 0.1
+)");
+  const TuningRule rule = groups.rule();
+  EXPECT_TRUE(rule("blocks.0.att.key.weight").frozen);
+  EXPECT_TRUE(rule("blocks.1.att.key.weight").frozen);
+  EXPECT_FALSE(rule("blocks.10.att.key.weight").frozen) << "the point is a point";
+  EXPECT_EQ(rule("blocks.10.att.key.weight").lr_scale, 0.1);
+  EXPECT_EQ(rule("emb.weight").lr_scale, 1);
+  EXPECT_FALSE(rule("emb.weight").frozen);
+  EXPECT_EQ(groups.check(kNames), (std::vector<int64_t>{2, 1}));
+  EXPECT_FALSE(in_option("[{match: emb, lr_scale: 2}]").rule()("emb.weight").lr_scale == 2) << "not the whole name";
+}
+
+TEST(ParameterGroups, ReadBackToThemselves) {
+  for (const char* text :
+       {"", R"([{"match": "blocks\\.[0-7]\\..*", "freeze": 1}, {"match": ".*\"x", "lr_scale": 1e-07}])"}) {
+    Whole w;
+    w.groups = in_option(text);
+    EXPECT_EQ(w.groups.text(), text);
+    Whole again;
+    apply_settings(parse_yaml(write_yaml(FieldList(w)), "written"), again);
+    EXPECT_EQ(again.groups.text(), text);
+  }
+  EXPECT_TRUE(in_file("groups: null\n").empty());
+  EXPECT_TRUE(in_file("groups: []\n").empty());
+  EXPECT_FALSE(in_option("").rule());
+}
+
+TEST(ParameterGroups, WhatCannotBeIsRefused) {
+  const auto refused = [](const std::string& entry, const std::vector<std::string>& pieces) {
+    expect_refused(pieces, [&] { in_file("groups:\n- {match: a, lr_scale: 1}\n- " + entry + "\n"); });
+  };
+  refused("{freeze: 1}", {"my.yaml:3", "groups", "entry 2", "no match"});
+  refused("{match: b}", {"entry 2", "neither freeze: 1 nor lr_scale"});
+  refused("{match: b, freeze: 0}", {"neither"});
+  refused("{match: b, freeze: 1, lr_scale: 0.5}", {"freeze: 1", "0.5", "no rate"});
+  refused("{match: b, lr_scale: 0}", {"lr_scale is 0", "above 0", "freeze: 1"});
+  refused("{match: b, lr_scale: -1}", {"lr_scale is -1"});
+  refused("{match: b, lr_scael: 1}", {"lr_scael", "lr_scale"});
+  refused("{match: '(', lr_scale: 1}", {"\"(\"", "no regular expression"});
+  refused("{match: " + std::string(2000, 'a') + ", lr_scale: 1}", {"2000 characters", "1000"});
+  refused("b", {"entry 2", "section"});
+  expect_refused({"train.groups", "list"}, [] { in_option("blocks.*"); });
+  expect_refused({"groups", "list"}, [] { in_file("groups: {match: a, freeze: 1}\n"); });
+}
+
+TEST(ParameterGroups, EachMustDecideAboutSomething) {
+  expect_refused({"entry 2", "\"blocks\\\\.2.*\"", "matches no parameter", "emb.weight", "head.weight"},
+                 [] { in_option("[{match: 'emb.*', freeze: 1}, {match: 'blocks\\.2.*', freeze: 1}]").check(kNames); });
+  expect_refused({"entry 2", "the first one decides"},
+                 [] { in_option("[{match: '.*', lr_scale: 2}, {match: 'emb.*', freeze: 1}]").check(kNames); });
+  expect_refused({"freezes all 5 parameters"}, [] { in_option("[{match: '.*', freeze: 1}]").check(kNames); });
+}
+
+TEST(ParameterGroups, OnlyWhatIsFrozenMakesADifference) {
+  const ParameterGroups none, slow = in_option("[{match: '.*', lr_scale: 0.5}]"),
+                              frozen = in_option("[{match: 'blocks\\.1\\..*', freeze: 1}]");
+  EXPECT_EQ(ParameterGroups::difference(none, slow, kNames), "");
+  EXPECT_EQ(ParameterGroups::difference(none, frozen, kNames), "blocks.1.att.key.weight");
+  EXPECT_EQ(ParameterGroups::difference(frozen, frozen, kNames), "");
+}
+
+}  // namespace
+}  // namespace gf
