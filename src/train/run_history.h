@@ -11,6 +11,7 @@
 
 #include "io/metrics.h"
 #include "parallel/timeline.h"
+#include "train/position_losses.h"
 
 namespace gf {
 
@@ -24,6 +25,7 @@ struct RunHistory {
   int64_t skipped = 0;
   std::optional<TracedRun> trace;  // of some steps, where there is one
   std::string trace_note;          // why a trace that there is cannot be shown
+  std::vector<PositionLosses> positions;  // of positions.jsonl, where there is one
 };
 
 // Refuses a folder without a metrics file, and files that cannot be understood.

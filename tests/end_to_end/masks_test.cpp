@@ -61,7 +61,7 @@ TEST_F(Masks, CountTheTargetsOfAllRanks) {
        {std::tuple("data", 4, "1", "1"), {"both", 4, "2", "3"}, {"pipeline", 2, "2", "1"}}) {
     const ProgramResult result =
         train_on(ranks, {{"train.proj_suffix", name}, {"parallel.pipeline", pipeline}, {"parallel.zero", zero}});
-    ASSERT_EQ(result.status, 0) << result.err;
+    ASSERT_EQ(result.status, 0) << name << ": " << result.err << result.out;
     expect_close(name, "one");
     const auto got = metrics(name);
     for (size_t i = 0; i < one.size(); ++i) EXPECT_EQ(got[i].at("targets"), one[i].at("targets")) << name << " " << i;
@@ -75,6 +75,7 @@ TEST_F(Masks, CountTheTargetsOfAllRanks) {
 
 TEST_F(Masks, ValidationIsWhatGfEvalSays) {
   options_["train.validation_data_file"] = held_out("held", marks(500, 0.4));
+  options_["train.val_check_interval"] = "5";
   trained();
   const auto last = metrics("0").back();
   const ProgramResult result = run_program(
