@@ -110,8 +110,9 @@ std::string drawn(const PositionCurve& c, const Frame& frame) {
   for (const auto& [at, loss] : points) {
     path += fmt::format("{}{:.1f},{:.1f}", path.empty() ? "M" : "L", frame.x(at), frame.y(loss));
     if (points.size() <= 64)
-      spots += fmt::format("<circle class=\"point\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"><title>{}: {:.4f}</title></circle>",
-                           frame.x(at), frame.y(loss), escaped(c.name), loss);
+      spots +=
+          fmt::format("<circle class=\"point\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"><title>{}: {:.4f}</title></circle>",
+                      frame.x(at), frame.y(loss), escaped(c.name), loss);
   }
   return fmt::format(
       "<g style=\"--color: var(--run-{})\"><path class=\"smooth\" stroke-dasharray=\"{}\" d=\"{}\"/>{}</g>\n",
@@ -122,8 +123,8 @@ std::string row(const PositionCurve& c) {
   const auto points = Frame::points(*c.losses);
   const auto text = [](double loss) { return fmt::format("<td>{:.4f}</td>", loss); };
   const auto least = std::ranges::min_element(points, {}, [](const auto& p) { return p.second; });
-  return fmt::format("<tr><th><i class=\"swatch\" style=\"--color: var(--run-{})\"></i>{}</th><td>{}</td>", c.colour % 8,
-                     escaped(c.name), c.losses->parts.size()) +
+  return fmt::format("<tr><th><i class=\"swatch\" style=\"--color: var(--run-{})\"></i>{}</th><td>{}</td>",
+                     c.colour % 8, escaped(c.name), c.losses->parts.size()) +
          (points.empty() ? std::string("<td></td><td></td><td></td>")
                          : text(points.front().second) + text(least->second) + text(points.back().second)) +
          "</tr>\n";

@@ -189,7 +189,8 @@ std::string positions(std::span<const RunHistory> runs, const std::vector<std::s
   const std::string plot = position_plot(curves, std::vector(trained.begin(), trained.end()));
   if (plot.empty()) return plot;
   return "<section id=\"positions\">\n<h2>Loss by position</h2>\n" + plot +
-         "<p class=\"note\">Mean cross-entropy in nats of the tokens in each part of a window, as gf eval --by-position "
+         "<p class=\"note\">Mean cross-entropy in nats of the tokens in each part of a window, as gf eval "
+         "--by-position "
          "told it.</p>\n</section>\n";
 }
 

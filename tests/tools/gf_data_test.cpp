@@ -76,7 +76,8 @@ TEST_F(GfData, PairsHaveAMask) {
   std::string lines;
   for (int i = 0; i < 50; ++i) lines += "{\"q\":\"two and two?\",\"a\":\"four\"}\n";
   write_file(pairs, lines);
-  const ProgramResult made = run({"tokenize", "--vocab=byte", "--prompt-key=q", "--answer-key=a", "--out", out_, pairs});
+  const ProgramResult made =
+      run({"tokenize", "--vocab=byte", "--prompt-key=q", "--answer-key=a", "--out", out_, pairs});
   EXPECT_EQ(made.status, 0) << made.err;
   contains(made.out, out_ + ": 850 tokens in 50 documents, 250 marked, vocab_size 257\n");
   contains(run({"info", out_, "--ctx-len=10"}).out, "largest_token: 120\nmarked: 250\n");
@@ -131,8 +132,8 @@ TEST_F(GfData, RefusesWrongCommandLines) {
 }
 
 TEST_F(GfData, Help) {
-  for (const auto& arguments :
-       std::vector<std::vector<std::string>>{{"--help"}, {"tokenize", "--help"}, {"info", "--help"}, {"mqar", "--help"}}) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"--help"}, {"tokenize", "--help"}, {"info", "--help"}, {"mqar", "--help"}}) {
     const ProgramResult result = run(arguments);
     EXPECT_EQ(result.status, 0);
     EXPECT_EQ(result.out.rfind("usage: gf data ", 0), 0u) << result.out;

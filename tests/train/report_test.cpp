@@ -309,11 +309,13 @@ TEST(Report, LossByPosition) {
   TempFolder folder;
   const auto run = make_run(folder, "a", "model:\n  ctx_len: 4\n");
   EXPECT_THAT(report_page(std::vector{load_run(run)}), Not(HasSubstr("Loss by position")));
-  const std::string first = R"({"loss": 2, "tokens": 9, "acc": 0, "ctx_len": 16, "rescale": 1, "rebase": 1, )"
-                            R"("by_position": [{"end": 4, "loss": 1.5}, {"end": 9, "loss": null}, {"end": 16, "loss": 2.5}]})";
+  const std::string first =
+      R"({"loss": 2, "tokens": 9, "acc": 0, "ctx_len": 16, "rescale": 1, "rebase": 1, )"
+      R"("by_position": [{"end": 4, "loss": 1.5}, {"end": 9, "loss": null}, {"end": 16, "loss": 2.5}]})";
   std::ofstream(run / "positions.jsonl")
       << first << "\n\n"
-      << R"({"ctx_len": 16, "rescale": 4, "rebase": 2, "by_position": [{"end": 16, "loss": 1.75}]})" << "\n";
+      << R"({"ctx_len": 16, "rescale": 4, "rebase": 2, "by_position": [{"end": 16, "loss": 1.75}]})"
+      << "\n";
   const RunHistory loaded = load_run(run);
   ASSERT_EQ(loaded.positions.size(), 2u);
   EXPECT_EQ(loaded.positions[0].parts.size(), 3u);
