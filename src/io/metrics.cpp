@@ -45,7 +45,8 @@ std::string get(const json& object, const char* key, double& value) {
   return {};
 }
 
-std::string get(const json& object, const char* key, std::optional<double>& value) {
+template <class T>
+std::string get(const json& object, const char* key, std::optional<T>& value) {
   return object.contains(key) ? get(object, key, value.emplace()) : std::string();
 }
 
@@ -74,6 +75,7 @@ std::string parse_step(const char* begin, const char* end, StepMetrics& m) {
     if (problem.empty()) problem = get(object, key, value);
   };
   read("step", m.step), read("tokens", m.tokens), read("skipped", m.skipped);
+  read("targets", m.targets);
   for (auto [key, value] : {std::pair("loss", &m.loss), std::pair("grad_norm", &m.grad_norm)})
     if (problem.empty()) problem = get_or_nan(object, key, m, *value);
   read("lr", m.lr), read("step_s", m.step_s), read("tokens_per_s", m.tokens_per_s);
@@ -89,6 +91,7 @@ std::string to_line(const StepMetrics& m) {
     return fmt::format(", \"{}\": {}", key, value);
   };
   std::string line = fmt::format("{{\"step\": {}, \"tokens\": {}", m.step, m.tokens);
+  if (m.targets) line += fmt::format(", \"targets\": {}", *m.targets);
   line += real("loss", m.loss) + real("grad_norm", m.grad_norm) + real("lr", m.lr);
   line += real("step_s", m.step_s) + real("tokens_per_s", m.tokens_per_s);
   if (m.val_loss) line += real("val_loss", *m.val_loss);

@@ -18,6 +18,7 @@ struct StepMetrics {
   double loss = 0, grad_norm = 0, lr = 0;
   double step_s = 0, tokens_per_s = 0;
   std::string skipped{};  // why the step changed nothing; empty where it did. Its loss and norm need not be finite
+  std::optional<int64_t> targets{};         // of the step that its loss is the mean of, where a mask says which
   std::optional<double> val_loss, val_acc;  // where the step ended with a validation
 };
 

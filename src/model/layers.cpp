@@ -134,7 +134,7 @@ Head::Head(const LayerContext& context)
       weight_(context.linear("head", context.config.vocab_size, context.config.n_embd, head_gain(context.config))) {}
 
 Head::Loss Head::loss(const Pass& pass, const Var& x) const {
-  const HeadLossOptions options{pass.loss_scale, pass.training ? pass.pull : 0};
+  const HeadLossOptions options{pass.loss_scale, pass.training ? pass.pull : 0, pass.batch.masked};
   HeadLoss h = head_loss(norm_(x), weight_.on(x.tape()), pass.batch.targets_BT, options);
   return {h.loss, h.losses_BT, h.correct_BT};
 }

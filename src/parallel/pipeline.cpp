@@ -159,9 +159,16 @@ bool Pipeline::reads_tokens() const {
   return std::any_of(pieces_.begin(), pieces_.end(), [](Stage* piece) { return piece->layers().reads_tokens(); });
 }
 
+bool Pipeline::has_head() const {
+  return std::any_of(pieces_.begin(), pieces_.end(), [](Stage* piece) { return piece->layers().head() != nullptr; });
+}
+
+void Pipeline::set_loss_scale(double scale) {
+  for (Stage* stage : pieces_) stage->set_loss_scale(scale);
+}
+
 Stage::Sums Pipeline::evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks& hooks,
-                               const LayerStack::Observer& observer) {
-  Stage::Sums sums;
+                               const LayerStack::Observer& observer, Stage::Sums sums) {
   Arena arena(kCpu);
   for (int64_t i = 0; i < count; ++i) {
     const HangWatch::Doing doing(watch_, cat("validation batch ", i));

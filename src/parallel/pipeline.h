@@ -31,10 +31,12 @@ class Pipeline {
   double run(std::span<const Batch> microbatches, ParameterHooks&);
 
   bool reads_tokens() const;  // else batches need only say which samples they have
-  // `batch(i)` for i in [0, count), all of them on every rank.
+  bool has_head() const;      // and so the targets
+  void set_loss_scale(double);
+  // `batch(i)` for i in [0, count), all of them on every rank. Sums go to those given, in as many parts as these have.
   // The observer sees what each layer but the head writes.
   Stage::Sums evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks&,
-                       const LayerStack::Observer& = {});
+                       const LayerStack::Observer& = {}, Stage::Sums = {});
 
  private:
   class StepHooks;

@@ -125,12 +125,16 @@ Boundary Stage::evaluate(Arena& arena, const Batch& batch, const Boundary& in, S
   const Flow out = layers_.forward(tape, pass, flow_of(tape, in), false, observer, hooks);
   if (!layers_.head()) return given(out);
   const Head::Loss result = layers_.loss(tape, pass, out.x_BTC, hooks);
-  const int64_t n = batch.targets_BT.numel();
-  for (int64_t i = 0; i < n && options_.device.kind != Device::Kind::meta; ++i) {
-    sum.loss += result.losses_BT.data<double>()[i];
-    sum.correct += result.correct_BT.data<int32_t>()[i];
+  if (options_.device.kind == Device::Kind::meta) return {};
+  const int64_t n = batch.targets_BT.numel(), T = batch.targets_BT.size(1);
+  const auto parts = static_cast<int64_t>(sum.by_position.size());
+  for (int64_t i = 0; i < n; ++i) {
+    if (batch.targets_BT.data<int32_t>()[i] == kNoTarget) continue;
+    const double loss = result.losses_BT.data<double>()[i];
+    const int32_t correct = result.correct_BT.data<int32_t>()[i];
+    sum.add(loss, correct);
+    if (parts > 0) sum.by_position[static_cast<size_t>(i % T * parts / T)].add(loss, correct);
   }
-  sum.tokens += n;
   return {};
 }
 

@@ -27,7 +27,7 @@ std::vector<Tensor> tensors_of(const Boundary&);
 struct StageOptions {
   Device device = kCpu;
   bool recompute = false;                     // blocks run again in the backward pass
-  double loss_scale = 1;                      // 1 / (tokens of the optimizer step)
+  double loss_scale = 1;                      // 1 / (targets of the optimizer step)
   double pull = 1e-4;                         // on each position's largest logit, as published
   uint64_t seed = 0;                          // of the dropout masks
   Fields gives = kX | kOrigin | kCompressed;  // what the next stage reads
@@ -49,13 +49,21 @@ class Stage {
   // stays in flight until backward_weights().
   Boundary backward(int microbatch, const Boundary& grad_out, WeightGradients = WeightGradients::now);
   void backward_weights(int microbatch);
+  // Of the passes from here on: where a mask decides how many targets a step has.
+  void set_loss_scale(double scale) { options_.loss_scale = scale; }
   // The losses of the passes since the last call, each scaled; a sum over a step is its mean loss.
   double take_loss();
 
   // Without gradients and dropout. The last stage adds to `sum` instead of returning anything.
-  struct Sums {
-    double loss = 0;  // of all positions, unscaled
+  struct Sum {
+    double loss = 0;  // of positions with a target, unscaled
     int64_t correct = 0, tokens = 0;
+    void add(double position_loss, int64_t position_correct) {
+      loss += position_loss, correct += position_correct, ++tokens;
+    }
+  };
+  struct Sums : Sum {
+    std::vector<Sum> by_position;  // of so many equal parts of a sequence, where they are wanted
   };
   Boundary evaluate(Arena&, const Batch&, const Boundary& in, Sums& sum, ParameterHooks* = nullptr,
                     const LayerStack::Observer& = {});

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "io/data/data_list.h"
 #include "io/data/token_files.h"
 #include "tools/command_line.h"
@@ -25,14 +27,30 @@ constexpr int64_t kBatchTokens = 4096;
 
 struct EvalOptions {
   std::string checkpoint, data;
-  int64_t ctx_len = 0, max_samples = 0;
+  int64_t ctx_len = 0, max_samples = 0, parts = 0;
+  bool masked = false;
+  double rescale = 1, rebase = 1;
+  bool changes_rescale = false, changes_rebase = false;
 };
 
-std::shared_ptr<const TokenFiles> open_data(const std::string& text) {
+std::shared_ptr<const TokenFiles> open_data(const EvalOptions& o) {
   DataList list;
-  list.set({.path = "--data", .text = text});
+  list.set({.path = "--data", .text = o.data});
   if (list.empty()) refuse("--data is empty", "--data PREFIX");
-  return std::make_shared<const TokenFiles>(list.prefixes("--data"));
+  return std::make_shared<const TokenFiles>(list.prefixes("--data"), Masked{o.masked});
+}
+
+// For contexts longer than the model was trained with.
+void change_positions(ModelConfig& model, const EvalOptions& o) {
+  if (!o.changes_rescale && !o.changes_rebase) return;
+  const char* const option = o.changes_rescale ? "--rope.rescale" : "--rope.rebase";
+  if (!model.rope && (o.changes_rebase || !model.brope))
+    refuse(cat(option, " is given, and the model was trained ",
+               model.brope ? "with model.brope, which has no base" : "without model.rope"),
+           model.brope ? "--rope.rescale alone" : "no such option");
+  if (model.brope) model.brope->rescale = o.rescale;
+  if (model.rope && o.changes_rescale) model.rope->rescale = o.rescale;
+  if (model.rope && o.changes_rebase) model.rope->rebase = o.rebase;
 }
 
 void check(const EvalOptions& o, const TokenFiles& data) {
@@ -42,15 +60,39 @@ void check(const EvalOptions& o, const TokenFiles& data) {
     refuse(cat("--ctx-len is ", o.ctx_len, ", and ", data.name(), " has ", data.tokens(),
                " tokens: a window takes one more than --ctx-len"),
            "more data, or a smaller --ctx-len");
+  if (o.parts < 0 || o.parts > o.ctx_len)
+    refuse(cat("--by-position is ", o.parts, ", and a window has ", o.ctx_len, " positions"),
+           cat("from 1 to ", o.ctx_len));
 }
 
 Evaluation evaluate_all(const TrainedModel& model, std::shared_ptr<const TokenFiles> data, const EvalOptions& o) {
+  const std::string name = data->name();
   const WindowReader reader(std::move(data), o.ctx_len, model.config.model.vocab_size);
   const int64_t windows = o.max_samples > 0 ? std::min(o.max_samples, reader.windows()) : reader.windows();
+  if (reader.count_targets(windows) == 0)
+    refuse(cat("the masks of ", name, " mark no token in ", windows, " windows of ", o.ctx_len, " tokens"),
+           "without --masked, or more --max-samples");
   const int64_t batch = std::clamp(kBatchTokens / o.ctx_len, int64_t{1}, windows);
-  check_evaluation_memory(model.config.model, batch, o.ctx_len, "a smaller --ctx-len");
+  check_evaluation_memory(model.config.model, batch, o.ctx_len, "a smaller --ctx-len", o.masked);
   Progress progress("eval", windows * o.ctx_len, stderr, "tokens");
-  return evaluate(*model.layers, reader, windows, batch, [&](int64_t tokens) { progress.advance(tokens); });
+  return evaluate(
+      *model.layers, reader, windows, batch, [&](int64_t tokens) { progress.advance(tokens); }, o.parts);
+}
+
+std::string numbers_of(const Evaluation& e) {
+  const auto real = [](double value) { return std::isfinite(value) ? fmt::format("{}", value) : "null"; };
+  return fmt::format("\"loss\": {}, \"tokens\": {}, \"acc\": {}", real(e.loss), e.tokens, real(e.accuracy));
+}
+
+// Part i has the positions p with p * parts / ctx_len == i, rounded down.
+std::string positions_of(const Evaluation& e, const ModelConfig& model, const EvalOptions& o) {
+  std::vector<std::string> parts;
+  for (int64_t i = 0; i < o.parts; ++i)
+    parts.push_back(fmt::format("{{\"end\": {}, {}}}", ((i + 1) * o.ctx_len + o.parts - 1) / o.parts,
+                                numbers_of(e.by_position[static_cast<size_t>(i)])));
+  const double rescale = model.rope ? model.rope->rescale : model.brope ? model.brope->rescale : 1;
+  return fmt::format(", \"ctx_len\": {}, \"rescale\": {}, \"rebase\": {}, \"by_position\": [{}]", o.ctx_len, rescale,
+                     model.rope ? model.rope->rebase : 1, joined(parts));
 }
 
 }  // namespace
@@ -67,18 +109,27 @@ int run_eval(const Arguments& arguments) {
          "predict so many tokens of each window; without it, as many as in training");
   option("max-samples", po::value(&o.max_samples)->value_name("N")->default_value(0),
          "look at the first so many windows; 0: at all");
+  option("masked", po::bool_switch(&o.masked), "count only the tokens that PREFIX.mask.bin marks");
+  option("by-position", po::value(&o.parts)->value_name("BUCKETS"),
+         "cut the window into so many parts, and tell of each as well");
+  option("rope.rescale", po::value(&o.rescale)->value_name("X"),
+         "divide positions by this, instead of what the model was trained with: for longer contexts");
+  option("rope.rebase", po::value(&o.rebase)->value_name("X"), "multiply the base of the position encoding, likewise");
   const auto values = parse(line, arguments);
   if (values.empty()) return 0;
+  o.changes_rescale = values.count("rope.rescale") > 0;
+  o.changes_rebase = values.count("rope.rebase") > 0;
 
-  const auto data = open_data(o.data);
-  const TrainedModel model = open_model(o.checkpoint);
+  const auto data = open_data(o);
+  const TrainedModel model = open_model(o.checkpoint, [&](ModelConfig& config) { change_positions(config, o); });
   if (!values.count("ctx-len")) o.ctx_len = model.config.model.ctx_len;
+  if (values.count("by-position") && o.parts == 0) o.parts = -1;
   check(o, *data);
   const Evaluation e = evaluate_all(model, data, o);
   if (!std::isfinite(e.loss))
     fail(cat("the loss is ", std::isnan(e.loss) ? "nan" : "infinite"),
          "another checkpoint: this one's parameters are spoilt");
-  fmt::print("{{\"loss\": {}, \"tokens\": {}, \"acc\": {}}}\n", e.loss, e.tokens, e.accuracy);
+  fmt::print("{{{}{}}}\n", numbers_of(e), o.parts > 0 ? positions_of(e, model.config.model, o) : "");
   return 0;
 }
 

@@ -26,7 +26,7 @@ int run_verify(const Arguments& arguments) {
     fmt::print("{}\n", file);
     for (const GoldenCheck& c : check_golden(file, {values["recompute"].as<bool>()})) {
       ok = ok && c.ok();
-      fmt::print("  {:4} {:20} largest relative error {:8.2e}, tolerance {:.0e}  {}\n", c.ok() ? "ok" : "FAIL", c.what,
+      fmt::print("  {:4} {:22} largest relative error {:8.2e}, tolerance {:.0e}  {}\n", c.ok() ? "ok" : "FAIL", c.what,
                  c.error, c.tolerance, c.worst);
     }
   }

@@ -47,6 +47,9 @@ void check_same_steps(const Config& now, const Config& then, const fs::path& whe
           "factors with the same product, or another --train.proj_suffix");
   compare("train.epoch_begin", now.train.epoch_begin, then.train.epoch_begin,
           cat("--train.epoch_begin ", then.train.epoch_begin, ", or another --train.proj_suffix"));
+  compare("train.loss_mask", now.train.loss_mask, then.train.loss_mask,
+          cat("--train.loss_mask ", int{then.train.loss_mask},
+              ", or another --train.proj_suffix with --train.load_model to begin from this one"));
 }
 
 // What of the data is another than the one the run read, in words; empty where nothing is. Not of one prefix and
@@ -93,19 +96,25 @@ Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)
   partition = p.partition_is_given() ? given_partition(config.model, *p.partition, stages)
                                      : balanced_partition(config.model, trained_costs(config), stages);
   sharding = {static_cast<int>(p.zero.value_or(1)), p.bucket_mb.value_or(t.ds_bucket_mb) << 20};
+  const Masked masked{t.loss_mask};
   if (!t.data_file.empty()) {
-    data = std::make_shared<TrainingData>(t.data_file, config.model.ctx_len, t.magic_prime);
+    data = std::make_shared<TrainingData>(t.data_file, config.model.ctx_len, t.magic_prime, masked);
     if (!data->weighted()) t.magic_prime = data->sources()[0].sampler.magic_prime();
     one_pass = t.my_exit_tokens == 0;
     if (one_pass) t.my_exit_tokens = data->tokens_per_pass();
     check(config);
   }
   if (!t.validation_data_file.empty()) {
-    const auto files = std::make_shared<TokenFiles>(t.validation_data_file.prefixes("train.validation_data_file"));
+    const auto files =
+        std::make_shared<TokenFiles>(t.validation_data_file.prefixes("train.validation_data_file"), masked);
     validation = std::make_unique<WindowReader>(files, config.model.ctx_len, config.model.vocab_size);
     if (files->files().size() > 1) files->check_beginnings(config.model.ctx_len + 1, config.model.vocab_size);
     validation_windows =
         std::min(validation->windows(), std::max<int64_t>(1, kValidationTokens / config.model.ctx_len));
+    if (validation->count_targets(validation_windows) == 0)
+      refuse(cat("the masks of ", files->name(), " mark no token in the ", validation_windows,
+                 " windows that a validation looks at"),
+             "another --train.validation_data_file");
   }
   if (!t.groups.empty()) group_sizes = t.groups.check(parameter_names(config.model));
   microbatches = microbatches_per_rank(t, data_ranks);

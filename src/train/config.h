@@ -23,6 +23,7 @@ inline constexpr int64_t kSamplesPerEpoch = 40320;
 
 struct TrainConfig {
   DataList data_file, validation_data_file;
+  bool loss_mask = false;
   std::string data_type = "binidx";
   bool change_data = false;
   int64_t seed_everything = 1337;
@@ -61,6 +62,8 @@ struct TrainConfig {
     v.type("configs.Train_Config");
     v("data_file", data_file, "tokens to train on: PREFIX of PREFIX.idx and PREFIX.bin, or a list (docs/data.md)");
     v("validation_data_file", validation_data_file, "tokens to validate on, likewise; empty: no validation");
+    v("loss_mask", loss_mask,
+      "1: only tokens that PREFIX.mask.bin marks count in the loss and its mean (docs/data.md)");
     v("change_data", change_data, "1: a run may go on with another list of files, or weights, than it was begun with");
     v("data_type", data_type, "format of the tokens; binidx is the only one");
     v("seed_everything", seed_everything, "fresh parameters and dropout derive from it");

@@ -4,30 +4,59 @@
 #include <algorithm>
 
 namespace gf {
+namespace {
+
+constexpr size_t kNumbers = 3;  // of a sum: loss, correct, tokens
+
+Evaluation mean_of(const double* sum) {
+  return {sum[0] / sum[2], sum[1] / sum[2], static_cast<int64_t>(sum[2]), {}};
+}
+
+// A batch that adds nothing, and runs through the layers as others do.
+Batch without_targets(Batch batch) {
+  batch.masked = true;
+  if (batch.targets_BT) std::fill_n(batch.targets_BT.data<int32_t>(), batch.targets_BT.numel(), kNoTarget);
+  return batch;
+}
+
+}  // namespace
 
 Evaluation evaluate(Pipeline& pipeline, ParameterHooks& hooks, const Mesh& mesh, const WindowReader& reader,
-                    int64_t windows, int64_t batch_size, const std::function<void(int64_t)>& progress) {
+                    int64_t windows, int64_t batch_size, const std::function<void(int64_t)>& progress, int64_t parts) {
+  GF_CHECK(parts <= reader.ctx_len(), parts, " parts of ", reader.ctx_len(), " positions");
   const int64_t rank = mesh.data->rank(), ranks = mesh.data->size(), batches = (windows + batch_size - 1) / batch_size;
   const auto batch = [&](int64_t i) {
+    // With zero 3 the data ranks bring each other the layers, so that all of them have to take as many batches.
+    if (i * ranks + rank >= batches) return without_targets(reader.batch(0, 1, pipeline.reads_tokens()));
     const int64_t first = (i * ranks + rank) * batch_size, count = std::min(batch_size, windows - first);
     if (progress) progress(count * reader.ctx_len());
     return reader.batch(first, count, pipeline.reads_tokens());
   };
-  const Stage::Sums own = pipeline.evaluate((batches - rank + ranks - 1) / ranks, batch, hooks);
-  const Tensor sums =
-      Tensor::of<double>({3}, {own.loss, static_cast<double>(own.correct), static_cast<double>(own.tokens)});
+  Stage::Sums zero;
+  zero.by_position.resize(static_cast<size_t>(parts));
+  const Stage::Sums own = pipeline.evaluate((batches + ranks - 1) / ranks, batch, hooks, {}, std::move(zero));
+  std::vector<double> numbers;
+  const auto add = [&](const Stage::Sum& s) {
+    numbers.insert(numbers.end(), {s.loss, static_cast<double>(s.correct), static_cast<double>(s.tokens)});
+  };
+  add(own);
+  for (const Stage::Sum& s : own.by_position) add(s);
+  const Tensor sums = Tensor::of<double>({std::ssize(numbers)}, numbers);
   mesh.world->all_reduce(sums, Reduce::sum);
   const double* const sum = sums.data<double>();
-  return {sum[0] / sum[2], sum[1] / sum[2], static_cast<int64_t>(sum[2])};
+  Evaluation result = mean_of(sum);
+  for (size_t part = 1; part <= own.by_position.size(); ++part)
+    result.by_position.push_back(mean_of(sum + part * kNumbers));
+  return result;
 }
 
 Evaluation evaluate(LayerStack& layers, const WindowReader& reader, int64_t windows, int64_t batch_size,
-                    const std::function<void(int64_t)>& progress) {
+                    const std::function<void(int64_t)>& progress, int64_t parts) {
   const Mesh mesh = make_mesh(make_self_communicator(), 1, 1);
   Stage stage(layers, {});
   Pipeline pipeline(stage, *mesh.pipe, find_schedule("one_f_one_b"));
   ParameterHooks nobody;
-  return evaluate(pipeline, nobody, mesh, reader, windows, batch_size, progress);
+  return evaluate(pipeline, nobody, mesh, reader, windows, batch_size, progress, parts);
 }
 
 }  // namespace gf

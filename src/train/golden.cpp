@@ -70,6 +70,18 @@ Batch batch_of(const std::vector<int32_t>& tokens, const std::vector<int64_t>& s
   return batch;
 }
 
+// Takes away the targets that a hash of their place in the data does not mark. -> how many are left.
+int64_t mask_targets(Batch& batch, const Json& mask, const std::vector<int64_t>& starts) {
+  const Random random(mask.at("seed"), "mask");
+  const double below = mask.at("below");
+  const int64_t T = batch.targets_BT.size(1);
+  batch.masked = true;
+  for (int64_t i = 0; i < batch.targets_BT.numel(); ++i)
+    if (random.uniform(static_cast<uint64_t>(starts[static_cast<size_t>(i / T)] + 1 + i % T)) >= below)
+      batch.targets_BT.data<int32_t>()[i] = kNoTarget;
+  return count_targets(batch.targets_BT, true);
+}
+
 struct Digest {
   double norm;
   double dots[4];
@@ -126,7 +138,9 @@ class Case {
   std::vector<GoldenCheck> run() {
     forward(false);
     forward(true);
-    training();
+    training("training", json_.at("training").at("steps"), nullptr);
+    if (json_.contains("masked"))
+      training("masked training", json_.at("masked").at("steps"), &json_.at("masked").at("mask"));
     return results_;
   }
 
@@ -205,7 +219,8 @@ class Case {
     results_.push_back(check.result());
   }
 
-  void training() {
+  // `mask`: which targets count, or null.
+  void training(const std::string& what, const Json& steps, const Json* mask) {
     hash_parameters();
     const Json& t = json_.at("training");
     const Json& tr = t.at("train");
@@ -229,24 +244,28 @@ class Case {
     // Two microbatches a step, so that accumulation is part of the case.
     Stage stage(layers_, {kCpu, options_.recompute, 1.0 / static_cast<double>(B * T), 1e-4, 0});
     Pipeline pipeline(stage, *world, find_schedule("one_f_one_b"));
-    Check losses("training losses", kTrainTolerance), norms("training norms", kTrainTolerance),
+    Check losses(what + " losses", kTrainTolerance), norms(what + " norms", kTrainTolerance),
         rates("learning rates", kTrainTolerance);
-    for (const Json& want : t.at("steps")) {
+    for (const Json& want : steps) {
       const int64_t step = want.at("step");
+      int64_t targets = 0;
       std::vector<Batch> microbatches;
       for (int64_t half = 0; half < 2; ++half) {
         std::vector<int64_t> starts;
         for (int64_t b = half * B / 2; b < (half + 1) * B / 2; ++b) starts.push_back(sampler.offset(step * B + b));
         microbatches.push_back(batch_of(data, starts, T));
+        if (mask) targets += mask_targets(microbatches.back(), *mask, starts);
       }
+      if (mask) pipeline.set_loss_scale(1.0 / static_cast<double>(targets));
       const double loss = pipeline.run(microbatches, optimizer);
       const double lr = schedule.learning_rate(step);
       const double norm = optimizer.step(lr, schedule.weight_decay_at(step)).grad_norm;
       losses.add(cat("step ", step), relative(loss, want.at("loss")));
       norms.add(cat("step ", step), relative(norm, want.at("grad_norm")));
-      rates.add(cat("step ", step), relative(lr, want.at("lr")));
+      if (!mask) rates.add(cat("step ", step), relative(lr, want.at("lr")));
     }
-    for (const Check& c : {losses, norms, rates}) results_.push_back(c.result());
+    for (const Check& c : {losses, norms}) results_.push_back(c.result());
+    if (!mask) results_.push_back(rates.result());
   }
 
   const Json& json_;

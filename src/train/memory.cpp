@@ -10,19 +10,19 @@
 namespace gf {
 namespace {
 
-Batch meta_batch(int64_t sequences, int64_t length) {
+Batch meta_batch(int64_t sequences, int64_t length, bool masked) {
   const Shape shape{sequences, length};
   return {Tensor::empty(shape, DType::i32, kMeta), Tensor::empty(shape, DType::i32, kMeta),
-          std::vector<int64_t>(static_cast<size_t>(sequences))};
+          std::vector<int64_t>(static_cast<size_t>(sequences)), masked};
 }
 
 // Of a forward pass, with the loss where the head is. The parameters are of the meta device.
-size_t evaluation_bytes(LayerStack& layers, BoundaryShape in, int64_t batch, int64_t length) {
+size_t evaluation_bytes(LayerStack& layers, BoundaryShape in, int64_t batch, int64_t length, bool masked) {
   Arena arena(kMeta);
   Stage stage(layers, {.device = kMeta});
   in.B = batch, in.T = length;
   Stage::Sums nothing;
-  stage.evaluate(arena, meta_batch(batch, length), in.empty(kMeta), nothing);
+  stage.evaluate(arena, meta_batch(batch, length, masked), in.empty(kMeta), nothing);
   return arena.reserved_bytes();
 }
 
@@ -77,7 +77,7 @@ StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t 
   options.gives = cuts[1].fields;
   options.gradients = gradients[0].fields;
   Stage stage(layers, options);
-  const Batch batch = meta_batch(config.train.micro_bsz, config.model.ctx_len);
+  const Batch batch = meta_batch(config.train.micro_bsz, config.model.ctx_len, config.train.loss_mask);
   const Boundary in = cuts[0].empty(kMeta), up = stage.forward(0, batch, in);
   need.goes_back = stage.goes_back();
   if (need.goes_back) stage.backward(0, gradients[1].empty(kMeta));
@@ -85,7 +85,8 @@ StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t 
   for (const Boundary& b : {in, up})
     for (const Tensor& t : tensors_of(b)) need.pass += t.bytes();
   if (validation_windows > 0)
-    need.validation = evaluation_bytes(layers, cuts[0], validation_windows, config.model.ctx_len);
+    need.validation =
+        evaluation_bytes(layers, cuts[0], validation_windows, config.model.ctx_len, config.train.loss_mask);
   return need;
 }
 
@@ -163,10 +164,11 @@ void check_memory(const Config& config, const RankShare& share, const MemoryFore
   refuse(cat("the run needs ", text(f.more()), " of memory, and there are ", text(available)), hint);
 }
 
-void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t length, const std::string& hint) {
+void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t length, const std::string& hint,
+                             bool masked) {
   LayerStack layers(config);
   layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::none);
-  const size_t need = evaluation_bytes(layers, {}, batch, length), available = available_bytes();
+  const size_t need = evaluation_bytes(layers, {}, batch, length, masked), available = available_bytes();
   if (need > available)
     refuse(cat(batch, batch == 1 ? " window of " : " windows of ", length, " tokens take ",
                human_bytes(static_cast<double>(need)), " of memory, and there are ",

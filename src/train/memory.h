@@ -66,7 +66,8 @@ MemoryForecast forecast_memory(const Config&, const RankShare&);
 void check_memory(const Config&, const RankShare&, const MemoryForecast&, size_t available);
 
 // Refuses windows that take more memory than there is: `batch` of them at a time, forward, with the loss.
-void check_evaluation_memory(const ModelConfig&, int64_t batch, int64_t length, const std::string& hint);
+void check_evaluation_memory(const ModelConfig&, int64_t batch, int64_t length, const std::string& hint,
+                             bool masked = false);
 
 struct LayerCount {
   std::string kind;    // "8 x x060c2 + x060", "embedding"

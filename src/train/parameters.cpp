@@ -66,13 +66,14 @@ void check_weights_of(const TensorSource& source, const Config& config) {
       refuse(cat(parameter_name(e.name), " is among the weights and not in the model"), kHint);
 }
 
-TrainedModel open_model(const std::filesystem::path& path) {
+TrainedModel open_model(const std::filesystem::path& path, const std::function<void(ModelConfig&)>& change) {
   const CheckpointReader reader(path);
   TrainedModel model{config_from_text(reader.attributes().config, reader.path().string()), nullptr};
   if (model.config.model.vocab_size == 0)
     refuse(cat(reader.path().string(), " says nothing of its model's configuration"),
            "gf ckpt import with --config FILE, the model's configuration");
   resolve(model.config);
+  if (change) change(model.config.model);
   model.config.model.check();
   check_weights_of(reader, model.config);
   model.layers = std::make_unique<LayerStack>(model.config.model);

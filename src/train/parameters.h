@@ -2,6 +2,7 @@
 // A model's parameters from files: a checkpoint's, or a .safetensors file's.
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 #include "io/checkpoint/tensor_source.h"
@@ -27,6 +28,7 @@ struct TrainedModel {
   Config config;
   std::unique_ptr<LayerStack> layers;
 };
-TrainedModel open_model(const std::filesystem::path& checkpoint);
+// `change` may give the model another position encoding than it was trained with.
+TrainedModel open_model(const std::filesystem::path& checkpoint, const std::function<void(ModelConfig&)>& change = {});
 
 }  // namespace gf

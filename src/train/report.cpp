@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <set>
@@ -177,6 +178,31 @@ std::string traces(std::span<const RunHistory> runs, const std::vector<std::stri
          "who take part; overlapped: share of it in which the rank computed.</p>\n</section>\n";
 }
 
+// Losses by position; empty where no run has any.
+std::string positions(std::span<const RunHistory> runs, const std::vector<std::string>& names) {
+  std::vector<PositionCurve> curves;
+  std::set<int64_t> trained;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const auto length = runs[i].config.find("model.ctx_len");
+    if (!runs[i].positions.empty() && length != runs[i].config.end())
+      trained.insert(std::strtoll(length->second.c_str(), nullptr, 10));
+    for (size_t k = 0; k < runs[i].positions.size(); ++k) {
+      const PositionLosses& p = runs[i].positions[k];
+      std::string name = fmt::format("{}, {} tokens", names[i], p.ctx_len);
+      if (p.rescale != 1) name += fmt::format(", rescale {}", p.rescale);
+      if (p.rebase != 1) name += fmt::format(", rebase {}", p.rebase);
+      curves.push_back({name, i, k, &p});
+    }
+  }
+  trained.erase(0);  // what is no number
+  const std::string plot = position_plot(curves, std::vector(trained.begin(), trained.end()));
+  if (plot.empty()) return plot;
+  return "<section id=\"positions\">\n<h2>Loss by position</h2>\n" + plot +
+         "<p class=\"note\">Mean cross-entropy in nats of the tokens in each part of a window, as gf eval "
+         "--by-position "
+         "told it.</p>\n</section>\n";
+}
+
 // The configurations: the keys in which they differ side by side, then each as a whole.
 
 std::string differences_table(std::span<const RunHistory> runs, const std::vector<std::string>& names) {
@@ -240,6 +266,7 @@ std::string report_page(std::span<const RunHistory> runs, const ReportFrame& fra
                          one && frame.title.empty() ? fmt::format("<p>{}</p>", escaped(runs[0].folder.string())) : ""},
                         {"numbers", frame.tables + numbers_table(runs, names, series)},
                         {"traces", traces(runs, names, sums)},
+                        {"positions", positions(runs, names)},
                         {"configs", configurations(runs, names)},
                         {"data", fmt::format("[{}]", joined(data, ",\n"))},
                         {"style", kStyle},

@@ -127,6 +127,8 @@ RunHistory load_run(const std::filesystem::path& folder) {
     if (!run.trace)
       run.trace_note = cat(trace.string(), " was written by another version of gf-dist-train, and is not shown");
   }
+  if (const auto positions = folder / "positions.jsonl"; std::filesystem::exists(positions, error))
+    run.positions = read_positions(positions);
   return run;
 }
 

@@ -11,6 +11,7 @@
 
 #include "io/metrics.h"
 #include "parallel/timeline.h"
+#include "train/position_losses.h"
 
 namespace gf {
 
@@ -22,8 +23,9 @@ struct RunHistory {
   std::optional<int64_t> parameters;          // of the model that config.yaml describes, where it does
   std::vector<StepMetrics> steps;             // without those that were skipped
   int64_t skipped = 0;
-  std::optional<TracedRun> trace;  // of some steps, where there is one
-  std::string trace_note;          // why a trace that there is cannot be shown
+  std::optional<TracedRun> trace;         // of some steps, where there is one
+  std::string trace_note;                 // why a trace that there is cannot be shown
+  std::vector<PositionLosses> positions;  // of positions.jsonl, where there is one
 };
 
 // Refuses a folder without a metrics file, and files that cannot be understood.

@@ -28,10 +28,11 @@ StepMetrics Trainer::step(const Wishes& wishes) {
     return Trace::What{.name = "step", .numbers = {{"step", place.step}}};
   });
   const std::vector<Batch> microbatches = next_microbatches();  // token shard
+  StepMetrics metrics;
+  if (run_.plan.config.train.loss_mask) metrics.targets = agree_on_targets(microbatches);
 
   // Stages, loss, gradients; which the optimizer reduces as they finish.
   const double own_loss = run_.model.pipeline().run(microbatches, *run_.optimizer);
-  StepMetrics metrics;
   metrics.step = place.step;
   metrics.loss = agree(own_loss, wishes);
   learn(metrics, microbatches);  // sharded optimizer
@@ -57,8 +58,10 @@ StepMetrics Trainer::step(const Wishes& wishes) {
 void Trainer::learn(StepMetrics& metrics, std::span<const Batch> microbatches) {
   const Schedule& schedule = run_.plan.schedule;
   metrics.lr = schedule.learning_rate(metrics.step);
+  const bool nothing_counts = metrics.targets == 0;
   const auto accepts = [&](double norm) {
-    metrics.skipped = run_.spikes.judge({metrics.loss, norm});
+    metrics.skipped =
+        nothing_counts ? "no token of its samples is marked by the loss mask" : run_.spikes.judge({metrics.loss, norm});
     return metrics.skipped.empty();
   };
   const auto update = run_.optimizer->step(metrics.lr, schedule.weight_decay_at(metrics.step), accepts);
@@ -68,11 +71,25 @@ void Trainer::learn(StepMetrics& metrics, std::span<const Batch> microbatches) {
     skipped_ = 0;
     return;
   }
-  constexpr int64_t kMostSkipped = 10;  // in a row: then it is not the data
-  if (run_.plan.config.train.bad_step == "stop") explain_bad_step(metrics.skipped, microbatches);
+  if (nothing_counts) metrics.loss = std::nan("");  // there is no mean of nothing
+  constexpr int64_t kMostSkipped = 10;              // in a row: then it is not the data
+  if (run_.plan.config.train.bad_step == "stop" && !nothing_counts) explain_bad_step(metrics.skipped, microbatches);
   if (++skipped_ == kMostSkipped)
     explain_bad_step(cat(kMostSkipped, " steps in a row are bad; ", metrics.skipped), microbatches);
   run_.optimizer->skip();
+}
+
+// With a mask the loss is the mean over what it marks in the whole step, and each pass needs to know that number before
+// it begins: the head makes its gradients with its loss. Whole numbers, so that their sum has no order.
+int64_t Trainer::agree_on_targets(std::span<const Batch> microbatches) const {
+  double own = 0;
+  if (run_.model.pipeline().has_head())
+    for (const Batch& b : microbatches) own += static_cast<double>(count_targets(b.targets_BT, b.masked));
+  const Tensor sum = Tensor::of<double>({1}, {own});
+  run_.mesh.world->all_reduce(sum, Reduce::sum);
+  const double targets = sum.data<double>()[0];
+  run_.model.pipeline().set_loss_scale(1 / std::max(targets, 1.0));
+  return static_cast<int64_t>(targets);
 }
 
 // What every rank has to know of the others at the end of a step, at once: the loss, which the last stages have, what

@@ -23,6 +23,7 @@ class Trainer {
 
  private:
   double agree(double own_loss, const Wishes&);
+  int64_t agree_on_targets(std::span<const Batch> microbatches) const;
   void note_saved();
   std::vector<Batch> next_microbatches();
   bool validation_due() const;

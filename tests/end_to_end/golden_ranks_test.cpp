@@ -84,19 +84,32 @@ class GoldenRanks : public ManyRanks, public testing::WithParamInterface<std::st
     return path;
   }
 
+  // PREFIX.mask.bin as the case describes it.
+  void write_mask() const {
+    const Json& mask = json_.at("masked").at("mask");
+    const Random random(mask.at("seed").get<uint64_t>(), "mask");
+    std::string marks(json_.at("training").at("data").at("tokens").get<size_t>(), '\0');
+    for (size_t i = 0; i < marks.size(); ++i)
+      marks[i] = random.uniform(i) < mask.at("below").get<double>() ? '\1' : '\0';
+    write_file(options_.at("train.data_file") + ".mask.bin", marks);
+  }
+
   void run_layout(const Layout& l) {
+    run_layout(l, {{"train.loss_mask", "0"}}, json_.at("training").at("steps"), {"loss", "grad_norm", "lr"});
+  }
+  void run_layout(const Layout& l, Options options, const Json& want, const std::vector<std::string>& keys) {
     SCOPED_TRACE(l.name());
-    const ProgramResult result = train_on(l.pipeline * l.data, {{"train.proj_suffix", l.name()},
-                                                                {"parallel.pipeline", std::to_string(l.pipeline)},
-                                                                {"parallel.zero", std::to_string(l.zero)},
-                                                                {"parallel.schedule", l.schedule},
-                                                                {"train.grad_cp", l.recompute ? "1" : "0"}});
+    options.merge(Options{{"train.proj_suffix", l.name()},
+                          {"parallel.pipeline", std::to_string(l.pipeline)},
+                          {"parallel.zero", std::to_string(l.zero)},
+                          {"parallel.schedule", l.schedule},
+                          {"train.grad_cp", l.recompute ? "1" : "0"}});
+    const ProgramResult result = train_on(l.pipeline * l.data, options);
     ASSERT_EQ(result.status, 0) << result.out << result.err;
     const auto got = metrics(l.name());
-    const Json& want = json_.at("training").at("steps");
     ASSERT_EQ(got.size(), want.size());
     for (size_t i = 0; i < got.size(); ++i) {
-      for (const char* key : {"loss", "grad_norm", "lr"}) {
+      for (const std::string& key : keys) {
         const double value = want[i].at(key);
         EXPECT_NEAR(got[i].at(key).get<double>(), value, 2e-5 * std::fabs(value)) << key << " of step " << i;
       }
@@ -134,6 +147,15 @@ TEST_P(GoldenRanks, HoldOnEveryLayout) {
   const auto names = golden_names();
   const size_t nth = static_cast<size_t>(std::find(names.begin(), names.end(), GetParam()) - names.begin());
   for (size_t i = 0; i < 2; ++i) run_layout(layouts[(2 * nth + i) * 149 % layouts.size()]);
+}
+
+// The loss and its gradients restricted to what the mask marks, which is another number of targets each step.
+TEST_P(GoldenRanks, HoldWithALossMask) {
+  write_mask();
+  const auto names = golden_names();
+  const auto nth = std::find(names.begin(), names.end(), GetParam()) - names.begin();
+  run_layout({static_cast<int>(1 + nth % 3), static_cast<int>(2 - nth % 2), 2, kSchedules[nth % 4], nth % 2 == 0},
+             {{"train.loss_mask", "1"}}, json_.at("masked").at("steps"), {"targets", "loss", "grad_norm"});
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, GoldenRanks, testing::ValuesIn(golden_names()),

@@ -8,6 +8,7 @@
 
 #include "base/random.h"
 #include "support/op_check.h"
+#include "tensor/batch.h"
 
 namespace gf {
 namespace {
@@ -33,6 +34,23 @@ OpCase loss_case(Shape tokens, int64_t C, int64_t V, HeadLossOptions options) {
              return std::vector{head_loss(in[0], in[1], hashed_targets(tokens, V), options).loss};
            }};
   c.is_loss = true;
+  return c;
+}
+
+// Without those that a hash does not mark; about `share` of them stay.
+Tensor masked_targets(Shape shape, int64_t V, double share) {
+  Tensor targets = hashed_targets(shape, V);
+  for (int64_t i = 0; i < targets.numel(); ++i)
+    if (Random(4, "marks").unit(static_cast<uint64_t>(i)) >= share) targets.data<int32_t>()[i] = kNoTarget;
+  return targets;
+}
+
+OpCase masked_case(Shape tokens, int64_t C, int64_t V, double share, HeadLossOptions options) {
+  OpCase c = loss_case(tokens, C, V, options);
+  options.masked = true;
+  c.run = [=](Tape&, const std::vector<Var>& in) {
+    return std::vector{head_loss(in[0], in[1], masked_targets(tokens, V, share), options).loss};
+  };
   return c;
 }
 
@@ -73,6 +91,10 @@ Given<double> reference(const Tensor& x, const Tensor& w, const Tensor& targets,
       for (int64_t c = 0; c < C; ++c) l[v] += X[m * C + c] * W[v * C + c];
     const int64_t top = std::max_element(l.begin(), l.end()) - l.begin();
     const int32_t target = targets.data<int32_t>()[m];
+    if (target == kNoTarget) {
+      r.losses.push_back(0), r.correct.push_back(0);
+      continue;
+    }
     double total = 0;
     for (const double v : l) total += std::exp(v);
     r.losses.push_back(std::log(total) - l[target]);
@@ -125,6 +147,33 @@ TEST(HeadLoss, PullsTheLargestLogit) {
   expect_as_reference(x, w, t, with);
   EXPECT_EQ(give<double>(x, w, t, with).loss, give<double>(x, w, t, without).loss);
   EXPECT_NE(give<double>(x, w, t, with).dx, give<double>(x, w, t, without).dx);
+}
+
+TEST(HeadLoss, MaskedGradients) {
+  check_gradients(masked_case({2, 5}, 5, 7, 0.5, {.scale = 1.0 / 6}));
+}
+TEST(HeadLoss, MaskedLargeAndOdd) {
+  check_float_and_bits(masked_case({3, 333}, 65, 97, 0.3, {.scale = 1e-3, .pull = 1e-4}));
+  // Chunks of at most 512 rows of 513 positions: marked ones in one chunk, and just more than fit in one.
+  check_float_and_bits(masked_case({3, 171}, 4, 10301, 0.5, {.scale = 1.0 / 256, .pull = 1e-4}));
+  check_float_and_bits(masked_case({3, 400}, 4, 10301, 0.5, {.scale = 1.0 / 600, .pull = 1e-4}));
+}
+
+TEST(HeadLoss, MaskedAgreesWithAllLogitsAtOnce) {
+  const Tensor x = hashed<double>("x", {2, 30, 6}), w = hashed<double>("w", {31, 6}, 2);
+  for (const double share : {0.0, 0.1, 0.5, 1.0})
+    expect_as_reference(x, w, masked_targets({2, 30}, 31, share), {.scale = 0.1, .pull = 0.5, .masked = true});
+}
+
+TEST(HeadLoss, AMaskThatMarksAllGivesTheBitsOfNone) {
+  const Tensor x = hashed<float>("x", {3, 171, 24}), w = hashed<float>("w", {10301, 24});
+  const Tensor t = hashed_targets({3, 171}, 10301);
+  const Given<float> without = give<float>(x, w, t, {.scale = 0.1, .pull = 1e-4}),
+                     with = give<float>(x, w, t, {.scale = 0.1, .pull = 1e-4, .masked = true});
+  EXPECT_EQ(with.loss, without.loss);
+  EXPECT_EQ(with.dx, without.dx);
+  EXPECT_EQ(with.dw, without.dw);
+  EXPECT_EQ(with.losses, without.losses);
 }
 
 TEST(HeadLoss, TheFirstOfEqualLogitsIsTheLargest) {
@@ -199,9 +248,9 @@ TEST(HeadLoss, IsOnlySeededWithOne) {
 
 TEST(HeadLoss, NamesATargetOutsideTheVocabulary) {
   const Tensor x = hashed<float>("x", {1, 3, 2}), w = hashed<float>("w", {5, 2});
-  for (const int32_t bad : {5, -1}) {
+  for (const auto& [bad, masked] : {std::pair(5, false), {-1, false}, {5, true}, {-2, true}}) {
     try {
-      give<float>(x, w, Tensor::of<int32_t>({1, 3}, {0, 4, bad}), {});
+      give<float>(x, w, Tensor::of<int32_t>({1, 3}, {0, 4, bad}), {.masked = masked});
       FAIL() << bad;
     } catch (const Error& e) {
       const std::string what = e.what();

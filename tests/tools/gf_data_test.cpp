@@ -2,6 +2,8 @@
 // gf data as a user or script meets it: status, what it prints, what it leaves.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "io/data/binidx.h"
 #include "support/binidx_files.h"
 #include "support/files.h"
@@ -69,6 +71,41 @@ TEST_F(GfData, HoldsOutAPart) {
   EXPECT_EQ(BinIdx(out_).documents() + BinIdx(held).documents(), 200);
 }
 
+TEST_F(GfData, PairsHaveAMask) {
+  const std::string pairs = folder_ / "a.jsonl", held = folder_ / "held";
+  std::string lines;
+  for (int i = 0; i < 50; ++i) lines += "{\"q\":\"two and two?\",\"a\":\"four\"}\n";
+  write_file(pairs, lines);
+  const ProgramResult made =
+      run({"tokenize", "--vocab=byte", "--prompt-key=q", "--answer-key=a", "--out", out_, pairs});
+  EXPECT_EQ(made.status, 0) << made.err;
+  contains(made.out, out_ + ": 850 tokens in 50 documents, 250 marked, vocab_size 257\n");
+  contains(run({"info", out_, "--ctx-len=10"}).out, "largest_token: 120\nmarked: 250\n");
+  const ProgramResult parted = run({"tokenize", "--vocab=byte", "--prompt-key=q", "--answer-key=a", "--out", out_,
+                                    "--validation=0.5", "--validation-out", held, pairs});
+  EXPECT_EQ(parted.status, 0) << parted.err;
+  contains(run({"info", out_, held, "--ctx-len=10"}).out, "marked: 250\n");
+
+  refused({"tokenize", "--vocab=byte", "--prompt-key=q", "--answer-key=a", "--key=t", "--out", out_, pairs},
+          {"--key and --prompt-key"});
+  refused({"tokenize", "--vocab=byte", "--prompt-key=q", "--out", out_, pairs}, {"go together"});
+  write_file(out_ + ".mask.bin", "short");
+  refused({"info", out_}, {out_ + ".mask.bin", "5 bytes"});
+  std::filesystem::remove(out_ + ".mask.bin");
+  refused({"info", held, out_}, {out_ + ".mask.bin is not there"});
+}
+
+TEST_F(GfData, Mqar) {
+  const ProgramResult made =
+      run({"mqar", "--length=32", "--pairs=2", "--examples=40", "--seed=3", "--vocab-size=100", "--out", out_});
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_EQ(made.out, out_ + ": 40 examples of 32 tokens, 80 marked, vocab_size 100\n");
+  contains(run({"info", out_, "--ctx-len=32"}).out, "tokens: 1280\ndocuments: 40\n");
+  contains(run({"info", out_, "--ctx-len=32"}).out, "marked: 80\n");
+  refused({"mqar", "--length=32", "--pairs=9", "--examples=40", "--out", out_}, {"--pairs is 9", "32 tokens"});
+  refused({"mqar", "--out", out_}, {"--examples"});
+}
+
 TEST_F(GfData, InfoOfDataTooShortSaysWhatThereIs) {
   write_file(text_, "abc");
   ASSERT_EQ(run({"tokenize", "--vocab", "byte", "--out", out_, text_}).status, 0);
@@ -95,8 +132,8 @@ TEST_F(GfData, RefusesWrongCommandLines) {
 }
 
 TEST_F(GfData, Help) {
-  for (const auto& arguments :
-       std::vector<std::vector<std::string>>{{"--help"}, {"tokenize", "--help"}, {"info", "--help"}}) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"--help"}, {"tokenize", "--help"}, {"info", "--help"}, {"mqar", "--help"}}) {
     const ProgramResult result = run(arguments);
     EXPECT_EQ(result.status, 0);
     EXPECT_EQ(result.out.rfind("usage: gf data ", 0), 0u) << result.out;

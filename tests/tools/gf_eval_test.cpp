@@ -8,6 +8,7 @@
 
 #include "base/random.h"
 #include "io/data/token_stream.h"
+#include "support/files.h"
 #include "support/tiny_run.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"
@@ -110,6 +111,102 @@ TEST_F(GfEval, TheLastDigitsAreThere) {
   const std::string out = eval().out;
   const double loss = nlohmann::json::parse(out)["loss"];
   EXPECT_NE(loss, static_cast<double>(static_cast<float>(loss))) << out;
+}
+
+TEST_F(GfEval, CountsOnlyWhatTheMaskMarks) {
+  const std::string masked = *folder_ / "masked";
+  std::string marks(kTokens, '\0');
+  for (size_t i = 0; i < marks.size(); ++i) marks[i] = i % 7 == 2 ? '\1' : '\0';
+  for (const char* part : {".bin", ".idx"}) std::filesystem::copy_file(data() + part, masked + part);
+  write_file(masked + ".mask.bin", marks);
+  const auto with = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments{"eval", "--checkpoint", run_->checkpoint(), "--data", masked, "--masked"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  // Marked one at a time, in the first window: the mean is that of what each gives.
+  double loss = 0, correct = 0;
+  int64_t tokens = 0;
+  for (int64_t t = 1; t <= TinyRun::kCtxLen; ++t) {
+    if (t % 7 != 2) continue;
+    std::string one(kTokens, '\0');
+    one[static_cast<size_t>(t)] = '\1';
+    write_file(masked + ".mask.bin", one);
+    const auto got = nlohmann::json::parse(run_program("gf", with({"--max-samples", "1"})).out);
+    EXPECT_EQ(got["tokens"], 1);
+    loss += got["loss"].get<double>(), correct += got["acc"].get<double>(), ++tokens;
+  }
+  write_file(masked + ".mask.bin", marks);
+  const auto got = nlohmann::json::parse(run_program("gf", with({"--max-samples", "1"})).out);
+  EXPECT_EQ(got["tokens"], tokens);
+  // Logits of one position and of several come from products of other shapes: a few roundings of 6e-8.
+  EXPECT_NEAR(got["loss"].get<double>(), loss / static_cast<double>(tokens), 2e-6);
+  EXPECT_EQ(got["acc"], correct / static_cast<double>(tokens));
+
+  write_file(masked + ".mask.bin", std::string(kTokens - 1, '\1'));
+  expect_refused(with({}), {masked + ".mask.bin", "999 bytes", "1000 tokens"});
+  write_file(masked + ".mask.bin", std::string(kTokens, '\0'));
+  expect_refused(with({}), {masked, "mark no token"});
+  std::filesystem::remove(masked + ".mask.bin");
+  expect_refused(with({}), {masked + ".mask.bin", "No such file"});
+}
+
+TEST_F(GfEval, TellsOfEachPartOfTheWindow) {
+  const auto whole = numbers({"--ctx-len", "10"}), parts = numbers({"--ctx-len", "10", "--by-position", "3"});
+  EXPECT_EQ(parts["loss"], whole["loss"]);
+  EXPECT_EQ(parts["acc"], whole["acc"]);
+  EXPECT_EQ(parts["ctx_len"], 10);
+  EXPECT_EQ(parts["rescale"], 1);
+  ASSERT_EQ(parts["by_position"].size(), 3u);
+  const int64_t windows = kTokens / 11;
+  double loss = 0, tokens = 0;
+  for (const auto& [part, size, end] : {std::tuple(0, 4, 4), {1, 3, 7}, {2, 3, 10}}) {
+    const auto& p = parts["by_position"][static_cast<size_t>(part)];
+    EXPECT_EQ(p["end"], end);
+    EXPECT_EQ(p["tokens"], size * windows);
+    loss += p["loss"].get<double>() * p["tokens"].get<double>(), tokens += p["tokens"].get<double>();
+  }
+  EXPECT_NEAR(loss / tokens, whole["loss"].get<double>(), 1e-12);  // doubles, added in another order
+  // What comes before a position decides on its loss, not what comes after.
+  const auto shorter = numbers({"--ctx-len", "10", "--by-position", "10", "--max-samples", "1"});
+  const auto first = numbers({"--ctx-len", "4", "--by-position", "4", "--max-samples", "1"});
+  for (size_t i = 0; i < 4; ++i)
+    EXPECT_NEAR(first["by_position"][i]["loss"].get<double>(), shorter["by_position"][i]["loss"].get<double>(), 2e-6);
+  const auto all = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments{"eval", "--checkpoint", run_->checkpoint(), "--data", data()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  expect_refused(all({"--by-position", "0"}), {"--by-position", "16 positions"});
+  expect_refused(all({"--by-position", "17"}), {"--by-position is 17", "16 positions"});
+  expect_refused(all({"--rope.rescale", "2"}), {"--rope.rescale", "without model.rope"});
+  expect_refused(all({"--rope.rebase", "2"}), {"--rope.rebase", "without model.rope"});
+}
+
+// As the model would be that had been trained with these.
+TEST_F(GfEval, AnotherPositionEncodingThanInTraining) {
+  const TinyRun run({"--train.train_stage", "1", "--model.rope.base=50"});
+  const auto loss = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"eval", "--checkpoint", run.checkpoint(), "--data", data(), "--ctx-len", "40"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProgramResult result = run_program("gf", arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return nlohmann::json::parse(result.out)["loss"].get<double>();
+  };
+  const auto of_a_model = [&](double rescale, double rebase) {
+    const TrainedModel model = open_model(run.checkpoint(), [&](ModelConfig& config) {
+      config.rope = RopeConfig{50, rescale, rebase};
+    });
+    const WindowReader reader(std::make_shared<TokenFiles>(std::vector{data()}), 40, TinyRun::kVocab);
+    return evaluate(*model.layers, reader, reader.windows(), 5).loss;
+  };
+  // Fresh attention has hardly anything to say, so the losses differ little, but by far more than the last bits.
+  EXPECT_NEAR(loss({}), of_a_model(1, 1), kLastBits);
+  EXPECT_NEAR(loss({"--rope.rescale", "4"}), of_a_model(4, 1), kLastBits);
+  EXPECT_NEAR(loss({"--rope.rebase", "100", "--rope.rescale", "2"}), of_a_model(2, 100), kLastBits);
+  EXPECT_EQ(loss({"--rope.rescale", "1"}), loss({}));
+  expect_refused({"eval", "--checkpoint", run.checkpoint(), "--data", data(), "--rope.rescale", "0"},
+                 {"model.rope.rescale is 0"});
 }
 
 TEST_F(GfEval, WrongInputIsRefused) {

@@ -325,5 +325,37 @@ TEST(Report, ALongRunMakesASmallPage) {
   EXPECT_LT(report_page(std::vector{run}).size(), 130000u + 25000u + 40000u);
 }
 
+TEST(Report, LossByPosition) {
+  TempFolder folder;
+  const auto run = make_run(folder, "a", "model:\n  ctx_len: 4\n");
+  EXPECT_THAT(report_page(std::vector{load_run(run)}), Not(HasSubstr("Loss by position")));
+  const std::string first =
+      R"({"loss": 2, "tokens": 9, "acc": 0, "ctx_len": 16, "rescale": 1, "rebase": 1, )"
+      R"("by_position": [{"end": 4, "loss": 1.5}, {"end": 9, "loss": null}, {"end": 16, "loss": 2.5}]})";
+  std::ofstream(run / "positions.jsonl")
+      << first << "\n\n"
+      << R"({"ctx_len": 16, "rescale": 4, "rebase": 2, "by_position": [{"end": 16, "loss": 1.75}]})"
+      << "\n";
+  const RunHistory loaded = load_run(run);
+  ASSERT_EQ(loaded.positions.size(), 2u);
+  EXPECT_EQ(loaded.positions[0].parts.size(), 3u);
+  EXPECT_FALSE(loaded.positions[0].parts[1].loss.has_value());
+  EXPECT_EQ(loaded.positions[1].rescale, 4);
+  const std::string page = report_page(std::vector{loaded});
+  EXPECT_THAT(page, HasSubstr("Loss by position"));
+  EXPECT_THAT(page, HasSubstr("a, 16 tokens</th><td>3</td><td>1.5000</td><td>1.5000</td><td>2.5000</td>"));
+  EXPECT_THAT(page, HasSubstr("a, 16 tokens, rescale 4, rebase 2</th><td>1</td><td>1.7500</td>"));
+  EXPECT_THAT(page, HasSubstr(">trained</text>"));
+  EXPECT_THAT(page, Not(HasSubstr("nan")));
+  for (const char* bad : {"{}", "plain", R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": []})",
+                          R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 17, "loss": 1}]})",
+                          R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 0, "loss": 1}]})"}) {
+    std::ofstream(run / "positions.jsonl") << first << "\n" << bad << "\n";
+    const auto [what, status] = error_of_loading(run);
+    EXPECT_THAT(what, HasSubstr("positions.jsonl:2 is no line of gf eval --by-position")) << bad;
+    EXPECT_EQ(status, 2);
+  }
+}
+
 }  // namespace
 }  // namespace gf

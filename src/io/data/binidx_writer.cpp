@@ -20,10 +20,16 @@ std::string with_folder(const std::string& prefix) {
   return prefix;
 }
 
+// Whether PREFIX.mask.bin would be, or is, the tokens of a data set called PREFIX.mask.
+bool is_data_of_its_own(const std::string& prefix) {
+  return std::filesystem::exists(prefix + ".mask.idx");
+}
+
 }  // namespace
 
-BinIdxWriter::BinIdxWriter(const std::string& prefix, int64_t vocab_size, int64_t longest_sequence)
-    : vocab_size_(vocab_size),
+BinIdxWriter::BinIdxWriter(const std::string& prefix, int64_t vocab_size, int64_t longest_sequence, Masked masked)
+    : prefix_(prefix),
+      vocab_size_(vocab_size),
       longest_(longest_sequence),
       type_(vocab_size <= (1 << 16) ? kUint16 : kInt32),
       bin_(with_folder(prefix) + ".bin"),
@@ -31,10 +37,16 @@ BinIdxWriter::BinIdxWriter(const std::string& prefix, int64_t vocab_size, int64_
       to_bin_(bin_.file()),
       to_idx_(idx_.file()) {
   GF_CHECK(longest_ > 0 && longest_ < (int64_t{1} << 31), longest_, " tokens in a sequence");
+  if (masked == Masked::yes && is_data_of_its_own(prefix))
+    refuse(LossMask::path_of(prefix) + " belongs to the data set " + prefix + ".mask", "another name");
+  if (masked == Masked::yes) mask_ = std::make_unique<MaskFile>(LossMask::path_of(prefix));
   to_idx_.append(IdxHeader{});  // holds the place; the counts come last
 }
 
-void BinIdxWriter::append(std::span<const int32_t> tokens) {
+void BinIdxWriter::append(std::span<const int32_t> tokens, std::span<const uint8_t> marks) {
+  GF_CHECK(marks.size() == (mask_ ? tokens.size() : 0), marks.size(), " marks of ", tokens.size(), " tokens");
+  if (mask_) mask_->out.append(std::as_bytes(marks));
+  marked_ += std::ranges::count(marks, uint8_t{1});
   while (!tokens.empty()) {
     if (length_ == longest_) {
       continued_.push_back(sequences_);
@@ -103,12 +115,23 @@ void BinIdxWriter::finish() {
   write_index();
   bin_.file().sync();
   idx_.file().sync();
-  // Two files cannot change places at once. Until the last of them has, there is no .idx, so that nobody can take
+  // Several files cannot change places at once. Until the last of them has, there is no .idx, so that nobody can take
   // an old one for the new .bin's.
   std::remove(idx_.path().c_str());
   bin_.publish();
+  publish_mask();
   idx_.publish();
   finished_ = true;
+}
+
+void BinIdxWriter::publish_mask() {
+  if (!mask_) {
+    if (!is_data_of_its_own(prefix_)) std::remove(LossMask::path_of(prefix_).c_str());
+    return;
+  }
+  mask_->out.flush();
+  mask_->file.file().sync();
+  mask_->file.publish();
 }
 
 }  // namespace gf

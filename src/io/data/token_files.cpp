@@ -13,9 +13,10 @@ constexpr int64_t kMostTokens = int64_t{1} << 62;
 
 }  // namespace
 
-TokenFiles::TokenFiles(std::span<const std::string> prefixes) : begins_{0} {
+TokenFiles::TokenFiles(std::span<const std::string> prefixes, Masked masked) : begins_{0} {
   GF_CHECK(!prefixes.empty(), "no token files");
-  if (prefixes.size() > 1) allow_open_files(static_cast<int64_t>(prefixes.size()));
+  const int64_t files_each = masked == Masked::yes ? 2 : 1;
+  if (prefixes.size() > 1) allow_open_files(static_cast<int64_t>(prefixes.size()) * files_each);
   files_.reserve(prefixes.size());
   for (const std::string& prefix : prefixes) {
     const BinIdx& file = files_.emplace_back(prefix);
@@ -23,6 +24,7 @@ TokenFiles::TokenFiles(std::span<const std::string> prefixes) : begins_{0} {
       refuse(cat(prefix, " has ", file.tokens(), " tokens, which together with the ", tokens(),
                  " before them are too many to count"));
     begins_.push_back(tokens() + file.tokens());
+    if (masked == Masked::yes) masks_.emplace_back(file);
   }
 }
 
@@ -46,18 +48,33 @@ void TokenFiles::read(int64_t begin, std::span<int32_t> out) const {
   read(begin, out, std::numeric_limits<int64_t>::max());
 }
 
-void TokenFiles::read(int64_t begin, std::span<int32_t> out, int64_t vocab_size) const {
-  const auto count = static_cast<int64_t>(out.size());
+template <class Body>
+void TokenFiles::for_parts(int64_t begin, int64_t count, Body&& body) const {
   GF_CHECK(begin >= 0 && begin <= tokens() && count <= tokens() - begin, name(), ": ", count, " tokens from ", begin,
            ", and there are ", tokens());
   // The last file that begins at or before it, so that empty ones are passed over.
   auto i = static_cast<size_t>(std::ranges::upper_bound(begins_, begin) - begins_.begin()) - 1;
-  while (!out.empty()) {
-    const size_t part = static_cast<size_t>(std::min<int64_t>(begins_[i + 1] - begin, std::ssize(out)));
-    files_[i].read(begin - begins_[i], out.first(part), vocab_size);
-    out = out.subspan(part);
+  while (count > 0) {
+    const int64_t part = std::min(begins_[i + 1] - begin, count);
+    body(i, begin - begins_[i], part);
+    count -= part;
     begin = begins_[++i];
   }
+}
+
+void TokenFiles::read(int64_t begin, std::span<int32_t> out, int64_t vocab_size) const {
+  for_parts(begin, std::ssize(out), [&](size_t file, int64_t first, int64_t count) {
+    files_[file].read(first, out.first(static_cast<size_t>(count)), vocab_size);
+    out = out.subspan(static_cast<size_t>(count));
+  });
+}
+
+void TokenFiles::read_mask(int64_t begin, std::span<uint8_t> out) const {
+  GF_CHECK(masked(), name(), " was opened without its masks");
+  for_parts(begin, std::ssize(out), [&](size_t file, int64_t first, int64_t count) {
+    masks_[file].read(first, out.first(static_cast<size_t>(count)));
+    out = out.subspan(static_cast<size_t>(count));
+  });
 }
 
 void TokenFiles::check_beginnings(int64_t tokens, int64_t vocab_size) const {

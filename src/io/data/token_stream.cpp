@@ -16,14 +16,21 @@ Batch empty_batch(int64_t rows, int64_t ctx_len) {
           .samples_B = std::vector<int64_t>(static_cast<size_t>(rows))};
 }
 
-// Row `row`: ctx_len + 1 tokens, which read(tokens) gets, the targets one token after the inputs.
-template <class Read>
-void read_row(Batch& batch, int64_t row, Read&& read) {
+// Row `row`: ctx_len + 1 tokens, which read(tokens) gets, the targets one token after the inputs; read_mask(marks) says
+// which of these tokens count as targets.
+template <class Read, class ReadMask>
+void read_row(Batch& batch, int64_t row, Read&& read, ReadMask&& read_mask) {
   const int64_t ctx_len = batch.inputs_BT.size(1);
   std::vector<int32_t> tokens(static_cast<size_t>(ctx_len) + 1);
   read(tokens);
+  int32_t* const targets = batch.targets_BT.data<int32_t>() + row * ctx_len;
   std::copy(tokens.begin(), tokens.end() - 1, batch.inputs_BT.data<int32_t>() + row * ctx_len);
-  std::copy(tokens.begin() + 1, tokens.end(), batch.targets_BT.data<int32_t>() + row * ctx_len);
+  std::copy(tokens.begin() + 1, tokens.end(), targets);
+  if (!batch.masked) return;
+  std::vector<uint8_t> marks(tokens.size());
+  read_mask(marks);
+  for (int64_t t = 0; t < ctx_len; ++t)
+    if (marks[static_cast<size_t>(t) + 1] == 0) targets[t] = kNoTarget;
 }
 
 }  // namespace
@@ -43,11 +50,14 @@ Batch TokenStream::read(int64_t first_sample) const {
   Batch batch;
   if (options_.read_tokens) batch = empty_batch(options_.micro_batch, data_->ctx_len());
   batch.samples_B.resize(static_cast<size_t>(options_.micro_batch));
+  batch.masked = data_->masked();
   for (int64_t row = 0; row < options_.micro_batch; ++row) {
     const int64_t sample = first_sample + row;
     batch.samples_B[static_cast<size_t>(row)] = sample;
     if (options_.read_tokens)
-      read_row(batch, row, [&](std::span<int32_t> tokens) { data_->read(sample, tokens, options_.vocab_size); });
+      read_row(
+          batch, row, [&](std::span<int32_t> tokens) { data_->read(sample, tokens, options_.vocab_size); },
+          [&](std::span<uint8_t> marks) { data_->read_mask(sample, marks); });
   }
   return batch;
 }
@@ -90,17 +100,31 @@ WindowReader::WindowReader(std::shared_ptr<const TokenFiles> data, int64_t ctx_l
   }
 }
 
+int64_t WindowReader::count_targets(int64_t windows) const {
+  if (!data_->masked()) return windows * ctx_len_;
+  std::vector<uint8_t> marks(static_cast<size_t>(ctx_len_) + 1);
+  int64_t targets = 0;
+  for (int64_t w = 0; w < windows; ++w) {
+    data_->read_mask(w * (ctx_len_ + 1), marks);
+    targets += std::count(marks.begin() + 1, marks.end(), uint8_t{1});
+  }
+  return targets;
+}
+
 Batch WindowReader::batch(int64_t first, int64_t count, bool read_tokens) const {
   GF_CHECK(first >= 0 && count > 0 && first <= windows_ && count <= windows_ - first, "windows ", first, " + ", count,
            " of ", windows_);
   Batch result;
   if (read_tokens) result = empty_batch(count, ctx_len_);
   result.samples_B.resize(static_cast<size_t>(count));
+  result.masked = data_->masked();
   for (int64_t row = 0; row < count; ++row) {
     result.samples_B[static_cast<size_t>(row)] = first + row;
     if (!read_tokens) continue;
-    read_row(result, row,
-             [&](std::span<int32_t> tokens) { data_->read((first + row) * (ctx_len_ + 1), tokens, vocab_size_); });
+    const int64_t begin = (first + row) * (ctx_len_ + 1);
+    read_row(
+        result, row, [&](std::span<int32_t> tokens) { data_->read(begin, tokens, vocab_size_); },
+        [&](std::span<uint8_t> marks) { data_->read_mask(begin, marks); });
   }
   return result;
 }

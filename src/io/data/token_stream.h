@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Batches of token numbers: for training in the order of samples, for validation window by window. Which samples make
-// up a step does not depend on the number of data ranks; a stream's place is one number.
+// up a step does not depend on the number of data ranks; a stream's place is one number. Where the data has masks,
+// targets that they leave out are kNoTarget.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -60,6 +61,7 @@ class WindowReader {
   WindowReader(std::shared_ptr<const TokenFiles>, int64_t ctx_len, int64_t vocab_size);
   int64_t windows() const { return windows_; }
   int64_t ctx_len() const { return ctx_len_; }
+  int64_t count_targets(int64_t windows) const;  // that count, in the first so many windows
   // Windows [first, first + count); without their tokens for stages that need only their numbers.
   Batch batch(int64_t first, int64_t count, bool read_tokens = true) const;
 

@@ -17,14 +17,14 @@ std::vector<double> weights_of(const DataList& list) {
   return weights;
 }
 
-std::vector<TrainingData::Source> opened(const DataList& list, int64_t ctx_len, int64_t magic_prime) {
+std::vector<TrainingData::Source> opened(const DataList& list, int64_t ctx_len, int64_t magic_prime, Masked masked) {
   GF_CHECK(!list.empty() && (!list.weighted() || magic_prime == 0), "magic_prime ", magic_prime, " for ",
            list.sources().size(), " sources");
   constexpr int64_t kMostTokens = int64_t{1} << 62;
   std::vector<TrainingData::Source> sources;
   int64_t tokens = 0;
   for (const DataList::Source& s : list.sources()) {
-    TokenFiles files(s.prefixes);
+    TokenFiles files(s.prefixes, masked);
     if (files.tokens() > kMostTokens - tokens)
       refuse(cat(files.name(), ": too many tokens to count, with those before"));
     tokens += files.tokens();
@@ -41,13 +41,17 @@ std::vector<TrainingData::Source> opened(const DataList& list, int64_t ctx_len, 
 
 std::string identity_of(const std::vector<TrainingData::Source>& sources, const Mixture& mixture, bool weighted) {
   std::string text;
-  for (size_t i = 0; i < sources.size(); ++i)
-    for (const BinIdx& file : sources[i].files.files()) {
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const TokenFiles& files = sources[i].files;
+    for (size_t f = 0; f < files.files().size(); ++f) {
+      const BinIdx& file = files.files()[f];
       text += fmt::format("{} tokens, fingerprint {:016x}", file.tokens(), file.fingerprint());
+      if (files.masked()) text += fmt::format(", of the mask {:016x}", files.masks()[f].fingerprint());
       // Fewer digits than there are: weights of the same ratios are the same.
       if (weighted) text += fmt::format(", in source {} with a share of {:.12g}", i + 1, mixture.shares()[i]);
       text += "\n";
     }
+  }
   return text;
 }
 
@@ -60,9 +64,9 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 }  // namespace
 
-TrainingData::TrainingData(const DataList& list, int64_t ctx_len, int64_t magic_prime)
+TrainingData::TrainingData(const DataList& list, int64_t ctx_len, int64_t magic_prime, Masked masked)
     : weighted_(list.weighted()),
-      sources_(opened(list, ctx_len, magic_prime)),
+      sources_(opened(list, ctx_len, magic_prime, masked)),
       mixture_(weights_of(list)),
       identity_(identity_of(sources_, mixture_, weighted_)) {}
 
@@ -94,6 +98,12 @@ void TrainingData::read(int64_t sample, std::span<int32_t> out, int64_t vocab_si
   const Mixture::Place place = mixture_.place(sample);
   const Source& source = sources_[place.source];
   source.files.read(source.sampler.offset(place.sample), out, vocab_size);
+}
+
+void TrainingData::read_mask(int64_t sample, std::span<uint8_t> out) const {
+  const Mixture::Place place = mixture_.place(sample);
+  const Source& source = sources_[place.source];
+  source.files.read_mask(source.sampler.offset(place.sample), out);
 }
 
 void TrainingData::check_tokens(int64_t sample, int64_t vocab_size) const {

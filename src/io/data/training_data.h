@@ -23,10 +23,11 @@ class TrainingData {
   };
 
   // `magic_prime`: for data without weights; 0 finds it.
-  TrainingData(const DataList&, int64_t ctx_len, int64_t magic_prime = 0);
+  TrainingData(const DataList&, int64_t ctx_len, int64_t magic_prime = 0, Masked = Masked::no);
 
   const std::vector<Source>& sources() const { return sources_; }
   bool weighted() const { return weighted_; }
+  bool masked() const { return sources_[0].files.masked(); }
   const Mixture& mixture() const { return mixture_; }
   int64_t ctx_len() const { return sources_[0].sampler.ctx_len(); }
   int64_t files() const;
@@ -36,6 +37,7 @@ class TrainingData {
 
   // ctx_len + 1 tokens; samples count from 0 over the whole run. Safe from several threads.
   void read(int64_t sample, std::span<int32_t> out, int64_t vocab_size) const;
+  void read_mask(int64_t sample, std::span<uint8_t> out) const;
   // Refuses data of another vocabulary, as far as the sample and, of a list, the beginning of each file can tell.
   void check_tokens(int64_t sample, int64_t vocab_size) const;
 

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace gf {
 namespace {
@@ -17,10 +18,10 @@ using json = nlohmann::json;
 
 // Takes events of the parser instead of building the object, which for a line of small numbers would need many times
 // the line's memory.
-class TextUnderKey final : public nlohmann::json_sax<json> {
+class TextsUnderKeys final : public nlohmann::json_sax<json> {
  public:
-  explicit TextUnderKey(const std::string& key) : key_(key) {}
-  std::optional<std::string> text;
+  explicit TextsUnderKeys(std::span<const std::string> keys) : texts(keys.size()), keys_(keys) {}
+  std::vector<std::optional<std::string>> texts;
 
   bool null() override { return value("null"); }
   bool boolean(bool) override { return value("a boolean"); }
@@ -29,8 +30,8 @@ class TextUnderKey final : public nlohmann::json_sax<json> {
   bool number_float(number_float_t, const string_t&) override { return value("a number"); }
   bool binary(binary_t&) override { return value("binary"); }
   bool string(string_t& s) override {
-    if (depth_ == 1 && wanted_) {
-      text = std::move(s);  // of several under one key the last counts, as in Python
+    if (depth_ == 1 && wanted_ < keys_.size()) {
+      texts[wanted_] = std::move(s);  // of several under one key the last counts, as in Python
       return true;
     }
     return value("text");
@@ -40,7 +41,7 @@ class TextUnderKey final : public nlohmann::json_sax<json> {
   bool end_object() override { return --depth_, true; }
   bool end_array() override { return --depth_, true; }
   bool key(string_t& name) override {
-    if (depth_ == 1) wanted_ = name == key_;
+    if (depth_ == 1) wanted_ = static_cast<size_t>(std::ranges::find(keys_, name) - keys_.begin());
     return true;
   }
   bool parse_error(size_t, const std::string&, const json::exception& e) override {
@@ -54,13 +55,14 @@ class TextUnderKey final : public nlohmann::json_sax<json> {
     if (depth_ == 0 && kind != std::string_view("an object")) {
       throw std::runtime_error(std::string("a JSON object is wanted, and this is ") + kind);
     }
-    if (depth_ == 1 && wanted_) throw std::runtime_error("text is wanted under \"" + key_ + "\", and there is " + kind);
+    if (depth_ == 1 && wanted_ < keys_.size())
+      throw std::runtime_error("text is wanted under \"" + keys_[wanted_] + "\", and there is " + kind);
     return true;
   }
 
-  const std::string& key_;
+  std::span<const std::string> keys_;
   int64_t depth_ = 0;
-  bool wanted_ = false;
+  size_t wanted_ = keys_.size();  // which key's value comes next; their number: none
 };
 
 bool blank(std::string_view line) {
@@ -119,26 +121,33 @@ class LineReader {
 
 }  // namespace
 
-std::string json_text(std::string_view line, const std::string& key) {
-  TextUnderKey handler(key);
+std::vector<std::string> json_texts(std::string_view line, std::span<const std::string> keys) {
+  TextsUnderKeys handler(keys);
   json::sax_parse(line.begin(), line.end(), &handler);
-  if (!handler.text) throw std::runtime_error("no \"" + key + "\" in this object");
-  return std::move(*handler.text);
+  std::vector<std::string> texts;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (!handler.texts[i]) throw std::runtime_error("no \"" + keys[i] + "\" in this object");
+    texts.push_back(std::move(*handler.texts[i]));
+  }
+  return texts;
 }
 
-void read_jsonl(File& file, const std::string& key, const std::function<void(std::string_view)>& text,
+void read_jsonl(File& file, std::span<const std::string> keys,
+                const std::function<void(std::span<const std::string>)>& texts,
                 const std::function<void(int64_t)>& advance, size_t longest) {
   LineReader lines(file, advance, longest);
   while (const auto line = lines.next()) {
     if (blank(*line)) continue;
-    std::string found;
+    std::vector<std::string> found;
     try {
-      found = json_text(*line, key);
+      found = json_texts(*line, keys);
     } catch (const std::runtime_error& e) {
       refuse(cat(file.path().string(), ":", lines.number(), ": ", e.what()),
-             "each line one JSON object with the text under \"" + key + "\" (--key names another)");
+             keys.size() == 1
+                 ? "each line one JSON object with the text under \"" + keys[0] + "\" (--key names another)"
+                 : "each line one JSON object with texts under " + joined(keys));
     }
-    text(found);
+    texts(found);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -23,8 +24,9 @@ constexpr size_t kTextProbe = 8192;           // where a zero byte means: no tex
 class DocumentSink {
  public:
   DocumentSink(const Vocabulary& vocabulary, const TokenizeOptions& options)
-      : vocabulary_(vocabulary), share_(options.validation), train_(options.out, vocabulary.size()) {
-    if (share_ > 0) validation_ = std::make_unique<BinIdxWriter>(options.validation_out, vocabulary.size());
+      : vocabulary_(vocabulary), share_(options.validation), pairs_(options.pairs()) {
+    train_ = open(options.out);
+    if (share_ > 0) validation_ = open(options.validation_out);
   }
 
   void add(std::string_view text) {
@@ -39,60 +41,80 @@ class DocumentSink {
     }
   }
 
+  // What was added so far is a prompt, and what follows its answer.
+  void end_prompt() {
+    if (current_) flush_all();
+    mark_ = 1;
+  }
+
   // Returns whether there was any text.
   bool end() {
-    if (!current_) return false;
-    vocabulary_.encode_part(pending_, true, tokens_);
-    pending_.clear();
-    tokens_.push_back(kEndOfDocument);
-    flush();
-    current_->end_document();
-    current_ = nullptr;
-    return true;
+    if (current_) {
+      flush_all();
+      tokens_.push_back(kEndOfDocument);
+      flush();
+      current_->end_document();
+    }
+    mark_ = 0;
+    return std::exchange(current_, nullptr) != nullptr;
   }
 
   // Checks that each part has a document, then gives the files their names.
   void finish() {
-    if (train_.documents() == 0 && documents_ == 0) refuse("nothing to tokenize: no document has any text");
-    const bool empty = train_.documents() == 0 || (validation_ && validation_->documents() == 0);
+    if (train_->documents() == 0 && documents_ == 0) refuse("nothing to tokenize: no document has any text");
+    const bool empty = train_->documents() == 0 || (validation_ && validation_->documents() == 0);
     if (empty) {
-      refuse(cat("of ", documents_, " documents, ", documents_ - train_.documents(),
-                 " fall to the validation part and ", train_.documents(), " to the training part; both need one"),
+      refuse(cat("of ", documents_, " documents, ", documents_ - train_->documents(),
+                 " fall to the validation part and ", train_->documents(), " to the training part; both need one"),
              "more documents, or another --validation");
     }
-    train_.finish();
+    train_->finish();
     if (validation_) validation_->finish();
   }
 
-  TokenizedPart train() const { return {train_.tokens(), train_.documents()}; }
-  TokenizedPart validation() const {
-    return validation_ ? TokenizedPart{validation_->tokens(), validation_->documents()} : TokenizedPart{};
-  }
+  TokenizedPart train() const { return part(*train_); }
+  TokenizedPart validation() const { return validation_ ? part(*validation_) : TokenizedPart{}; }
 
  private:
+  std::unique_ptr<BinIdxWriter> open(const std::string& prefix) const {
+    return std::make_unique<BinIdxWriter>(prefix, vocabulary_.size(), BinIdxWriter::kLongestSequence, Masked{pairs_});
+  }
+  static TokenizedPart part(const BinIdxWriter& w) { return {w.tokens(), w.documents(), w.marked()}; }
+
   void begin() {
     const double place = Random(0, "validation").unit(static_cast<uint64_t>(documents_++));
-    current_ = place < share_ ? validation_.get() : &train_;
+    current_ = place < share_ ? validation_.get() : train_.get();
+  }
+  void flush_all() {
+    vocabulary_.encode_part(pending_, true, tokens_);
+    pending_.clear();
+    flush();
   }
   void flush() {
-    current_->append(tokens_);
+    if (pairs_) marks_.assign(tokens_.size(), mark_);
+    current_->append(tokens_, marks_);
     tokens_.clear();
   }
 
   const Vocabulary& vocabulary_;
   double share_;
-  BinIdxWriter train_;
-  std::unique_ptr<BinIdxWriter> validation_;
+  bool pairs_;
+  std::unique_ptr<BinIdxWriter> train_, validation_;
   BinIdxWriter* current_ = nullptr;  // of the document at hand
   int64_t documents_ = 0;
   std::string pending_;  // text whose tokens depend on what follows
   std::vector<int32_t> tokens_;
+  std::vector<uint8_t> marks_;  // of the tokens; none where there is no mask
+  uint8_t mark_ = 0;            // of the text at hand
 };
 
 class Run {
  public:
   Run(const Vocabulary& vocabulary, const TokenizeOptions& options, const std::function<void(int64_t)>& advance)
-      : options_(options), sink_(vocabulary, options), advance_([this, advance](int64_t bytes) {
+      : options_(options),
+        keys_(options.pairs() ? std::vector{options.prompt_key, options.answer_key} : std::vector{options.key}),
+        sink_(vocabulary, options),
+        advance_([this, advance](int64_t bytes) {
           report_.bytes += bytes;
           if (advance) advance(bytes);
         }) {}
@@ -102,8 +124,8 @@ class Run {
       File file = File::open_stream(input.path);
       if (input.path.ends_with(".jsonl")) {
         ++report_.files;
-        const auto add = [&](std::string_view text) { sink_.add(text), end_document(); };
-        read_jsonl(file, options_.key, add, advance_);
+        read_jsonl(
+            file, keys_, [&](std::span<const std::string> texts) { add_line(texts); }, advance_);
       } else {
         read_text(file, input.named);
       }
@@ -115,6 +137,15 @@ class Run {
   }
 
  private:
+  void add_line(std::span<const std::string> texts) {
+    sink_.add(texts[0]);
+    if (options_.pairs()) {
+      sink_.end_prompt();
+      sink_.add(texts[1]);
+    }
+    end_document();
+  }
+
   void end_document() {
     if (!sink_.end()) ++report_.empty_documents;
   }
@@ -141,6 +172,7 @@ class Run {
   }
 
   const TokenizeOptions& options_;
+  std::vector<std::string> keys_;
   DocumentSink sink_;
   TokenizeReport report_;
   std::function<void(int64_t)> advance_;
@@ -156,6 +188,10 @@ void check(const TokenizeOptions& options) {
   if ((options.validation > 0) != !options.validation_out.empty()) {
     refuse("--validation and --validation-out go together", "--validation 0.01 --validation-out PREFIX");
   }
+  if (options.prompt_key.empty() != options.answer_key.empty())
+    refuse("--prompt-key and --answer-key go together", "--prompt-key prompt --answer-key answer");
+  if (options.pairs() && options.prompt_key == options.answer_key)
+    refuse("--prompt-key and --answer-key are both " + options.prompt_key, "two different names");
   if (options.validation > 0 && same_path(options.out, options.validation_out)) {
     refuse("--out and --validation-out are both " + options.out, "two different names");
   }
@@ -170,7 +206,7 @@ void check_outputs_are_no_inputs(const TokenizeOptions& options) {
   const std::vector<InputFile> all = find_input_files(options.paths, {});
   for (const std::string& prefix : {options.out, options.validation_out}) {
     if (prefix.empty()) continue;
-    for (const char* part : {".bin", ".idx"}) {
+    for (const char* part : {".bin", ".idx", ".mask.bin"}) {
       const std::filesystem::path output = prefix + part;
       const auto found = std::ranges::find_if(all, [&](const InputFile& file) {
         return std::filesystem::path(file.path).filename() == output.filename() && same_path(file.path, output);
@@ -196,10 +232,16 @@ std::vector<InputFile> tokenize_inputs(const TokenizeOptions& options) {
   std::vector<std::string> outputs;
   for (const std::string& prefix : {options.out, options.validation_out}) {
     if (prefix.empty()) continue;
-    for (const char* part : {".bin", ".idx", ".bin.partial", ".idx.partial"}) outputs.push_back(prefix + part);
+    for (const char* part : {".bin", ".idx", ".mask.bin"})
+      for (const char* state : {"", ".partial"}) outputs.push_back(cat(prefix, part, state));
   }
   std::vector<InputFile> files = find_input_files(options.paths, outputs);
   if (files.empty()) refuse("nothing to tokenize: no files in the paths given", "files, or folders that hold some");
+  if (options.pairs())
+    for (const InputFile& file : files)
+      if (!file.path.ends_with(".jsonl"))
+        refuse(file.path + " is no .jsonl file, and --prompt-key and --answer-key are keys of its lines",
+               "files of one JSON object a line, each with both keys");
   return files;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/trace.h"
 #include "ops/head_loss/kernels.h"
+#include "tensor/batch.h"
 
 namespace gf {
 namespace {
@@ -33,14 +34,16 @@ HeadLoss head_loss(const Var& x, const Var& w, const Tensor& targets, const Head
   Tape& tape = x.tape();
   check_inputs(x.value(), w.value(), targets);
   const DType dtype = x.value().dtype();
-  const int64_t C = x.size(-1), M = targets.numel(), V = w.size(0);
+  const int64_t C = x.size(-1), M = targets.numel(), V = w.size(0), counted = count_targets(targets, options.masked);
   const Tensor loss = tape.empty({1}, dtype);
   const Tensor losses = tape.empty(targets.shape(), DType::f64), correct = tape.empty(targets.shape(), DType::i32);
   const Tensor dx = x.needs_grad() ? tape.empty(x.shape(), dtype) : Tensor();
   const Tensor dw = w.needs_grad() ? tape.grad_sum(w) : Tensor();
   const HeadLossChunks chunks = HeadLossChunks::of(M, V);
   const Tensor logits = tape.empty({chunks.rows, chunks.stride}, dtype);
-  Trace::add_flops(2.0 * (1 + bool(dx) + bool(dw)) * static_cast<double>(M * C) * static_cast<double>(V));
+  const Tensor packed = options.masked ? tape.empty({2, chunks.rows, C}, dtype) : Tensor();
+  const Tensor positions = options.masked ? tape.empty({chunks.rows}, DType::i32) : Tensor();
+  Trace::add_flops(2.0 * (1 + bool(dx) + bool(dw)) * static_cast<double>(counted * C) * static_cast<double>(V));
   with_real(dtype, [&]<class T>(Type<T>) {
     const HeadLossArgs<T> args{.M = M,
                                .C = C,
@@ -48,10 +51,13 @@ HeadLoss head_loss(const Var& x, const Var& w, const Tensor& targets, const Head
                                .chunks = chunks,
                                .scale = options.scale,
                                .pull = options.pull,
+                               .masked = options.masked,
                                .x = x.value().data<T>(),
                                .w = w.value().data<T>(),
                                .targets = targets.data<int32_t>(),
                                .logits = logits.data<T>(),
+                               .packed = pointer<T>(packed),
+                               .positions = pointer<int32_t>(positions),
                                .loss = loss.data<T>(),
                                .losses = losses.data<double>(),
                                .correct = correct.data<int32_t>(),

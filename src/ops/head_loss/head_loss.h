@@ -9,15 +9,17 @@
 namespace gf {
 
 struct HeadLossOptions {
-  double scale = 1;  // usually 1 / (tokens of the whole optimizer step)
+  double scale = 1;  // usually 1 / (targets of the whole optimizer step)
   // The gradient, not the value, also pulls each position's largest logit (the first of equals) towards zero:
   // by pull * scale * that logit. Published: 1e-4.
   double pull = 0;
+  // A target of -1 (kNoTarget) takes no part: its loss and gradients are zero, and its logits are never made.
+  bool masked = false;
 };
 
 struct HeadLoss {
   Var loss;           // scale * (sum of the cross-entropies), shape 1
-  Tensor losses_BT;   // f64: each position's cross-entropy in nats
+  Tensor losses_BT;   // f64: each position's cross-entropy in nats, 0 where there is no target
   Tensor correct_BT;  // i32: 1 where the largest logit (the first of equals) is the target's, else 0
 };
 

@@ -31,14 +31,17 @@ struct HeadLossArgs {
   int64_t M, C, V;
   HeadLossChunks chunks;
   double scale, pull;
+  bool masked;  // targets may be kNoTarget
   const T *x, *w;
   const int32_t* targets;
-  T* logits;         // scratch: chunks.rows * chunks.stride
-  T* loss;           // 1
-  double* losses;    // M
-  int32_t* correct;  // M
-  T* dx;             // null where not wanted
-  T* dw;             // a sum to add into; null where not wanted
+  T* logits;           // scratch: chunks.rows * chunks.stride
+  T* packed;           // scratch: 2 * chunks.rows * C, and
+  int32_t* positions;  // scratch: chunks.rows; null where nothing is masked
+  T* loss;             // 1
+  double* losses;      // M
+  int32_t* correct;    // M
+  T* dx;               // null where not wanted
+  T* dw;               // a sum to add into; null where not wanted
 };
 
 namespace cpu {

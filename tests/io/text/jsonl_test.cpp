@@ -10,12 +10,24 @@
 namespace gf {
 namespace {
 
+std::string json_text(std::string_view line, const std::string& key) {
+  return json_texts(line, std::vector{key}).at(0);
+}
+
 TEST(JsonText, FindsTheTextUnderTheKey) {
   EXPECT_EQ(json_text(R"({"text": "abc"})", "text"), "abc");
   EXPECT_EQ(json_text(R"({"meta": {"text": "inner"}, "a": ["text", {"text": 1}], "text": "outer"})", "text"), "outer");
   EXPECT_EQ(json_text(R"({"n": -1.5e3, "b": true, "z": null, "content": "", "text": 7})", "content"), "");
   EXPECT_EQ(json_text(R"({"text": "a\n\"\u00e4\ud83d\udc26\u0000b"})", "text"),
             std::string("a\n\"\xC3\xA4\xF0\x9F\x90\xA6\0b", 11));
+}
+
+TEST(JsonText, FindsSeveralInTheOrderOfTheKeys) {
+  const std::vector<std::string> keys{"q", "a"};
+  EXPECT_EQ(json_texts(R"({"a": "four", "n": 1, "q": "two and two?"})", keys),
+            (std::vector<std::string>{"two and two?", "four"}));
+  EXPECT_THROW(json_texts(R"({"q": "two and two?"})", keys), std::runtime_error);
+  EXPECT_THROW(json_texts(R"({"q": "two and two?", "a": 4})", keys), std::runtime_error);
 }
 
 TEST(JsonText, SaysWhatIsWrong) {
@@ -51,8 +63,8 @@ class JsonlFiles : public ::testing::Test {
     std::vector<std::string> texts;
     read_ = 0;
     read_jsonl(
-        file, "text", [&](std::string_view text) { texts.emplace_back(text); }, [&](int64_t n) { read_ += n; },
-        longest);
+        file, std::vector<std::string>{"text"}, [&](std::span<const std::string> text) { texts.push_back(text[0]); },
+        [&](int64_t n) { read_ += n; }, longest);
     return texts;
   }
   TempFolder folder_;

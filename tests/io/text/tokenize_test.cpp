@@ -71,6 +71,35 @@ TEST_F(Tokenize, AnotherKey) {
   EXPECT_EQ(text(out_), "x|");
 }
 
+// Each text of a pair by itself, and the end of the document with the answer.
+TEST_F(Tokenize, PairsWithAMaskOfTheAnswers) {
+  const std::string pairs = in("a.jsonl",
+                               "{\"q\":\"ab\",\"a\":\"c\"}\n{\"a\":\"\",\"q\":\"d\"}\n"
+                               "{\"q\":\"\",\"a\":\"ef\"}\n{\"q\":\"\",\"a\":\"\"}\n");
+  const TokenizeReport report = run({.paths = {pairs}, .out = out_, .prompt_key = "q", .answer_key = "a"});
+  EXPECT_EQ(tokens(out_), (std::vector<int32_t>{98, 99, 100, 0, 101, 0, 102, 103, 0}));
+  EXPECT_EQ(read_file(out_ + ".mask.bin"), std::string("\0\0\1\1\0\1\1\1\1", 9));
+  EXPECT_EQ(report.train.documents, 3);
+  EXPECT_EQ(report.train.marked, 6);
+  EXPECT_EQ(report.empty_documents, 1);
+  run({.paths = {in("b.txt", "plain")}, .out = out_});
+  EXPECT_FALSE(fs::exists(out_ + ".mask.bin")) << "of the data set that was replaced";
+}
+
+TEST_F(Tokenize, RefusesWhatAreNoPairs) {
+  const std::string lines = in("a.jsonl", "{\"q\":\"ab\"}\n");
+  const auto refused = [&](const std::vector<std::string>& pieces, const TokenizeOptions& options) {
+    expect_refused(pieces, [&] { run(options); });
+    EXPECT_FALSE(fs::exists(out_ + ".bin") || fs::exists(out_ + ".mask.bin"));
+  };
+  refused({"a.jsonl:1", "no \"a\"", "q, a"}, {.paths = {lines}, .out = out_, .prompt_key = "q", .answer_key = "a"});
+  refused({"--prompt-key and --answer-key go together"}, {.paths = {lines}, .out = out_, .prompt_key = "q"});
+  refused({"--prompt-key and --answer-key go together"}, {.paths = {lines}, .out = out_, .answer_key = "q"});
+  refused({"are both q"}, {.paths = {lines}, .out = out_, .prompt_key = "q", .answer_key = "q"});
+  refused({"b.txt is no .jsonl file"},
+          {.paths = {in("b.txt", "plain")}, .out = out_, .prompt_key = "q", .answer_key = "a"});
+}
+
 TEST_F(Tokenize, FoldersInSortedOrderWithoutWhatIsNoText) {
   in("z.txt", "z");
   in("b/2.txt", "b2");
