@@ -46,8 +46,8 @@ double read_bandwidth() {
 std::vector<int32_t> some_tokens(int64_t count, int64_t vocab_size) {
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < count; ++i)
-    tokens.push_back(static_cast<int32_t>(Random(1, "tokens").bits(static_cast<uint64_t>(i)) %
-                                          static_cast<uint64_t>(vocab_size)));
+    tokens.push_back(
+        static_cast<int32_t>(Random(1, "tokens").bits(static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab_size)));
   return tokens;
 }
 
@@ -79,8 +79,9 @@ void decode(LayerStack& layers, int64_t tokens) {
   for (const bool narrow : {false, true}) {
     if (narrow) layers.parameters().narrow();
     const double bytes = bytes_a_token(layers), speed = tokens_per_s(layers, tokens);
-    fmt::print("weights {}: {:.0f} MB a token, {:.1f} tokens/s; memory {:.1f} GB/s allows {:.1f}: {:.2f}", 
-               narrow ? "bf16" : "f32", bytes / 1e6, speed, bandwidth / 1e9, bandwidth / bytes, speed * bytes / bandwidth);
+    fmt::print("weights {}: {:.0f} MB a token, {:.1f} tokens/s; memory {:.1f} GB/s allows {:.1f}: {:.2f}",
+               narrow ? "bf16" : "f32", bytes / 1e6, speed, bandwidth / 1e9, bandwidth / bytes,
+               speed * bytes / bandwidth);
     fmt::print("{}\n", narrow ? fmt::format("; {:.2f} times the speed of f32", speed / before) : "");
     before = speed;
   }
@@ -117,8 +118,8 @@ int bench(int argc, char** argv) {
   std::string prompts;
   bool grows = false;
   boost::program_options::options_description own;
-  own.add_options()("tokens", boost::program_options::value(&tokens))("prompt", boost::program_options::value(&prompts))(
-      "growth", boost::program_options::bool_switch(&grows));
+  own.add_options()("tokens", boost::program_options::value(&tokens))(
+      "prompt", boost::program_options::value(&prompts))("growth", boost::program_options::bool_switch(&grows));
   Arguments arguments(argv + 1, argv + argc);
   arguments.insert(arguments.end(), {"--train.data_file", "none"});
   const auto config = parse_command_line(arguments, {own, "decode_bench"}, true);

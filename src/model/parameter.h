@@ -132,8 +132,8 @@ class ParameterStore {
 
 // Fresh values for all parameters, from their specs.
 void initialise(const ParameterStore&, uint64_t seed);
-// For measuring alone: small numbers of both signs, norms near 1. Nothing overflows and nothing is zero, and it does not
-// take as long as orthogonal matrices.
+// For measuring alone: small numbers of both signs, norms near 1. Nothing overflows and nothing is zero, and it does
+// not take as long as orthogonal matrices.
 void initialise_roughly(const ParameterStore&);
 
 }  // namespace gf

@@ -55,7 +55,8 @@ std::string counted(int64_t n) {
 }
 
 std::string per_second(int64_t count, double seconds) {
-  return count > 0 && seconds > 0 ? fmt::format(", {} tokens/s", human_count(static_cast<double>(count) / seconds)) : "";
+  return count > 0 && seconds > 0 ? fmt::format(", {} tokens/s", human_count(static_cast<double>(count) / seconds))
+                                  : "";
 }
 
 void print_report(const Generation& g, int64_t prompt_tokens, const Past& past) {
@@ -77,10 +78,10 @@ void check_memory_for(int64_t positions, const ModelConfig& config, const Statef
   const size_t each = bytes_a_position(config, o.past), need = each * static_cast<size_t>(positions);
   const size_t available = available_bytes();
   if (need > available)
-    refuse(fmt::format("{} positions need {}, {} each, and {} are free", positions,
-                       human_bytes(static_cast<double>(need)), human_bytes(static_cast<double>(each)),
-                       human_bytes(static_cast<double>(available))),
-           fmt::format("at most {} positions, or --cache compressed, or --cache-dtype bf16", available / each));
+    refuse(
+        fmt::format("{} positions need {}, {} each, and {} are free", positions, human_bytes(static_cast<double>(need)),
+                    human_bytes(static_cast<double>(each)), human_bytes(static_cast<double>(available))),
+        fmt::format("at most {} positions, or --cache compressed, or --cache-dtype bf16", available / each));
 }
 
 // One model, asked in one of three ways.
@@ -101,7 +102,8 @@ class Writer {
   void many() {
     std::vector<std::string> prompts;
     File file = File::open_stream(o_.prompt_file, "a file of one JSON object a line: {\"prompt\": ...}");
-    read_jsonl(file, "prompt", [&](std::string_view p) { prompts.emplace_back(p); }, [](int64_t) {});
+    read_jsonl(
+        file, "prompt", [&](std::string_view p) { prompts.emplace_back(p); }, [](int64_t) {});
     if (prompts.empty()) refuse(cat(o_.prompt_file, " has no prompt"), "one JSON object a line: {\"prompt\": ...}");
     const StatefulDecoder first = fresh();
     for (const std::string& prompt : prompts) {

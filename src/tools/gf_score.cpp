@@ -24,7 +24,8 @@ namespace po = boost::program_options;
 using json = nlohmann::json;
 
 constexpr size_t kMostLines = 1024;  // at once
-constexpr const char* kForm = "{\"context\": TEXT, \"continuation\": TEXT}, or _tokens behind a name and a list of numbers";
+constexpr const char* kForm =
+    "{\"context\": TEXT, \"continuation\": TEXT}, or _tokens behind a name and a list of numbers";
 
 // Lines of standard input, as they come.
 class Lines {

@@ -20,7 +20,7 @@ struct GenerateOptions {
   Sampling sampling{};
   Penalties penalties{};
   uint64_t seed = 0;
-  uint64_t read_before = 0;  // tokens that the decoder read before the prompt
+  uint64_t read_before = 0;          // tokens that the decoder read before the prompt
   std::vector<std::string> stops{};  // ends before the first of these
 };
 
@@ -35,9 +35,9 @@ std::vector<int32_t> prompt_tokens(const Vocabulary&, std::string_view text);
 struct Generation {
   enum class End : uint8_t { tokens, document, stop } end = End::tokens;  // what ended it
   int64_t tokens = 0;                                                     // made, without the end of the document
-  int64_t steps = 0;            // times the decoder was asked after the prompt
+  int64_t steps = 0;              // times the decoder was asked after the prompt
   std::vector<int32_t> unread{};  // the last token, where it was made and not fed: what goes on begins with it
-  size_t unfinished_bytes = 0;  // of a last character that was left out
+  size_t unfinished_bytes = 0;    // of a last character that was left out
   double prompt_s = 0, steps_s = 0;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a model has read, in a file: a long text is read once and gone on from many times. A .safetensors file of float32
-// (tokens are exact in it), whose metadata says of which model and build it is.
+// What a model has read, in a file: a long text is read once and gone on from many times. A .safetensors file of
+// float32 (tokens are exact in it), whose metadata says of which model and build it is.
 #pragma once
 #include <filesystem>
 

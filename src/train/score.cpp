@@ -104,13 +104,17 @@ std::vector<Score> score(const LayerStack& layers, std::span<const ScoreRequest>
     else
       alone.push_back(which[0]);
   }
-  const auto length = [&](size_t i) { return std::max<size_t>(1, requests[i].context.size()) + requests[i].continuation.size(); };
+  const auto length = [&](size_t i) {
+    return std::max<size_t>(1, requests[i].context.size()) + requests[i].continuation.size();
+  };
   std::ranges::stable_sort(alone, {}, length);
   Arena arena(kCpu);
   for (size_t begin = 0, end; begin < alone.size(); begin = end) {
     for (end = begin + 1; end < alone.size(); ++end)
       if ((end + 1 - begin) * length(alone[end]) > kBatchTokens) break;
-    score_batch(layers, arena, requests, {alone.begin() + static_cast<std::ptrdiff_t>(begin), alone.begin() + static_cast<std::ptrdiff_t>(end)}, scores);
+    score_batch(layers, arena, requests,
+                {alone.begin() + static_cast<std::ptrdiff_t>(begin), alone.begin() + static_cast<std::ptrdiff_t>(end)},
+                scores);
   }
   return scores;
 }

@@ -15,8 +15,8 @@ struct ScoreRequest {
 };
 
 struct Score {
-  double logprob = 0;   // of the whole continuation, in nats
-  bool greedy = true;   // each of its tokens is the likeliest
+  double logprob = 0;  // of the whole continuation, in nats
+  bool greedy = true;  // each of its tokens is the likeliest
   int64_t tokens = 0;
 };
 

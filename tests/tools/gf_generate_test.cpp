@@ -146,8 +146,9 @@ TEST_F(GfGenerate, AKeptStateIsGoneOnFrom) {
 TEST_F(GfGenerate, ManyPromptsFromAFile) {
   const std::string prompts = *folder_ / "prompts.jsonl", wrong = *folder_ / "wrong.jsonl";
   write_file(prompts, "{\"prompt\": \"the goldf\"}\n\n{\"prompt\": \"says \"}\n");
-  const std::vector<std::string> model{"generate", "--checkpoint", learned_->checkpoint(), "--vocab", "byte",
-                                       "--tokens", "8", "--temperature", "0", "--prompt-file"};
+  const std::vector<std::string> model{
+      "generate", "--checkpoint", learned_->checkpoint(), "--vocab", "byte", "--tokens", "8", "--temperature",
+      "0",        "--prompt-file"};
   const auto with = [&](std::vector<std::string> more) {
     std::vector<std::string> all = model;
     all.insert(all.end(), more.begin(), more.end());
@@ -165,12 +166,12 @@ TEST_F(GfGenerate, ManyPromptsFromAFile) {
 }
 
 TEST_F(GfGenerate, KeepsWhatWasSaidBetweenTurns) {
-  const ProgramResult turns = run_program(
-      "gf",
-      {"generate", "--checkpoint", fresh_->checkpoint(), "--vocab", "byte", "--interactive", "--tokens=6", "--temperature=0"},
-      {}, "one\ntwo\n");
+  const ProgramResult turns = run_program("gf",
+                                          {"generate", "--checkpoint", fresh_->checkpoint(), "--vocab", "byte",
+                                           "--interactive", "--tokens=6", "--temperature=0"},
+                                          {}, "one\ntwo\n");
   EXPECT_EQ(turns.status, 0) << turns.err;
-  EXPECT_NE(turns.err.find("for 9 positions"), std::string::npos) << turns.err;   // one, its line end, and 5 of 6 tokens
+  EXPECT_NE(turns.err.find("for 9 positions"), std::string::npos) << turns.err;  // one, its line end, and 5 of 6 tokens
   EXPECT_NE(turns.err.find("for 19 positions"), std::string::npos) << turns.err;  // the sixth, and the same again
 }
 

@@ -30,7 +30,8 @@ TEST_F(GfScore, AnswersEachLineInItsPlace) {
   const ProgramResult result = score(
       "{\"context\": \"the goldf\", \"continuation\": \"inch\"}\n"
       "{\"context\": \"the goldf\", \"continuation\": \"lute\"}\n"
-      "{\"context_tokens\": [117, 105, 102, 33, 104, 112, 109, 101, 103], \"continuation_tokens\": [106, 111, 100, 105]}\n"
+      "{\"context_tokens\": [117, 105, 102, 33, 104, 112, 109, 101, 103], \"continuation_tokens\": [106, 111, 100, "
+      "105]}\n"
       "{\"context\": \"\", \"continuation\": \"t\"}");
   EXPECT_EQ(result.status, 0) << result.err;
   std::vector<double> logprobs;

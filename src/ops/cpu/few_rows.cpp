@@ -69,8 +69,7 @@ void rows_of(int64_t n, int64_t k, const T* a, int64_t lda, const W* w, int64_t 
              int64_t ldc) {
   constexpr int kCount = m <= 2 ? 8 / m : 2;
   int64_t j = 0;
-  for (; j + kCount <= n; j += kCount)
-    dot_products<m, kCount>(k, a, lda, w + j * ldw, ldw, accumulate, c + j, ldc);
+  for (; j + kCount <= n; j += kCount) dot_products<m, kCount>(k, a, lda, w + j * ldw, ldw, accumulate, c + j, ldc);
   for (; j < n; ++j) dot_products<m, 1>(k, a, lda, w + j * ldw, ldw, accumulate, c + j, ldc);
 }
 

@@ -55,9 +55,8 @@ Var linear_relu_squared(const Var& x, const Var& w) {
   if (few && !tape.recording() && y.device() == kCpu) {  // they have a product of their own
     matmul(Matrix(x.value()), Matrix(w.value()).T(), Matrix(y));
     with_real(y.dtype(), [&]<class T>(Type<T>) {
-      parallel_ranges(y.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
-        cpu::relu_squared(y.data<T>() + begin, end - begin);
-      });
+      parallel_ranges(y.numel(), 1 << 14,
+                      [&](int64_t begin, int64_t end) { cpu::relu_squared(y.data<T>() + begin, end - begin); });
     });
     return tape.leaf(y, false);
   }

@@ -25,7 +25,7 @@ template <class T>
 void matmul(const MatmulArgs<T>&);
 // The same with a bf16 B, transposed; `b` of the arguments is not read.
 void matmul(const MatmulArgs<float>&, const BFloat16* b);
-}
+}  // namespace cpu
 namespace cuda {
 template <class T>
 void matmul(const MatmulArgs<T>&, CudaStream);

@@ -25,8 +25,8 @@ void matmul(const Matrix& a, const Matrix& b, const Matrix& c, Into into) {
   GF_CHECK(a.cols == b.rows && c.rows == a.rows && c.cols == b.cols && !c.transposed, "matmul: ", a.rows, "x", a.cols,
            " by ", b.rows, "x", b.cols, " into ", c.rows, "x", c.cols);
   const bool narrow = a.data.dtype() == DType::f32 && b.data.dtype() == DType::bf16;
-  GF_CHECK((narrow || a.data.dtype() == b.data.dtype()) && a.data.dtype() == c.data.dtype(), "matmul: ", a.data.dtype(), " by ",
-           b.data.dtype(), " into ", c.data.dtype());
+  GF_CHECK((narrow || a.data.dtype() == b.data.dtype()) && a.data.dtype() == c.data.dtype(), "matmul: ", a.data.dtype(),
+           " by ", b.data.dtype(), " into ", c.data.dtype());
   Trace::add_flops(2.0 * static_cast<double>(c.rows * c.cols * a.cols));
   with_real(c.data.dtype(), [&]<class T>(Type<T>) {
     const MatmulArgs<T> args{.m = a.rows,

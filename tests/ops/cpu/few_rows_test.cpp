@@ -51,8 +51,7 @@ TEST(FewRows, ABf16MatrixIsTheFloatsThatItRoundsTo) {
     const Tensor c = Tensor::zeros({m, n}, DType::f32, kCpu);
     cpu::narrow_product(m, n, k, a.data<float>(), k, w.data<BFloat16>(), k, false, c.data<float>(), n);
     for (int64_t r = 0; r < m; ++r)
-      for (int64_t j = 0; j < n; ++j)
-        ASSERT_NEAR(c.data<float>()[r * n + j], product(a, w, r, j), tolerance(k)) << m;
+      for (int64_t j = 0; j < n; ++j) ASSERT_NEAR(c.data<float>()[r * n + j], product(a, w, r, j), tolerance(k)) << m;
   }
 }
 
