@@ -48,11 +48,21 @@ void ParameterStore::allocate(Device device, DType dtype, Gradients gradients) {
 
 void ParameterStore::narrow() {
   GF_CHECK(values_ && !grads_, "parameters that are trained or not there were to become bf16");
-  for (const auto& p : all_) {
-    const bool matrix = p->spec().role == Role::matrix;
-    const Tensor own = Tensor::empty(p->shape(), matrix ? DType::bf16 : p->value().dtype(), kCpu);
-    convert(p->value(), own);
-    p->value_ = own;
+  const auto is_matrix = [](const Parameter& p) { return p.spec().role == Role::matrix; };
+  for (const bool matrices : {true, false}) {  // each kind in one piece of memory, which is of large pages
+    int64_t size = 0;
+    for (const auto& p : all_)
+      if (is_matrix(*p) == matrices) size += round_up(p->shape().numel(), 2 * kAlign);
+    const Tensor all = Tensor::empty({size}, matrices ? DType::bf16 : values_.dtype(), kCpu);
+    int64_t at = 0;
+    for (const auto& p : all_) {
+      if (is_matrix(*p) != matrices) continue;
+      const int64_t n = p->shape().numel();
+      const Tensor own = all.range(at, at + n).view(p->shape());
+      convert(p->value(), own);
+      p->value_ = own;
+      at += round_up(n, 2 * kAlign);
+    }
   }
   values_ = frozen_values_ = {};
 }

@@ -104,7 +104,7 @@ class ParameterStore {
   enum class Gradients : uint8_t { none, zeroed };
   void allocate(Device, DType, Gradients);  // once, after the last add
   bool allocated() const { return allocated_; }
-  // For reading on alone: matrices become bf16, each parameter gets memory of its own, and the flat buffers go.
+  // For reading on alone: matrices become bf16, and the flat buffers go.
   void narrow();
 
   const std::vector<std::unique_ptr<Parameter>>& all() const { return all_; }

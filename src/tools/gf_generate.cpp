@@ -102,8 +102,9 @@ class Writer {
   void many() {
     std::vector<std::string> prompts;
     File file = File::open_stream(o_.prompt_file, "a file of one JSON object a line: {\"prompt\": ...}");
+    const std::string key = "prompt";
     read_jsonl(
-        file, "prompt", [&](std::string_view p) { prompts.emplace_back(p); }, [](int64_t) {});
+        file, {&key, 1}, [&](std::span<const std::string> texts) { prompts.push_back(texts[0]); }, [](int64_t) {});
     if (prompts.empty()) refuse(cat(o_.prompt_file, " has no prompt"), "one JSON object a line: {\"prompt\": ...}");
     const StatefulDecoder first = fresh();
     for (const std::string& prompt : prompts) {

@@ -52,6 +52,7 @@ void dot_products(int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, b
     for (int r = 0; r < m; ++r) x[r] = load(a + r * lda + i);
     for (int j = 0; j < count; ++j) {
       const Vector<T> y = load_wide(w + j * ldw + i);
+      __builtin_prefetch(w + (j + count) * ldw + i, 0, 2);  // the rows that come next, which lie on other pages
       for (int r = 0; r < m; ++r) sums[j][r] += y * x[r];
     }
   }
@@ -87,7 +88,7 @@ void for_rows(int64_t m, Body&& body) {
 template <class T, class W>
 void few_rows(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, bool accumulate, T* c,
               int64_t ldc) {
-  constexpr int64_t kRun = int64_t{1} << 15;  // numbers of W a task
+  constexpr int64_t kRun = int64_t{1} << 13;  // numbers of W a task: few, since the others wait for the last one
   for_rows<kFewRows>(m, [&](auto rows) {
     parallel_ranges(n, std::max<int64_t>(8, kRun / k / 8 * 8), [&](int64_t begin, int64_t end) {
       rows_of<rows>(end - begin, k, a, lda, w + begin * ldw, ldw, accumulate, c + begin, ldc);
