@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing, builds, runs all tests, and those that sanitizers serve best again under them.
-#   launch/test.sh                     everything; ends with the counts
-#   SKIP_SANITIZERS=1 launch/test.sh   the preset cpu alone
+# Installs what is missing, builds, runs all tests; ends with the counts.
+#   launch/test.sh                   the preset cpu
+#   SANITIZERS=1 launch/test.sh      and those that sanitizers serve best again under them: two more builds
+#   SANITIZERS=only launch/test.sh   these alone
 # Tests that need a GPU (label gpu) are not among them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,8 +34,8 @@ run() {
 }
 
 ./launch/setup.sh test
-run cpu
-if [[ -z "${SKIP_SANITIZERS:-}" ]]; then
+if [[ ${SANITIZERS:-} != only ]]; then run cpu; fi
+if [[ -n ${SANITIZERS:-} ]]; then
   run asan base tensor autodiff ops io
   run tsan io parallel optim
 fi

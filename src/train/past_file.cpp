@@ -13,8 +13,17 @@ namespace {
 
 constexpr const char* kLogits = "model/logits";
 constexpr const char* kTokens = "model/tokens";
-constexpr const char* kFixed = "model/fixed/";
-constexpr const char* kGrowing = "model/growing/";
+constexpr const char* kFixed = "model/fixed:";
+constexpr const char* kGrowing = "model/growing:";
+
+// What the metadata says, and where it could be had as it should be.
+constexpr std::pair<const char*, const char*> kHints[] = {
+    {"format", "a file that --state-out of this program wrote"},
+    {"model", "the checkpoint that the text was read with"},
+    {"build", "the program that wrote it, or the text itself once more"},
+    {"cache", "the same --cache as when it was written"},
+    {"cache-dtype", "the same --cache-dtype as when it was written"},
+};
 
 // Tensors that are in memory, by name.
 class KeptTensors final : public TensorSource {
@@ -68,13 +77,6 @@ Tensor read_whole(const TensorSource& source, const TensorSource::Entry& entry) 
 
 void check_metadata(const std::string& file, const SafetensorsReader& reader,
                     const std::map<std::string, std::string>& own) {
-  constexpr std::pair<const char*, const char*> kHints[] = {
-      {"format", "a file that --state-out of this program wrote"},
-      {"model", "the checkpoint that the text was read with"},
-      {"build", "the program that wrote it, or the text itself once more"},
-      {"cache", "the same --cache as when it was written"},
-      {"cache-dtype", "the same --cache-dtype as when it was written"},
-  };
   for (const auto& [key, hint] : kHints) {
     const auto found = reader.metadata().find(key);
     const std::string there = found == reader.metadata().end() ? "nothing" : found->second;
@@ -116,7 +118,11 @@ StatefulDecoder read_past(const std::filesystem::path& path, const LayerStack& l
       copy(t, past.state(std::string(name.substr(std::string_view(kFixed).size())), t.shape(), t.dtype()));
     }
   }
-  GF_CHECK(logits && past.tokens().size() > 0, path.string(), " lacks what its header says");
+  const int64_t positions = past.tokens().size();
+  bool whole = logits && logits.numel() == layers.config().vocab_size && positions > 0;
+  for (const auto& [name, rows] : past.all_growing()) whole = whole && rows.size() == positions;
+  if (!whole)
+    refuse(cat(path.string(), " lacks what was kept of some of its ", positions, " positions"), kHints[0].second);
   return {layers, options, std::move(past), logits};
 }
 
