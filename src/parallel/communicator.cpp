@@ -74,7 +74,9 @@ std::unique_ptr<Work> Communicator::reduce_scatter(const Tensor& whole, const Te
   GF_CHECK(whole.numel() == shard.numel() * size() && whole.dtype() == shard.dtype(), "a shard of ", shard.shape(),
            " of ", whole.shape(), " over ", size(), " ranks");
   if (size() == 1) return all_gather(whole, shard);
-  const Tensor parts = Tensor::empty({whole.numel()}, whole.dtype(), whole.device());
+  const bool here = whole.device() == kCpu;
+  const Tensor parts = here ? parts_memory_.empty({whole.numel()}, whole.dtype())
+                            : Tensor::empty({whole.numel()}, whole.dtype(), whole.device());
   return std::make_unique<Then>(all_to_all(whole, parts), [parts, how, shard] { combine(parts, how, shard); });
 }
 

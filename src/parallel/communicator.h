@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "tensor/arena.h"
 #include "tensor/tensor.h"
 
 namespace gf {
@@ -60,6 +61,10 @@ class Communicator {
   // The same to the first rank alone, one after another. Where `take` throws, the rest still comes, to nobody, and then
   // the error.
   void collect_text(const std::string& mine, const std::function<void(const std::string&)>& take);
+
+ private:
+  // What is to be summed up comes in here. Kept: memory that is new from the system each time costs more than the sums.
+  Arena parts_memory_{kCpu};
 };
 
 std::unique_ptr<Communicator> make_self_communicator();  // one rank, no MPI

@@ -110,12 +110,12 @@ class StepModel {
     if (!links_ || share_.data_ranks == 1) return 0;
     return links_->among_data_ranks(r, bytes_to_gather(b, share_.sharding.zero, share_.data_ranks));
   }
-  // The sum of all ranks' parts, which come into memory of their own. Under zero 2 and 3 the parts of others go, and
-  // come anew twice: what adds to them reads zeros first, and then writes.
+  // The sum of all ranks' parts. Under zero 2 and 3 the parts of others go, and come anew twice: what adds to them
+  // reads zeros first, and then writes.
   double work_of_reduction(const BucketRange& b) const {
     if (!links_ || share_.data_ranks == 1) return 0;
     const double bytes = kNumber * static_cast<double>(b.range.size()), d = static_cast<double>(share_.data_ranks);
-    const double sum = bytes * (1 + 1 / d) / memory_bandwidth() + bytes / fresh_bandwidth();
+    const double sum = bytes * (2 + 1 / d) / memory_bandwidth();
     return sum + (share_.sharding.zero >= 2 ? 2 * bytes * (1 - 1 / d) / fresh_bandwidth() : 0);
   }
   double work_of_gathering(const BucketRange& b) const {
