@@ -18,23 +18,29 @@ inline Tensor wkv_state(Past* past, const std::string& name, const Var& like, co
   return past->state(name + "wkv", {1, config.num_heads(), config.head_size, config.head_size}, like.value().dtype());
 }
 
-// The compressed keys, all that GOLD layers need of the lower stack.
+// All that the keys and values of GOLD layers are made from: compressed keys, and tokens.
 inline GrowingRows& kept_compressed(Past& past, const ModelConfig& config) {
   return past.growing("compressed", config.compressed_width());
+}
+inline constexpr const char* kKeptTokens = "tokens";
+inline DType kept_token_dtype(const ModelConfig& config) {
+  return config.vocab_size <= 65536 ? DType::u16 : DType::i32;
+}
+inline GrowingRows& kept_tokens(Past& past, const ModelConfig& config) {
+  return past.growing(kKeptTokens, 1, kept_token_dtype(config));
 }
 
 // What a Past grows by with each position.
 inline size_t bytes_a_position(const ModelConfig& config, const Past::Options& options) {
   size_t numbers = 0;
-  bool gold = false;
   for (int64_t layer = 0; layer < config.n_layer; ++layer) {
     const std::string& mix = config.time_mix(layer);
-    gold |= mix == "gold";
     const bool keeps = mix == "gold" ? options.expanded : mix == "llama" || mix == "gptalpha";
     if (keeps) numbers += static_cast<size_t>(2 * config.dim_att);
   }
-  if (gold) numbers += static_cast<size_t>(config.compressed_width());
-  return numbers * size_of(options.cache) + size_of(options.short_tokens ? DType::u16 : DType::i32);
+  if (!config.has_time_mix("gold")) return numbers * size_of(options.cache);
+  numbers += static_cast<size_t>(config.compressed_width());
+  return numbers * size_of(options.cache) + size_of(kept_token_dtype(config));
 }
 
 }  // namespace gf

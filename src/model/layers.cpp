@@ -95,7 +95,10 @@ class KeyCompress final : public Layer {
 
   Flow forward(Tape& tape, const Pass& pass, Flow flow) const override {
     flow.compressed_BTZ = linear(flow.x_BTC, weight_.on(tape));
-    if (pass.past) kept_compressed(*pass.past, config_).append(flow.compressed_BTZ.value());
+    if (!pass.past) return flow;
+    const Tensor& tokens = pass.batch.inputs_BT;
+    kept_compressed(*pass.past, config_).append(flow.compressed_BTZ.value());
+    kept_tokens(*pass.past, config_).append(tokens.view({tokens.numel(), 1}));
     return flow;
   }
 

@@ -7,8 +7,7 @@ namespace gf {
 
 Past Past::copy() const {
   Past other(options_);
-  other.first_row_ = first_row_;
-  other.tokens_ = tokens_.copy();
+  other.first_row_ = first_row_, other.size_ = size_;
   for (const auto& [name, tensor] : fixed_) {
     const Tensor& to = other.fixed_.emplace(name, Tensor::empty(tensor.shape(), tensor.dtype(), kCpu)).first->second;
     gf::copy(tensor, to);
@@ -33,8 +32,8 @@ Tensor& Past::state(const std::string& name, const Shape& shape, DType dtype) {
   return found->second;
 }
 
-GrowingRows& Past::growing(const std::string& name, int64_t width) {
-  return growing_.try_emplace(name, width, options_.cache).first->second;
+GrowingRows& Past::growing(const std::string& name, int64_t width, DType kept) {
+  return growing_.try_emplace(name, width, kept).first->second;
 }
 
 size_t Past::fixed_bytes() const {
@@ -44,7 +43,7 @@ size_t Past::fixed_bytes() const {
 }
 
 size_t Past::growing_bytes() const {
-  size_t bytes = tokens_.bytes();
+  size_t bytes = 0;
   for (const auto& [name, rows] : growing_) bytes += rows.bytes();
   return bytes;
 }

@@ -16,16 +16,15 @@ class Past {
   struct Options {
     bool expanded = true;      // GOLD layers keep their keys and values; else they make them anew each time
     DType cache = DType::f32;  // or bf16: of compressed keys, and of keys and values
-    bool short_tokens = true;  // 2 bytes a token: all are less than 65536
   };
-  explicit Past(Options options) : options_(options), tokens_(1, options.short_tokens ? DType::u16 : DType::i32) {}
+  explicit Past(Options options) : options_(options) {}
   Past(Past&&) = default;
   Past& operator=(Past&&) = default;
   Past copy() const;  // reads on by itself
 
   const Options& options() const { return options_; }
-  GrowingRows& tokens() { return tokens_; }  // all that were read
-  const GrowingRows& tokens() const { return tokens_; }
+  int64_t size() const { return size_; }  // tokens read
+  void read_on(int64_t tokens) { first_row_ = size_, size_ += tokens; }
 
   // Of the rows that layers are given now, the position of the first.
   int64_t first_row() const { return first_row_; }
@@ -36,7 +35,8 @@ class Past {
   // x: (1, T, C) -> (1, C)
   Tensor row_before(const std::string& name, const Tensor& x_BTC);
   Tensor& state(const std::string& name, const Shape&, DType);  // zeros at the beginning, changed in place
-  GrowingRows& growing(const std::string& name, int64_t width);
+  GrowingRows& growing(const std::string& name, int64_t width) { return growing(name, width, options_.cache); }
+  GrowingRows& growing(const std::string& name, int64_t width, DType kept);
 
   size_t fixed_bytes() const;
   size_t growing_bytes() const;
@@ -46,8 +46,7 @@ class Past {
 
  private:
   Options options_;
-  int64_t first_row_ = 0;
-  GrowingRows tokens_;
+  int64_t first_row_ = 0, size_ = 0;
   std::map<std::string, Tensor> fixed_;
   std::map<std::string, GrowingRows> growing_;
 };

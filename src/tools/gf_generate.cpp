@@ -67,7 +67,7 @@ void print_report(const Generation& g, int64_t prompt_tokens, const Past& past) 
              human_duration(g.steps_s), per_second(g.steps, g.steps_s),
              g.end == Generation::End::document ? "the end of the document" : fmt::format("--{}", name_of(g.end)));
   fmt::print(stderr, "kept: {} for {} positions, {} whatever their number; peak memory {}\n",
-             human_bytes(static_cast<double>(past.growing_bytes())), past.tokens().size(),
+             human_bytes(static_cast<double>(past.growing_bytes())), past.size(),
              human_bytes(static_cast<double>(past.fixed_bytes())),
              human_bytes(static_cast<double>(peak_resident_bytes())));
   if (g.unfinished_bytes > 0)
@@ -95,8 +95,7 @@ class Writer {
     std::vector<int32_t> tokens = next_prompt(decoder, o_.prompt);
     const Generation g = write(decoder, tokens, print_text);
     print_report(g, std::ssize(tokens), decoder.past());
-    if (!o_.state_out.empty()) decoder.feed(g.unread);
-    keep(decoder);
+    keep(decoder, g.unread);
   }
 
   void many() {
@@ -135,8 +134,7 @@ class Writer {
       print_report(g, std::ssize(tokens), decoder.past());
       tokens = g.unread;
     }
-    if (!tokens.empty()) decoder.feed(tokens);
-    if (decoder.past().tokens().size() > 0) keep(decoder);
+    keep(decoder, tokens);
   }
 
  private:
@@ -146,7 +144,7 @@ class Writer {
   }
 
   std::vector<int32_t> next_prompt(const StatefulDecoder& decoder, const std::string& text) const {
-    if (decoder.past().tokens().size() == 0) return prompt_tokens(vocabulary_, text);
+    if (decoder.past().size() == 0) return prompt_tokens(vocabulary_, text);
     std::vector<int32_t> tokens;
     vocabulary_.encode(text, tokens);
     return tokens;
@@ -154,14 +152,17 @@ class Writer {
 
   Generation write(StatefulDecoder& decoder, std::span<const int32_t> tokens, const TextStream::Sink& sink) const {
     GenerateOptions options = o_.generate;
-    options.read_before = static_cast<uint64_t>(decoder.past().tokens().size());
+    options.read_before = static_cast<uint64_t>(decoder.past().size());
     check_memory_for(static_cast<int64_t>(options.read_before) + std::ssize(tokens) + options.tokens,
                      model_.config.model, o_.decoder);
     return generate(decoder, vocabulary_, tokens, options, sink);
   }
 
-  void keep(const StatefulDecoder& decoder) const {
-    if (!o_.state_out.empty()) write_past(o_.state_out, decoder);
+  // With what is still to be read.
+  void keep(StatefulDecoder& decoder, std::span<const int32_t> unread) const {
+    if (o_.state_out.empty() || decoder.past().size() + std::ssize(unread) == 0) return;
+    decoder.feed(unread);
+    write_past(o_.state_out, decoder);
   }
 
   const Options& o_;
@@ -245,7 +246,6 @@ int run_generate(const Arguments& arguments) {
   check_evaluation_memory(model.config.model, 1, std::min(o.decoder.chunk, model.config.model.ctx_len),
                           "a smaller --chunk, or a machine with more memory");
   if (o.weights == "bf16") model.layers->parameters().narrow();
-  o.decoder.past.short_tokens = model.config.model.vocab_size <= 65536;
   Writer writer(o, *vocabulary, model);
   if (o.interactive)
     writer.in_turns();

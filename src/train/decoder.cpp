@@ -39,8 +39,7 @@ void StatefulDecoder::check(std::span<const int32_t> tokens) const {
 void StatefulDecoder::read(std::span<const int32_t> tokens, int64_t wanted) {
   const auto T = std::ssize(tokens);
   const Tensor piece = Tensor::of<int32_t>({1, T}, {tokens.begin(), tokens.end()});
-  past_.rows_begin_at(past_.tokens().size());
-  past_.tokens().append(piece.view({T, 1}));
+  past_.read_on(T);
   const Batch batch{piece, {}, {0}};
   Tape tape(arena_, Tape::Mode::evaluate);
   const Tensor x = layers_.forward_part(tape, {.batch = batch, .past = &past_}, {}, 0, waiting_).x_BTC.value();
@@ -65,7 +64,7 @@ Tensor StatefulDecoder::see(int64_t wanted) {
   GF_CHECK(wanted <= rows && wanted <= unseen_, wanted, " positions of ", unseen_);
   // Where rows were dropped, the first of the rest look back to what is not there. What comes of that has moved up by
   // looks_back_ rows when it leaves the last block, and does not reach those that are wanted.
-  past_.rows_begin_at(past_.tokens().size() - rows);
+  past_.rows_begin_at(past_.size() - rows);
   const Batch batch{};
   Tape tape(arena_, Tape::Mode::evaluate);
   Flow flow;
@@ -73,7 +72,7 @@ Tensor StatefulDecoder::see(int64_t wanted) {
   flow.expand = [&](int64_t begin, int64_t end) {
     const int64_t T = end - begin;
     const Tensor compressed = kept_compressed(past_, layers_.config()).rows(begin, end);
-    return layers_.expand_keys(tape, past_.tokens().rows(begin, end).view({1, T}),
+    return layers_.expand_keys(tape, kept_tokens(past_, layers_.config()).rows(begin, end).view({1, T}),
                                compressed.view({1, T, compressed.size(1)}));
   };
   const Tensor x = layers_.forward_part(tape, {.batch = batch, .past = &past_}, flow, waiting_, head_).x_BTC.value();

@@ -34,7 +34,7 @@ class StatefulDecoder final : public Decoder {
 
   int64_t vocab_size() const override { return layers_.config().vocab_size; }
   std::span<const float> feed(std::span<const int32_t> tokens) override;
-  // The logits after each of these tokens: (tokens, vocab). They stay until the next call.
+  // The logits after each of these tokens: (tokens, vocab).
   Tensor feed_all(std::span<const int32_t> tokens);
   StatefulDecoder fork() const;  // reads on by itself; after a feed, which leaves nothing unseen
 

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <charconv>
+
 #include "base/build_id.h"
 #include "io/checkpoint/safetensors.h"
 #include "tensor/arithmetic.h"
@@ -12,9 +14,10 @@ namespace gf {
 namespace {
 
 constexpr const char* kLogits = "model/logits";
-constexpr const char* kTokens = "model/tokens";
 constexpr const char* kFixed = "model/fixed:";
 constexpr const char* kGrowing = "model/growing:";
+constexpr const char* kPositions = "positions";  // keys of the metadata
+constexpr const char* kContent = "content";
 
 // What the metadata says, and where it could be had as it should be.
 constexpr std::pair<const char*, const char*> kHints[] = {
@@ -44,14 +47,22 @@ class KeptTensors final : public TensorSource {
   std::map<std::string, Tensor> tensors_;
 };
 
+void digest(const std::string& name, const Tensor& t, uint64_t& sum) {
+  sum = XXH3_64bits_withSeed(name.data(), name.size(), sum);
+  sum = XXH3_64bits_withSeed(t.raw(), t.bytes(), sum);
+}
+
 // All that the logits depend on, beside the tokens.
 std::string digest_of(const LayerStack& layers) {
-  uint64_t digest = 0;
-  for (const auto& p : layers.parameters().all()) {
-    digest = XXH3_64bits_withSeed(p->name().data(), p->name().size(), digest);
-    digest = XXH3_64bits_withSeed(p->value().raw(), p->value().bytes(), digest);
-  }
-  return fmt::format("{:016x}", digest);
+  uint64_t sum = 0;
+  for (const auto& p : layers.parameters().all()) digest(p->name(), p->value(), sum);
+  return fmt::format("{:016x}", sum);
+}
+
+std::string digest_of(const std::map<std::string, Tensor>& tensors) {
+  uint64_t sum = 0;
+  for (const auto& [name, t] : tensors) digest(name, t, sum);
+  return fmt::format("{:016x}", sum);
 }
 
 std::map<std::string, std::string> metadata_of(const LayerStack& layers, const Past::Options& o) {
@@ -62,24 +73,48 @@ std::map<std::string, std::string> metadata_of(const LayerStack& layers, const P
           {"cache-dtype", name_of(o.cache)}};
 }
 
-Tensor as_float(const Tensor& tokens) {
-  Tensor floats = Tensor::empty(tokens.shape(), DType::f32, kCpu);
-  std::copy_n(tokens.data<int32_t>(), tokens.numel(), floats.data<float>());
+// Tokens are exact in float32, and the only rows that are not that already.
+Tensor as_float(const Tensor& rows) {
+  if (rows.dtype() == DType::f32) return rows;
+  Tensor floats = Tensor::empty(rows.shape(), DType::f32, kCpu);
+  std::copy_n(rows.data<int32_t>(), rows.numel(), floats.data<float>());
   return floats;
 }
 
-Tensor read_whole(const TensorSource& source, const TensorSource::Entry& entry) {
-  Tensor t = Tensor::empty(entry.shape, entry.dtype, kCpu);
-  const ShardView view{entry.name, entry.dtype, entry.shape, 0, entry.shape.numel(), t.raw()};
-  source.read({&view, 1});
-  return t;
+Tensor as_tokens(const Tensor& floats) {
+  Tensor tokens = Tensor::empty(floats.shape(), DType::i32, kCpu);
+  for (int64_t i = 0; i < floats.numel(); ++i)
+    tokens.data<int32_t>()[i] = static_cast<int32_t>(floats.data<float>()[i]);
+  return tokens;
+}
+
+std::string value_of(const SafetensorsReader& reader, const char* key) {
+  const auto found = reader.metadata().find(key);
+  return found == reader.metadata().end() ? "nothing" : found->second;
+}
+
+int64_t positions_of(const SafetensorsReader& reader) {
+  const std::string text = value_of(reader, kPositions);
+  int64_t positions = 0;
+  std::from_chars(text.data(), text.data() + text.size(), positions);
+  return positions;
+}
+
+std::map<std::string, Tensor> read_all(const TensorSource& source) {
+  std::map<std::string, Tensor> tensors;
+  for (const TensorSource::Entry& entry : source.entries()) {
+    const Tensor t = Tensor::empty(entry.shape, entry.dtype, kCpu);
+    const ShardView view{entry.name, entry.dtype, entry.shape, 0, entry.shape.numel(), t.raw()};
+    source.read({&view, 1});
+    tensors.emplace(entry.name, t);
+  }
+  return tensors;
 }
 
 void check_metadata(const std::string& file, const SafetensorsReader& reader,
                     const std::map<std::string, std::string>& own) {
   for (const auto& [key, hint] : kHints) {
-    const auto found = reader.metadata().find(key);
-    const std::string there = found == reader.metadata().end() ? "nothing" : found->second;
+    const std::string there = value_of(reader, key);
     if (there != own.at(key)) refuse(cat(file, ": its ", key, " is ", there, ", and here it is ", own.at(key)), hint);
   }
 }
@@ -87,43 +122,37 @@ void check_metadata(const std::string& file, const SafetensorsReader& reader,
 }  // namespace
 
 void write_past(const std::filesystem::path& path, const StatefulDecoder& decoder) {
-  const Past past = decoder.past().copy();
-  GF_CHECK(past.tokens().size() > 0 && decoder.logits(), "nothing was read that could be kept");
-  std::map<std::string, Tensor> tensors{{kLogits, decoder.logits()},
-                                        {kTokens, as_float(past.tokens().rows(0, past.tokens().size()))}};
+  const Past& past = decoder.past();
+  GF_CHECK(past.size() > 0 && decoder.logits(), "nothing was read that could be kept");
+  std::map<std::string, Tensor> tensors{{kLogits, decoder.logits()}};
   for (const auto& [name, t] : past.fixed()) tensors.emplace(cat(kFixed, name), t);
-  for (const auto& [name, rows] : past.all_growing()) tensors.emplace(cat(kGrowing, name), rows.rows(0, rows.size()));
-  write_safetensors(path, KeptTensors(std::move(tensors)), FloatFormat::f32,
-                    metadata_of(decoder.layers(), past.options()));
+  for (const auto& [name, rows] : past.all_growing())
+    tensors.emplace(cat(kGrowing, name), as_float(rows.rows(0, rows.size())));
+  auto metadata = metadata_of(decoder.layers(), past.options());
+  metadata.emplace(kPositions, std::to_string(past.size()));
+  metadata.emplace(kContent, digest_of(tensors));
+  write_safetensors(path, KeptTensors(std::move(tensors)), FloatFormat::f32, std::move(metadata));
 }
 
 StatefulDecoder read_past(const std::filesystem::path& path, const LayerStack& layers,
                           StatefulDecoder::Options options) {
   const SafetensorsReader reader(path);
   check_metadata(path.string(), reader, metadata_of(layers, options.past));
+  const std::map<std::string, Tensor> tensors = read_all(reader);
+  if (digest_of(tensors) != value_of(reader, kContent))
+    refuse(cat(path.string(), ": damaged: its tensors are not those that were written"), "read the text once more");
   Past past(options.past);
-  Tensor logits;
-  for (const TensorSource::Entry& entry : reader.entries()) {
-    const std::string_view name = entry.name;
-    const Tensor t = read_whole(reader, entry);
-    if (name == kLogits) {
-      logits = t;
-    } else if (name == kTokens) {
-      Tensor tokens = Tensor::empty(t.shape(), DType::i32, kCpu);
-      for (int64_t i = 0; i < t.numel(); ++i) tokens.data<int32_t>()[i] = static_cast<int32_t>(t.data<float>()[i]);
-      past.tokens().append(tokens);
-    } else if (name.starts_with(kGrowing)) {
-      past.growing(std::string(name.substr(std::string_view(kGrowing).size())), t.size(-1)).append(t);
-    } else if (name.starts_with(kFixed)) {
-      copy(t, past.state(std::string(name.substr(std::string_view(kFixed).size())), t.shape(), t.dtype()));
-    }
+  past.read_on(positions_of(reader));
+  for (const auto& [name, t] : tensors) {
+    const auto rest = [&name](const char* prefix) { return name.substr(std::string_view(prefix).size()); };
+    if (name == cat(kGrowing, kKeptTokens))
+      kept_tokens(past, layers.config()).append(as_tokens(t));
+    else if (name.starts_with(kGrowing))
+      past.growing(rest(kGrowing), t.size(-1)).append(t);
+    else if (name.starts_with(kFixed))
+      copy(t, past.state(rest(kFixed), t.shape(), t.dtype()));
   }
-  const int64_t positions = past.tokens().size();
-  bool whole = logits && logits.numel() == layers.config().vocab_size && positions > 0;
-  for (const auto& [name, rows] : past.all_growing()) whole = whole && rows.size() == positions;
-  if (!whole)
-    refuse(cat(path.string(), " lacks what was kept of some of its ", positions, " positions"), kHints[0].second);
-  return {layers, options, std::move(past), logits};
+  return {layers, options, std::move(past), tensors.at(kLogits)};
 }
 
 }  // namespace gf

@@ -12,7 +12,7 @@ namespace gf {
 namespace {
 
 constexpr int64_t kBatchTokens = 4096;  // run at once, with padding: enough to keep all cores busy
-constexpr int64_t kLogitRows = 64;      // made at once: of a large vocabulary a few rows are many bytes
+constexpr int64_t kLogitRows = 256;     // made at once: of a large vocabulary a few rows are many bytes
 
 std::span<const float> row(const Tensor& logits_TV, int64_t i) {
   const int64_t V = logits_TV.size(1);
@@ -38,21 +38,23 @@ std::vector<int32_t> text_of(const ScoreRequest& r) {
 
 using Indices = std::vector<size_t>;
 
-// Requests that share a context.
+// Requests that share a context, or one that is too long to be run at once.
 void score_shared(const LayerStack& layers, std::span<const ScoreRequest> requests, const Indices& which,
                   std::vector<Score>& scores) {
   std::vector<int32_t> context = requests[which[0]].context;
   if (context.empty()) context.push_back(kEndOfDocument);
   StatefulDecoder reader(layers, {});
-  reader.feed(context);
-  const Tensor after = reader.logits().view({1, reader.vocab_size()});
+  const std::span<const float> after = reader.feed(context);
   for (const size_t i : which) {
     const std::vector<int32_t>& continuation = requests[i].continuation;
-    add(row(after, 0), continuation[0], scores[i]);
+    add(after, continuation[0], scores[i]);
     if (continuation.size() == 1) continue;
-    const Tensor logits = reader.fork().feed_all(std::span(continuation).first(continuation.size() - 1));
-    for (size_t t = 1; t < continuation.size(); ++t)
-      add(row(logits, static_cast<int64_t>(t) - 1), continuation[t], scores[i]);
+    StatefulDecoder rest = reader.fork();
+    for (size_t t = 1; t < continuation.size(); t += kLogitRows) {
+      const size_t rows = std::min<size_t>(kLogitRows, continuation.size() - t);
+      const Tensor logits = rest.feed_all(std::span(continuation).subspan(t - 1, rows));
+      for (size_t k = 0; k < rows; ++k) add(row(logits, static_cast<int64_t>(k)), continuation[t + k], scores[i]);
+    }
   }
 }
 
@@ -96,17 +98,16 @@ std::vector<Score> score(const LayerStack& layers, std::span<const ScoreRequest>
     GF_CHECK(!requests[i].continuation.empty(), "a continuation without tokens");
     by_context[requests[i].context].push_back(i);
   }
+  const auto length = [&](size_t i) {
+    return std::max<size_t>(1, requests[i].context.size()) + requests[i].continuation.size();
+  };
   Indices alone;
   for (const auto& [context, which] : by_context) {
-    const bool is_long = std::ssize(text_of(requests[which[0]])) > kBatchTokens;
-    if (which.size() > 1 || is_long)
+    if (which.size() > 1 || length(which[0]) > kBatchTokens)
       score_shared(layers, requests, which, scores);
     else
       alone.push_back(which[0]);
   }
-  const auto length = [&](size_t i) {
-    return std::max<size_t>(1, requests[i].context.size()) + requests[i].continuation.size();
-  };
   std::ranges::stable_sort(alone, {}, length);
   Arena arena(kCpu);
   for (size_t begin = 0, end; begin < alone.size(); begin = end) {

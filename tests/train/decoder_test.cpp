@@ -147,6 +147,15 @@ TEST_P(DecoderOf, KeptAsBf16GivesNearlyTheSame) {
 INSTANTIATE_TEST_SUITE_P(Every, DecoderOf, testing::ValuesIn(kVariants),
                          [](const auto& variant) { return std::string(variant.param.name); });
 
+TEST(StatefulDecoder, KeepsTokensOfALargeVocabularyWhole) {
+  ModelConfig config = small_config("x060c2", "x060", "gold");
+  config.vocab_size = 65536 + 40;
+  const Model model(config);
+  const std::vector<int32_t> tokens{65570, 3, 65536, 34, 65569};
+  StatefulDecoder decoder(model.layers, {.past = {.expanded = false}});
+  EXPECT_LT(distance(decoder.feed(tokens), row(model.logits(tokens), 4)), kClose);
+}
+
 TEST(StatefulDecoder, RefusesATokenThatTheModelDoesNotKnow) {
   const Model model(small_config("x060"));
   for (const int32_t bad : {33, -1})

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 
 #include "io/files.h"
 #include "support/expect_error.h"
+#include "support/files.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -57,6 +59,19 @@ TEST(PastFile, RefusesThatOfAnotherModelOrOtherOptions) {
                  [&] { read_past(path, model.layers, {.past = {.expanded = false}}); });
   expect_refused({"its cache-dtype is f32", "bf16"},
                  [&] { read_past(path, model.layers, {.past = {.cache = DType::bf16}}); });
+}
+
+TEST(PastFile, RefusesADamagedFile) {
+  const TempFolder folder;
+  const auto path = folder.path() / "text.past";
+  const Model model;
+  StatefulDecoder decoder(model.layers, {});
+  decoder.feed(kText);
+  write_past(path, decoder);
+  std::string bytes = read_file(path);
+  bytes.back() ^= 1;
+  std::ofstream(path, std::ios::binary) << bytes;
+  expect_refused({"text.past", "damaged"}, [&] { read_past(path, model.layers, {}); });
 }
 
 TEST(PastFile, RefusesAFileThatIsNone) {

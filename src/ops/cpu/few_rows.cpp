@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/cpu/few_rows.h"
 
-#include <type_traits>
 #include <vector>
 
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/vector.h"
+#include "ops/cpu/with_constant.h"
 #include "tensor/float_formats.h"
 
 namespace gf::cpu {
@@ -74,22 +74,13 @@ void rows_of(int64_t n, int64_t k, const T* a, int64_t lda, const W* w, int64_t 
   for (; j < n; ++j) dot_products<m, 1>(k, a, lda, w + j * ldw, ldw, accumulate, c + j, ldc);
 }
 
-// Calls body with the constant that m is.
-template <int largest, class Body>
-void for_rows(int64_t m, Body&& body) {
-  if (m == largest)
-    body(std::integral_constant<int, largest>{});
-  else if constexpr (largest > 1)
-    for_rows<largest - 1>(m, body);
-}
-
 }  // namespace
 
 template <class T, class W>
 void few_rows(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, bool accumulate, T* c,
               int64_t ldc) {
   constexpr int64_t kRun = int64_t{1} << 13;  // numbers of W a task: few, since the others wait for the last one
-  for_rows<kFewRows>(m, [&](auto rows) {
+  with_constant<1, kFewRows>(static_cast<int>(m), [&](auto rows) {
     parallel_ranges(n, std::max<int64_t>(8, kRun / k / 8 * 8), [&](int64_t begin, int64_t end) {
       rows_of<rows>(end - begin, k, a, lda, w + begin * ldw, ldw, accumulate, c + begin, ldc);
     });

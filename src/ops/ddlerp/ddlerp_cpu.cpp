@@ -2,12 +2,12 @@
 // Works on runs of rows that stay in the cache: shift, both small products and the interpolation of a run follow each
 // other before the next run is touched.
 #include <array>
-#include <type_traits>
 #include <vector>
 
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/row_sums.h"
 #include "ops/cpu/simd.h"
+#include "ops/cpu/with_constant.h"
 #include "ops/ddlerp/kernels.h"
 
 namespace gf::cpu {
@@ -141,7 +141,7 @@ class BackwardBlock {
     for (int i = 0; i < f_.targets; ++i)
       if (f_.source_of[i] == source && p_.dout[i]) targets[count++] = i;
     for (int k = 0; k < count; ++k) factors(f_, targets[k], begin, end, scratch_.piece(k));
-    for_count<kMaxDdlerpTargets>(count, [&](auto n) {
+    with_constant<0, kMaxDdlerpTargets>(count, [&](auto n) {
       for (int64_t row = begin; row < end; ++row) interpolate<n>(source, row, targets.data(), (row - begin) * C);
     });
     for (int k = 0; k < count; ++k) {
@@ -153,15 +153,6 @@ class BackwardBlock {
       gemm<T>(true, false, f_.R, C, rows, T(1), z, width_, dfactor, C, keep(begin), partial_ + at_.dw2 + i * f_.R * C,
               C);
     }
-  }
-
-  // Calls body with the constant that `count` is.
-  template <int largest, class Body>
-  static void for_count(int count, Body&& body) {
-    if (count == largest)
-      body(std::integral_constant<int, largest>{});
-    else if constexpr (largest > 0)
-      for_count<largest - 1>(count, body);
   }
 
   // The backward pass of now + (before - now) (mix + factor) for a row and n targets: sets the gradient of the row,

@@ -30,6 +30,18 @@ Tensor input_gradient(const Tensor& dy, const Matrix& w, const Shape& shape, Tap
   return dx;
 }
 
+// y = relu(x W^T)^2, squared tile by tile.
+void fused_product(const Tensor& x, const Tensor& w, const Tensor& y) {
+  Trace::add_flops(2.0 * static_cast<double>(y.numel() * w.size(1)));
+  with_real(y.dtype(), [&]<class T>(Type<T>) {
+    const LinearReluSquaredArgs<T> args{
+        x.numel() / x.size(-1), w.size(0), w.size(1), x.data<T>(), w.data<T>(), y.data<T>()};
+    on_device(
+        y.device(), [&] { cpu::linear_relu_squared(args); },
+        [&](auto stream) { cuda::linear_relu_squared(args, stream); });
+  });
+}
+
 }  // namespace
 
 Var linear(const Var& x, const Var& w) {
@@ -52,22 +64,15 @@ Var linear_relu_squared(const Var& x, const Var& w) {
   check_weight("linear_relu_squared", x.value(), 0, w.value());
   Tensor y = tape.empty(with_last(x.shape(), w.size(0)), x.value().dtype());
   const bool few = y.numel() / y.size(-1) <= cpu::kFewRows || w.value().dtype() == DType::bf16;
-  if (few && !tape.recording() && y.device() == kCpu) {  // they have a product of their own
+  if (few && y.device() == kCpu) {  // they have a product of their own
     matmul(Matrix(x.value()), Matrix(w.value()).T(), Matrix(y));
     with_real(y.dtype(), [&]<class T>(Type<T>) {
       parallel_ranges(y.numel(), 1 << 14,
                       [&](int64_t begin, int64_t end) { cpu::relu_squared(y.data<T>() + begin, end - begin); });
     });
-    return tape.leaf(y, false);
+  } else {
+    fused_product(x.value(), w.value(), y);
   }
-  Trace::add_flops(2.0 * static_cast<double>(y.numel() * w.size(1)));
-  with_real(y.dtype(), [&]<class T>(Type<T>) {
-    const LinearReluSquaredArgs<T> args{
-        x.value().numel() / x.size(-1), w.size(0), w.size(1), x.value().data<T>(), w.value().data<T>(), y.data<T>()};
-    on_device(
-        y.device(), [&] { cpu::linear_relu_squared(args); },
-        [&](auto stream) { cuda::linear_relu_squared(args, stream); });
-  });
   return tape.record("linear_relu_squared", {x, w}, y,
                      [xv = x.value(), wv = w.value(), y, &tape](std::span<Tensor> grad, Grads& grads) {
                        const Tensor dpre = tape.writable(std::move(grad[0]));

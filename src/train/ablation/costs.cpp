@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/trace.h"
+#include "model/keep.h"
 #include "parallel/stage.h"
 
 namespace gf {
@@ -28,15 +29,7 @@ double training_flops(const ModelConfig& config) {
 }
 
 double cache_bytes(const ModelConfig& config) {
-  constexpr double kNumber = 2;  // bf16
-  double bytes = 0;
-  for (int64_t layer = 0; layer < config.n_layer; ++layer) {
-    const std::string& mix = config.time_mix(layer);
-    if (mix == "llama" || mix == "gptalpha") bytes += 2 * kNumber * static_cast<double>(config.dim_att);
-  }
-  if (config.has_time_mix("gold"))
-    bytes += kNumber * static_cast<double>(config.compressed_width()) + (config.vocab_size > 65536 ? 4 : 2);
-  return bytes;
+  return static_cast<double>(bytes_a_position(config, {.expanded = false, .cache = DType::bf16}));
 }
 
 int64_t matching_width(const ModelConfig& config, const ModelConfig& like, Ablation::Match match) {
