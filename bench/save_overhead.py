@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a save in the background adds to the steps it overlaps.
 
-    bench/save_overhead.py [--size L8D512] [--ranks 1] [--saves 8] [--every 24] [--folder FOLDER]
+    bench/save_overhead.py [--size L8D512] [--ranks 1] [--saves 4] [--every 120] [--folder FOLDER]
 
 One run that saves every so many steps, with a trace of all of them. A save begins within a step, which copies the state;
 its folder's first and last file times tell how long the writing goes on, and so which steps it overlaps. What those and
-the copy took beyond the median of the steps without a save, over that median, is what the save added. Programs:
-build/cpu/bin; FOLDER says on which disk. Nothing else should run beside it.
+the copy took beyond the median of the free steps around them (as many before as after: machines drift), over that
+median, is what the save added. Programs: build/cpu/bin; FOLDER says on which disk. Nothing else should run beside it.
 """
 import argparse
 import json
@@ -40,11 +40,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="L8D512", choices=SIZES)
     parser.add_argument("--ranks", type=int, default=1)
-    parser.add_argument("--saves", type=int, default=8)
-    parser.add_argument("--every", type=int, default=24)
+    parser.add_argument("--saves", type=int, default=4)
+    parser.add_argument("--every", type=int, default=120)
     parser.add_argument("--folder")
     a = parser.parse_args()
-    steps = a.saves * a.every
+    steps = a.saves * a.every + a.every // 2
     with tempfile.TemporaryDirectory(dir=a.folder) as folder:
         subprocess.run([f"{BIN}/gf", "data", "tokenize", "--vocab", "byte", "--out", f"{folder}/data", f"{ROOT}/src"],
                        check=True, stdout=subprocess.DEVNULL)
@@ -64,7 +64,7 @@ def main():
             trace = json.load(text)
         step_s, save_s = spans(trace, "step"), spans(trace, "save")
         print("| save after step | copied in ms | written in s | steps overlapped | added |\n|---|---|---|---|---|")
-        saves, overlapped = {}, set()
+        saves, busy = {}, set(save_s)
         for step in sorted(save_s):
             checkpoint = f"{folder}/run-0/checkpoints/step-{step + 1:08d}"
             if not os.path.exists(f"{checkpoint}/DONE") or step + 1 >= steps:
@@ -73,10 +73,12 @@ def main():
             while sum(step_s[s] for s in covered) < writing and step + 1 + len(covered) < steps:
                 covered.append(step + 1 + len(covered))
             saves[step] = (writing, covered)
-            overlapped.update(covered)
-        usual = statistics.median(t for s, t in step_s.items() if s > 0 and s not in overlapped and s not in save_s)
+            busy.update(covered)
+        free = [s for s in sorted(step_s) if s > 0 and s not in busy]
         added = []
         for step, (writing, covered) in saves.items():
+            around = [s for s in free if s < step][-len(covered):] + [s for s in free if s > step][:len(covered)]
+            usual = statistics.median(step_s[s] for s in around)
             cost = save_s[step] + sum(step_s[s] for s in covered) - usual * len(covered)
             added.append(cost / (usual * len(covered)))
             print(f"| {step} | {1e3 * save_s[step]:.0f} | {writing:.2f} | {len(covered)} | {100 * added[-1]:.1f} % |")

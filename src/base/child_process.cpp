@@ -63,7 +63,7 @@ ChildResult run_child(const std::filesystem::path& program, const std::vector<st
 std::filesystem::path program_beside(const std::string& name) {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const auto program = self.parent_path() / name;
+  auto program = self.parent_path() / name;
   if (error || access(program.c_str(), X_OK) != 0)
     fail(cat("there is no ", name, " beside this program, in ", self.parent_path().string()),
          "a whole build: cmake --build --preset cpu");

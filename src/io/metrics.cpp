@@ -165,8 +165,7 @@ MetricsWriter::~MetricsWriter() {
 
 void MetricsWriter::append(const StepMetrics& m) {
   GF_CHECK(m.step >= next_step_, "metrics of step ", m.step, " after those of step ", next_step_ - 1);
-  const std::string line = to_line(m);
-  write_all(line);
+  write_all(to_line(m));
   next_step_ = m.step + 1;
 }
 
@@ -174,12 +173,12 @@ void MetricsWriter::sync() {
   if (::fsync(file_) != 0) fail_with_errno("sync", path_);
 }
 
-void MetricsWriter::write_all(std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t count = ::write(file_, text.data(), text.size());
+void MetricsWriter::write_all(const std::string& text) {
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t count = ::write(file_, text.data() + done, text.size() - done);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) fail_with_errno("write", path_);
-    text.remove_prefix(static_cast<size_t>(count));
+    done += static_cast<size_t>(count);
   }
 }
 

@@ -37,7 +37,7 @@ class MetricsWriter {
   void sync();
 
  private:
-  void write_all(std::string_view text);
+  void write_all(const std::string& text);
 
   std::filesystem::path path_;
   int file_ = -1;

@@ -19,7 +19,8 @@ Past Past::copy() const {
 Tensor Past::row_before(const std::string& name, const Tensor& x) {
   GF_CHECK(x.shape().rank() == 3 && x.size(0) == 1, "one sequence is read on, not ", x.shape());
   const int64_t T = x.size(1), C = x.size(2);
-  const Tensor kept = state(name, {1, C}, x.dtype()), before = Tensor::empty({1, C}, x.dtype(), kCpu);
+  const Tensor kept = state(name, {1, C}, x.dtype());
+  Tensor before = Tensor::empty({1, C}, x.dtype(), kCpu);
   gf::copy(kept, before);
   gf::copy(x.view({T, C}).slice(T - 1, T), kept);
   return before;

@@ -14,7 +14,10 @@ namespace gf {
 namespace {
 
 template <class T>
-void combine(const T* parts, int64_t num_parts, int64_t n, Reduce how, T* out) {
+void combine_as(const Tensor& all, Reduce how, const Tensor& result) {
+  const int64_t n = result.numel(), num_parts = all.numel() / n;
+  const T* const parts = all.data<T>();
+  T* const out = result.data<T>();
   parallel_ranges(n, 1 << 14, [&](int64_t begin, int64_t end) {
     if (parts != out) std::copy(parts + begin, parts + end, out + begin);
     for (int64_t p = 1; p < num_parts; ++p) {
@@ -31,15 +34,13 @@ void combine(const T* parts, int64_t num_parts, int64_t n, Reduce how, T* out) {
 
 // out = the sum or maximum of the parts, one after another.
 void combine(const Tensor& parts, Reduce how, const Tensor& out) {
-  const int64_t n = out.numel(), num_parts = parts.numel() / n;
-  const auto run = [&]<class T>(T) { combine(parts.data<T>(), num_parts, n, how, out.data<T>()); };
   switch (out.dtype()) {
     case DType::f32:
-      return run(float{});
+      return combine_as<float>(parts, how, out);
     case DType::f64:
-      return run(double{});
+      return combine_as<double>(parts, how, out);
     case DType::i32:
-      return run(int32_t{});
+      return combine_as<int32_t>(parts, how, out);
     default:
       fail(cat("a reduction of ", out.dtype()));
   }

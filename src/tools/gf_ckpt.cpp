@@ -212,7 +212,8 @@ int import_from(const Arguments& arguments) {
 
 int run_ckpt(const Arguments& arguments) {
   const std::string action = arguments.empty() ? "" : arguments[0];
-  const Arguments rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
+  Arguments rest = arguments;
+  if (!rest.empty()) rest.erase(rest.begin());
   if (action == "info") return info(rest);
   if (action == "verify") return verify(rest);
   if (action == "export") return export_to(rest);

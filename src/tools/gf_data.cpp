@@ -192,7 +192,8 @@ constexpr const char* kHelp =
 int run_data(const Arguments& arguments) {
   const std::string command = arguments.empty() ? "" : arguments.front();
   if (command == "--help" || command == "-h") return fmt::print("{}", kHelp), 0;
-  const Arguments rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
+  Arguments rest = arguments;
+  if (!rest.empty()) rest.erase(rest.begin());
   if (command == "tokenize") return run_tokenize(rest);
   if (command == "info") return run_info(rest);
   if (command == "mqar") return run_mqar(rest);

@@ -23,12 +23,9 @@ inline constexpr int64_t kSamplesPerEpoch = 40320;
 
 struct TrainConfig {
   DataList data_file, validation_data_file;
-  bool loss_mask = false;
   std::string data_type = "binidx";
-  bool change_data = false;
   int64_t seed_everything = 1337;
   std::string load_model;
-  bool load_partial = false;
   std::string proj_dir = "out", proj_name, proj_suffix = "0", wandb;
   int64_t train_stage = 0, epoch_begin = 0, epoch_save = 5, save_every_steps = 0, keep_checkpoints = 3;
   double save_every_minutes = 0, max_minutes = 0;
@@ -41,15 +38,14 @@ struct TrainConfig {
   std::string lr_decay_type = "cos";
   double lr_wait = 0;
   int64_t warmup_steps = -1;
-  bool layerwise_lr = true;
   ParameterGroups groups;
   double beta1 = 0.9, beta2 = 0.99, adam_eps = 1e-8, weight_decay = 0, weight_decay_final = -1, gradient_clip_val = 1;
-  bool grad_cp = false;
   int64_t check_val_every_n_epoch = 1;
   Auto<int64_t> val_check_interval;
   int64_t log_every_n_steps = 50;
   Auto<std::string> accelerator, precision, strategy;
   int64_t ds_bucket_mb = 200;
+  bool loss_mask = false, change_data = false, load_partial = false, layerwise_lr = true, grad_cp = false;
 
   // Sequences that one optimizer step sees, whatever machine it runs on.
   int64_t global_batch() const { return num_nodes * devices * micro_bsz * accumulate_grad_batches; }

@@ -73,6 +73,10 @@ std::map<std::string, std::string> metadata_of(const LayerStack& layers, const P
           {"cache-dtype", name_of(o.cache)}};
 }
 
+std::string after(std::string_view prefix, const std::string& name) {
+  return name.substr(prefix.size());
+}
+
 // Tokens are exact in float32, and the only rows that are not that already.
 Tensor as_float(const Tensor& rows) {
   if (rows.dtype() == DType::f32) return rows;
@@ -144,13 +148,12 @@ StatefulDecoder read_past(const std::filesystem::path& path, const LayerStack& l
   Past past(options.past);
   past.read_on(positions_of(reader));
   for (const auto& [name, t] : tensors) {
-    const auto rest = [&name](const char* prefix) { return name.substr(std::string_view(prefix).size()); };
     if (name == cat(kGrowing, kKeptTokens))
       kept_tokens(past, layers.config()).append(as_tokens(t));
     else if (name.starts_with(kGrowing))
-      past.growing(rest(kGrowing), t.size(-1)).append(t);
+      past.growing(after(kGrowing, name), t.size(-1)).append(t);
     else if (name.starts_with(kFixed))
-      copy(t, past.state(rest(kFixed), t.shape(), t.dtype()));
+      copy(t, past.state(after(kFixed, name), t.shape(), t.dtype()));
   }
   return {layers, options, std::move(past), tensors.at(kLogits)};
 }

@@ -71,15 +71,20 @@ class Frame {
     const double least = (high_ - low_) / 6, power = std::pow(10, std::floor(std::log10(least)));
     const double step = power * (least > 5 * power ? 10 : least > 2 * power ? 5 : least > power ? 2 : 1);
     const int digits = std::max(0, static_cast<int>(-std::floor(std::log10(step) + 1e-9)));
-    for (double v = std::ceil(low_ / step) * step; v <= high_; v += step)
+    for (auto i = static_cast<int64_t>(std::ceil(low_ / step)); static_cast<double>(i) * step <= high_; ++i) {
+      const double v = static_cast<double>(i) * step;
       out += fmt::format(
           "<path class=\"grid\" d=\"M{},{:.1f}H{}\"/><text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.{}f}</text>\n",
           kLeft, y(v), kRight, kLeft - 8, y(v) + 4, v, digits);
+    }
     out += fmt::format("<path class=\"axis\" d=\"M{},{}H{}\"/>\n", kLeft, kBottom, kRight);
-    for (double v = std::exp2(std::ceil(std::log2(first_))); v <= last_ * 1.001; v *= 2)
+    for (int power_of_2 = static_cast<int>(std::ceil(std::log2(first_))); std::exp2(power_of_2) <= last_ * 1.001;
+         ++power_of_2) {
+      const double v = std::exp2(power_of_2);
       out += fmt::format(
           "<path class=\"axis\" d=\"M{:.1f},{}v4\"/><text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
           x(v), kBottom, x(v), kBottom + 17, static_cast<int64_t>(v));
+    }
     return out + fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">position</text>\n", (kLeft + kRight) / 2,
                              kBottom + 34);
   }

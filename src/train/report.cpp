@@ -195,7 +195,7 @@ std::string positions(std::span<const RunHistory> runs, const std::vector<std::s
     }
   }
   trained.erase(0);  // what is no number
-  const std::string plot = position_plot(curves, std::vector(trained.begin(), trained.end()));
+  std::string plot = position_plot(curves, std::vector(trained.begin(), trained.end()));
   if (plot.empty()) return plot;
   return "<section id=\"positions\">\n<h2>Loss by position</h2>\n" + plot +
          "<p class=\"note\">Mean cross-entropy in nats of the tokens in each part of a window, as gf eval "

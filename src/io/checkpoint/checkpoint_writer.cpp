@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/checkpoint/checkpoint_writer.h"
 
-#include <sys/resource.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -41,8 +41,8 @@ void check_names(std::span<const ShardView> views) {
 // Training's threads wait for each other, so that a core taken from one stops all: this thread writes in the time that
 // they leave, and at full speed as soon as they wait for it. Where the system does not allow that, it does without.
 void yield_cores() {
-  constexpr int kLeastUrgent = 19;
-  (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLeastUrgent);
+  const sched_param none{};
+  (void)::sched_setscheduler(::gettid(), SCHED_IDLE, &none);
 }
 
 }  // namespace

@@ -42,11 +42,11 @@ struct Head {
         lse(index * p.Tq),
         Tk(p.Tk),
         before(p.before),
-        scale(T(1) / std::sqrt(static_cast<T>(p.N))) {
+        scale(T(1) / std::sqrt(static_cast<T>(p.N))),
+        slope(p.alibi ? static_cast<T>(alibi_slope(index % p.H, p.H)) : T(0)) {
     const int64_t b = index / p.H, h = index % p.H;
     q = b * p.Tq * C + h * N;
     k = b * p.Tk * C + h * N;
-    slope = p.alibi ? static_cast<T>(alibi_slope(h, p.H)) : T(0);
   }
   int64_t seen(int64_t query) const { return std::clamp<int64_t>(before + query + 1, 0, Tk); }   // keys
   T distance(int64_t query, int64_t key) const { return static_cast<T>(key - before - query); }  // zero or less
@@ -133,11 +133,14 @@ class ForwardTask {
     for (int64_t i = begin; i < end; ++i) {
       const RunningSoftmax<T>& row = softmax[i - begin];
       T* const y = p_.y + head_.q + i * C;
-      if (row.sum == 0)  // sees none of these keys
+      T& lse = p_.lse[head_.lse + i];
+      if (row.sum == 0) {  // sees none of these keys
         std::fill_n(y, N, T(0));
-      else
+        lse = -std::numeric_limits<T>::infinity();
+      } else {
         scale_row(y, N, T(1) / row.sum);
-      p_.lse[head_.lse + i] = row.max + std::log(row.sum);
+        lse = row.max + std::log(row.sum);
+      }
     }
   }
 

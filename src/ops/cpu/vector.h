@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace gf::cpu {
 
@@ -13,6 +14,7 @@ inline constexpr int kVectorBytes = 32, kVectorRegisters = 16;
 #endif
 
 template <class T>
+requires std::is_arithmetic_v<T>
 struct VectorOf {
   typedef T type __attribute__((vector_size(kVectorBytes)));
 };

@@ -51,7 +51,8 @@ class Scratch {
 
  private:
   void fit(int64_t N, int64_t num_states, int64_t num_steps) {
-    N_ = (N + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+    constexpr int64_t lanes = kLanes<T>;
+    N_ = (N + lanes - 1) / lanes * lanes;
     rows_size_ = kChunk * N_ + 2 * 64 / static_cast<int64_t>(sizeof(T));  // skewed: no two rows lie 4 KiB apart
     num_states_ = num_states, num_steps_ = num_steps;
     const int64_t size = kNumRows * rows_size_ + num_states * N_ * N_ + 3 * num_steps * N_;

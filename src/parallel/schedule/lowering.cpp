@@ -90,7 +90,7 @@ Program program_of(const std::vector<Compute>& plan, const IdealTimes& times, in
   Program program;
   size_t begun = 0;
   const auto begin_until = [&](size_t end, size_t pass) {
-    Step step;
+    Step step{};
     for (; begun < end && !(transfers[begun].transfer.send && transfers[begun].pass >= pass); ++begun)
       step.exchange.push_back(transfers[begun].transfer);
     if (!step.exchange.empty()) program.push_back(std::move(step));
