@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-mapfile -t files < <(find src tests bench -name '*.h' -o -name '*.cpp' -o -name '*.cu' | LC_ALL=C sort)
+mapfile -t files < <(find src tests bench -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | LC_ALL=C sort)
 case "${1:-}" in
   "") "${CLANG_FORMAT:-clang-format}" -i "${files[@]}" ;;
   --check)

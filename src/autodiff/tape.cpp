@@ -168,9 +168,9 @@ void Tape::accumulate(uint32_t id, Tensor grad, const char* op) {
 Tensor Tape::sum_of(uint32_t id) {
   Slot& slot = slots_[id];
   if (slot.is_sum) return slot.grad;
-  Tensor sum = empty(slot.shape, slot.dtype);
+  Tensor sum = empty(slot.shape, inner(slot.dtype));
   if (slot.grad)
-    copy(slot.grad, sum);
+    convert(slot.grad, sum);
   else
     fill_zero(sum);
   slot.grad = sum;

@@ -49,13 +49,13 @@ void parallel_for(int64_t count, Body&& body) {
 // result a block, added up in block order.
 struct Blocks {
   int64_t count, length;
-  static Blocks of_length(int64_t count, int64_t length) { return {count, std::max<int64_t>(1, length)}; }
-  static Blocks at_most(int64_t count, int64_t blocks, int64_t least) {
+  static constexpr Blocks of_length(int64_t count, int64_t length) { return {count, std::max<int64_t>(1, length)}; }
+  static constexpr Blocks at_most(int64_t count, int64_t blocks, int64_t least) {
     return of_length(count, std::max((count + blocks - 1) / blocks, least));
   }
-  int64_t size() const { return (count + length - 1) / length; }
-  int64_t begin(int64_t block) const { return block * length; }
-  int64_t end(int64_t block) const { return std::min(count, (block + 1) * length); }
+  constexpr int64_t size() const { return (count + length - 1) / length; }
+  constexpr int64_t begin(int64_t block) const { return block * length; }
+  constexpr int64_t end(int64_t block) const { return std::min(count, (block + 1) * length); }
 };
 
 // body(begin, end) for each block of [0, count).

@@ -18,29 +18,30 @@ namespace cpu {
 constexpr int64_t kRun = 1 << 15;  // elements a task: small enough to share out, large enough to be worth it
 
 template <class T>
-void fill(T* x, T value, int64_t n) {
-  std::fill_n(x, n, value);
+void fill(const FillArgs<T>& a) {
+  std::fill_n(a.x, a.n, a.value);
 }
 
 template <class T>
-void add(const T* a, const T* b, T* out, int64_t n) {
-  parallel_ranges(n, kRun, [&](int64_t begin, int64_t end) {
+void add(const AddArgs<T>& a) {
+  parallel_ranges(a.n, kRun, [&](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) out[i] = a[i] + b[i];
+    for (int64_t i = begin; i < end; ++i) a.out[i] = a.a[i] + a.b[i];
   });
 }
 
 template <class T>
-void scale(T* x, T factor, int64_t n) {
-  parallel_ranges(n, kRun, [&](int64_t begin, int64_t end) {
+void scale(const ScaleArgs<T>& a) {
+  parallel_ranges(a.n, kRun, [&](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) x[i] *= factor;
+    for (int64_t i = begin; i < end; ++i) a.x[i] *= a.factor;
   });
 }
 
 template <class T>
-double sum_of_squares(const T* x, int64_t n) {
-  const Blocks blocks = Blocks::of_length(n, kRun);
+void sum_of_squares(const SumOfSquaresArgs<T>& a) {
+  const T* const x = a.x;
+  const Blocks blocks = Blocks::of_length(a.n, kRun);
   std::vector<double> partial(blocks.size());
   parallel_for(blocks.size(), [&](int64_t b) {
     // Many sums at a time: one alone would wait for each of its additions.
@@ -53,9 +54,7 @@ double sum_of_squares(const T* x, int64_t n) {
     for (; i < blocks.end(b); ++i) sums[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
     partial[b] = std::accumulate(sums, sums + kSums, 0.0);
   });
-  double sum = 0;
-  for (const double p : partial) sum += p;
-  return sum;
+  *a.sum = std::accumulate(partial.begin(), partial.end(), 0.0);
 }
 
 }  // namespace cpu
@@ -91,21 +90,37 @@ void discard(const Tensor& t) {
 
 void fill(const Tensor& t, double value) {
   with_real(t.dtype(), [&]<class T>(Type<T>) {
-    on_device(
-        t.device(), [&] { cpu::fill(t.data<T>(), static_cast<T>(value), t.numel()); },
-        [&](auto stream) { cuda::fill(t.data<T>(), static_cast<T>(value), t.numel(), stream); });
+    if constexpr (std::is_floating_point_v<T>) {
+      on_device(
+          t.device(), FillArgs<T>{t.numel(), static_cast<T>(value), t.data<T>()}, [](const auto& p) { cpu::fill(p); },
+          [](const auto& p, auto stream) { cuda::fill(p, stream); });
+    } else {
+      fail(cat("fill: a tensor of ", t.dtype()));
+    }
   });
 }
 
 void copy(const Tensor& from, const Tensor& to) {
-  check_alike("copy", from, to);
+  GF_CHECK(from.shape() == to.shape() && from.dtype() == to.dtype(), "copy: ", from.shape(), " ", from.dtype(), " to ",
+           to.shape(), " ", to.dtype());
   on_device(
-      to.device(), [&] { std::memcpy(to.raw(), from.raw(), to.bytes()); },
-      [&](auto stream) { cuda::copy(from.raw(), to.raw(), to.bytes(), stream); });
+      to.device() == kCpu ? from.device() : to.device(), [&] { std::memcpy(to.raw(), from.raw(), to.bytes()); },
+      [&](auto stream) {
+        cuda::copy(from.raw(), to.raw(), to.bytes(), stream);
+        if (to.device() == kCpu) cuda::synchronize(stream);
+      });
 }
 
 void add_to(const Tensor& sum, const Tensor& term) {
-  add(sum, term, sum);
+  if (sum.dtype() == term.dtype()) return add(sum, term, sum);
+  GF_CHECK(sum.shape() == term.shape() && sum.dtype() == inner(term.dtype()), "add_to: ", sum.shape(), " ", sum.dtype(),
+           " and ", term.shape(), " ", term.dtype());
+  with_real(term.dtype(), [&]<class T>(Type<T>) {
+    on_device(
+        sum.device(), AccumulateArgs<T>{term.numel(), term.data<T>(), sum.data<Inner<T>>()},
+        [](const auto&) { GF_CHECK(false, "bf16 added up on a CPU"); },
+        [](const auto& p, auto stream) { cuda::accumulate(p, stream); });
+  });
 }
 
 void add(const Tensor& a, const Tensor& b, const Tensor& out) {
@@ -113,16 +128,16 @@ void add(const Tensor& a, const Tensor& b, const Tensor& out) {
   check_alike("add", a, out);
   with_real(a.dtype(), [&]<class T>(Type<T>) {
     on_device(
-        a.device(), [&] { cpu::add(a.data<T>(), b.data<T>(), out.data<T>(), a.numel()); },
-        [&](auto stream) { cuda::add(a.data<T>(), b.data<T>(), out.data<T>(), a.numel(), stream); });
+        a.device(), AddArgs<T>{a.numel(), a.data<T>(), b.data<T>(), out.data<T>()}, [](const auto& p) { cpu::add(p); },
+        [](const auto& p, auto stream) { cuda::add(p, stream); });
   });
 }
 
 void scale(const Tensor& t, double factor) {
   with_real(t.dtype(), [&]<class T>(Type<T>) {
     on_device(
-        t.device(), [&] { cpu::scale(t.data<T>(), static_cast<T>(factor), t.numel()); },
-        [&](auto stream) { cuda::scale(t.data<T>(), static_cast<T>(factor), t.numel(), stream); });
+        t.device(), ScaleArgs<T>{t.numel(), static_cast<Inner<T>>(factor), t.data<T>()},
+        [](const auto& p) { cpu::scale(p); }, [](const auto& p, auto stream) { cuda::scale(p, stream); });
   });
 }
 
@@ -130,8 +145,8 @@ double sum_of_squares(const Tensor& t) {
   double sum = 0;
   with_real(t.dtype(), [&]<class T>(Type<T>) {
     on_device(
-        t.device(), [&] { sum = cpu::sum_of_squares(t.data<T>(), t.numel()); },
-        [&](auto stream) { sum = cuda::sum_of_squares(t.data<T>(), t.numel(), stream); });
+        t.device(), SumOfSquaresArgs<T>{t.numel(), t.data<T>(), &sum}, [](const auto& p) { cpu::sum_of_squares(p); },
+        [](const auto& p, auto stream) { cuda::sum_of_squares(p, stream); });
   });
   return sum;
 }
@@ -152,19 +167,31 @@ void convert_all(const Tensor& from, const Tensor& to, F&& f) {
 
 void convert(const Tensor& from, const Tensor& to) {
   GF_CHECK(from.numel() == to.numel(), "convert: ", from.shape(), " to ", to.shape());
+  if (from.dtype() == to.dtype()) return copy(from.view(to.shape()), to);
+  GF_CHECK(from.device() == to.device(), "convert: from ", from.device(), " to ", to.device());
   const auto is = [&](DType a, DType b) { return from.dtype() == a && to.dtype() == b; };
-  if (from.dtype() == to.dtype())
-    std::memcpy(to.raw(), from.raw(), from.bytes());
-  else if (is(DType::f32, DType::bf16))
-    convert_all<float, BFloat16>(from, to, [](float x) { return BFloat16{bf16_from_float(x)}; });
-  else if (is(DType::bf16, DType::f32))
-    convert_all<BFloat16, float>(from, to, [](BFloat16 x) { return float_from_bf16(x.bits); });
-  else if (is(DType::i32, DType::u16))
-    convert_all<int32_t, uint16_t>(from, to, [](int32_t x) { return static_cast<uint16_t>(x); });
-  else if (is(DType::u16, DType::i32))
-    convert_all<uint16_t, int32_t>(from, to, [](uint16_t x) { return x; });
-  else
-    fail(cat("convert: from ", from.dtype(), " to ", to.dtype()));
+  on_device(
+      from.device(),
+      [&] {
+        if (is(DType::f32, DType::bf16))
+          convert_all<float, BFloat16>(from, to, [](float x) { return BFloat16{bf16_from_float(x)}; });
+        else if (is(DType::bf16, DType::f32))
+          convert_all<BFloat16, float>(from, to, [](BFloat16 x) { return float_from_bf16(x.bits); });
+        else if (is(DType::i32, DType::u16))
+          convert_all<int32_t, uint16_t>(from, to, [](int32_t x) { return static_cast<uint16_t>(x); });
+        else if (is(DType::u16, DType::i32))
+          convert_all<uint16_t, int32_t>(from, to, [](uint16_t x) { return x; });
+        else
+          fail(cat("convert: from ", from.dtype(), " to ", to.dtype()));
+      },
+      [&](auto stream) {
+        if (is(DType::f32, DType::bf16))
+          cuda::convert(from.data<float>(), to.data<BFloat16>(), from.numel(), stream);
+        else if (is(DType::bf16, DType::f32))
+          cuda::convert(from.data<BFloat16>(), to.data<float>(), from.numel(), stream);
+        else
+          fail(cat("convert on a GPU: from ", from.dtype(), " to ", to.dtype()));
+      });
 }
 
 }  // namespace gf

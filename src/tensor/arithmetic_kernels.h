@@ -7,27 +7,65 @@
 
 namespace gf {
 
+template <class T>
+struct FillArgs {
+  int64_t n;
+  T value;
+  T* x;
+};
+
+template <class T>
+struct AddArgs {
+  int64_t n;
+  const T *a, *b;
+  T* out;
+};
+
+template <class T>
+struct AccumulateArgs {
+  int64_t n;
+  const T* term;
+  Inner<T>* sum;
+};
+
+template <class T>
+struct ScaleArgs {
+  int64_t n;
+  Inner<T> factor;
+  T* x;
+};
+
+template <class T>
+struct SumOfSquaresArgs {
+  int64_t n;
+  const T* x;
+  double* sum;  // on the CPU
+};
+
 namespace cpu {
 template <class T>
-void fill(T* x, T value, int64_t n);
+void fill(const FillArgs<T>&);
 template <class T>
-void add(const T* a, const T* b, T* out, int64_t n);
+void add(const AddArgs<T>&);
 template <class T>
-void scale(T* x, T factor, int64_t n);
+void scale(const ScaleArgs<T>&);
 template <class T>
-double sum_of_squares(const T* x, int64_t n);
+void sum_of_squares(const SumOfSquaresArgs<T>&);
 }  // namespace cpu
 
 namespace cuda {
 template <class T>
-void fill(T* x, T value, int64_t n, CudaStream);
+void fill(const FillArgs<T>&, CudaStream);
 template <class T>
-void add(const T* a, const T* b, T* out, int64_t n, CudaStream);
+void add(const AddArgs<T>&, CudaStream);
 template <class T>
-void scale(T* x, T factor, int64_t n, CudaStream);
+void accumulate(const AccumulateArgs<T>&, CudaStream);
 template <class T>
-double sum_of_squares(const T* x, int64_t n, CudaStream);
-void copy(const std::byte* from, std::byte* to, size_t bytes, CudaStream);
+void scale(const ScaleArgs<T>&, CudaStream);
+template <class T>
+void sum_of_squares(const SumOfSquaresArgs<T>&, CudaStream);
+template <class From, class To>
+void convert(const From* from, To* to, int64_t n, CudaStream);
 }  // namespace cuda
 
 }  // namespace gf

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one place that knows whether this build has CUDA, and that decides where a kernel runs.
 #pragma once
+#include <type_traits>
+
 #include "base/error.h"
 #include "tensor/types.h"
 
@@ -18,9 +20,12 @@ struct CudaStream {
 
 // Memory on a CUDA device; defined in a build with CUDA.
 namespace cuda {
+CudaStream current_stream();   // where this thread's work goes, in order
+void synchronize(CudaStream);  // waits for all that was started on it
 std::byte* allocate(size_t bytes, CudaStream);
 void release(std::byte*, CudaStream);
 void fill_zero(std::byte*, size_t bytes, CudaStream);
+void copy(const std::byte* from, std::byte* to, size_t bytes, CudaStream);  // from and to any device
 }  // namespace cuda
 
 // Runs `cpu` or `cuda` where the device says; on the meta device nothing. `cuda` must be a generic lambda,
@@ -30,11 +35,23 @@ void on_device(Device device, Cpu&& cpu, [[maybe_unused]] Cuda&& cuda) {
   if (device.kind == Device::Kind::cpu) return cpu();
   if (device.kind == Device::Kind::meta) return;
   if constexpr (kWithCuda) {
-    return cuda(CudaStream{});
+    return cuda(cuda::current_stream());
   } else {
     fail("a tensor lives on a CUDA device, but this program was built without CUDA",
          "rebuild with: cmake --preset cuda");
   }
+}
+
+// The same with a kernel's arguments, whose numbers are of type T. On a CPU there are kernels for float and double.
+template <template <class> class Args, class T, class Cpu, class Cuda>
+void on_device(Device device, const Args<T>& args, Cpu&& cpu, Cuda&& cuda) {
+  if constexpr (std::is_floating_point_v<T>)
+    on_device(
+        device, [&] { cpu(args); }, [&](auto stream) { cuda(args, stream); });
+  else
+    on_device(
+        device, [] { fail("an op on a CPU got bf16, in which it does not compute", "--train.precision 32"); },
+        [&](auto stream) { cuda(args, stream); });
 }
 
 template <class T>
@@ -42,7 +59,7 @@ struct Type {
   using type = T;
 };
 
-// Calls f(Type<T>) with the element type of a floating-point tensor.
+// Calls f(Type<T>) with the element type of a floating-point tensor; bf16 only where there may be a GPU.
 template <class F>
 void with_real(DType dtype, F&& f) {
   switch (dtype) {
@@ -50,6 +67,9 @@ void with_real(DType dtype, F&& f) {
       return f(Type<float>{});
     case DType::f64:
       return f(Type<double>{});
+    case DType::bf16:
+      if constexpr (kWithCuda) return f(Type<BFloat16>{});
+      [[fallthrough]];
     default:
       fail(cat("an op on real numbers got a tensor of ", dtype));
   }

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <ostream>
 #include <span>
+#include <type_traits>
 
 namespace gf {
 
@@ -16,6 +17,10 @@ enum class DType : uint8_t { f32, f64, i32, bf16, u16 };
 struct BFloat16 {
   uint16_t bits;  // the upper half of a float's
 };
+
+// What kernels compute Ts in, and keep sums and statistics of them in.
+template <class T>
+using Inner = std::conditional_t<std::is_same_v<T, BFloat16>, float, T>;
 
 size_t size_of(DType);
 const char* name_of(DType);
@@ -32,6 +37,11 @@ template <>
 inline constexpr DType dtype_of<BFloat16> = DType::bf16;
 template <>
 inline constexpr DType dtype_of<uint16_t> = DType::u16;
+
+// The same of an element type.
+constexpr DType inner(DType dtype) {
+  return dtype == DType::bf16 ? DType::f32 : dtype;
+}
 
 // meta: shapes and sizes but no memory and no work. A pass over meta tensors tells what a real one will need.
 struct Device {

@@ -35,7 +35,7 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
   const int64_t B = s.q.size(0), Tq = s.q.size(1), Tk = s.k.size(1), C = s.q.size(2), H = s.lse.size(1);
   const Tensor delta = tape.empty(s.lse.shape(), s.lse.dtype());
   const int64_t sums = d.q ? attention_key_groups(B, H, Tk) - 1 : 0;
-  const Tensor partial = sums > 0 ? tape.empty({sums, B, Tq, C}, s.q.dtype()) : Tensor();
+  const Tensor partial = sums > 0 ? tape.empty({sums, B, Tq, C}, inner(s.q.dtype())) : Tensor();
   Trace::add_flops(product_flops(5, s.q, Tk));
   with_real(s.q.dtype(), [&]<class T>(Type<T>) {
     const AttentionBackwardArgs<T> args{.B = B,
@@ -49,16 +49,16 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
                                         .k = s.k.data<T>(),
                                         .v = s.v.data<T>(),
                                         .y = s.y.data<T>(),
-                                        .lse = s.lse.data<T>(),
+                                        .lse = s.lse.data<Inner<T>>(),
                                         .dy = dy.data<T>(),
                                         .dq = pointer<T>(d.q),
                                         .dk = pointer<T>(d.k),
                                         .dv = pointer<T>(d.v),
-                                        .delta = delta.data<T>(),
-                                        .partial = pointer<T>(partial)};
+                                        .delta = delta.data<Inner<T>>(),
+                                        .partial = pointer<Inner<T>>(partial)};
     on_device(
-        dy.device(), [&] { cpu::attention_backward(args); },
-        [&](auto stream) { cuda::attention_backward(args, stream); });
+        dy.device(), args, [](const auto& p) { cpu::attention_backward(p); },
+        [](const auto& p, auto stream) { cuda::attention_backward(p, stream); });
   });
   return d;
 }
@@ -80,9 +80,10 @@ void run(const Saved& s, int64_t num_heads, int64_t before, bool go_on) {
                                    .k = s.k.data<Real>(),
                                    .v = s.v.data<Real>(),
                                    .y = s.y.data<Real>(),
-                                   .lse = s.lse.data<Real>()};
+                                   .lse = s.lse.data<Inner<Real>>()};
     on_device(
-        s.q.device(), [&] { cpu::attention(args); }, [&](auto stream) { cuda::attention(args, stream); });
+        s.q.device(), args, [](const auto& p) { cpu::attention(p); },
+        [](const auto& p, auto stream) { cuda::attention(p, stream); });
   });
 }
 
@@ -103,7 +104,7 @@ Var attention(const Var& q, const Var& k, const Var& v, int64_t num_heads, Atten
           k.value(),
           v.value(),
           tape.empty(q.shape(), dtype),
-          tape.empty({q.size(0), num_heads, q.size(1)}, dtype),
+          tape.empty({q.size(0), num_heads, q.size(1)}, inner(dtype)),
           bias == AttentionBias::alibi};
   run(s, num_heads, 0, false);
   Tensor y = s.y;
@@ -121,7 +122,7 @@ RunningAttention::RunningAttention(const Var& q, int64_t num_heads, AttentionBia
   check_queries(q, num_heads);
   GF_CHECK(!q.tape().recording(), "running attention has no gradient");
   y_ = q.tape().empty(q.shape(), q.value().dtype());
-  lse_ = q.tape().empty({q.size(0), num_heads, q.size(1)}, q.value().dtype());
+  lse_ = q.tape().empty({q.size(0), num_heads, q.size(1)}, inner(q.value().dtype()));
 }
 
 void RunningAttention::add(const Tensor& k, const Tensor& v, int64_t first_key) {

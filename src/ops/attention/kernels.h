@@ -18,7 +18,8 @@ struct AttentionArgs {
   bool alibi;
   const T *q, *k, *v;  // B x Tq x C, B x Tk x C twice
   T* y;                // B x Tq x C
-  T* lse;  // B x H x Tq: log of the sum of the exponentials of the scores; -infinity where none is seen, y being 0
+  Inner<T>*
+      lse;  // B x H x Tq: log of the sum of the exponentials of the scores; -infinity where none is seen, y being 0
 };
 
 template <class T>
@@ -26,11 +27,12 @@ struct AttentionBackwardArgs {
   int64_t B, Tq, Tk, H, N;
   int64_t before;
   bool alibi;
-  const T *q, *k, *v, *y, *lse;
+  const T *q, *k, *v, *y;
+  const Inner<T>* lse;
   const T* dy;
-  T *dq, *dk, *dv;  // written over; null where not wanted
-  T* delta;         // scratch: B x H x Tq
-  T* partial;       // scratch: (attention_key_groups(B, H, Tk) - 1) x B x Tq x C; null where dq is
+  T *dq, *dk, *dv;    // written over; null where not wanted
+  Inner<T>* delta;    // scratch: B x H x Tq
+  Inner<T>* partial;  // scratch: (attention_key_groups(B, H, Tk) - 1) x B x Tq x C; null where dq is
 };
 
 inline double alibi_slope(int64_t h, int64_t H) {

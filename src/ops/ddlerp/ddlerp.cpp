@@ -45,11 +45,11 @@ void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) 
   for (const Tensor& source : s.sources) dsources.push_back(tape.empty(source.shape(), source.dtype()));
   const DdlerpPartial at(x.size(2), s.R, targets, num_sources);
   Trace::add_flops(2 * product_flops(x, s.z));
-  const Tensor partial = tape.empty({ddlerp_blocks(x.size(0) * x.size(1)).size(), at.size}, x.dtype());
+  const Tensor partial = tape.empty({ddlerp_blocks(x.size(0) * x.size(1)).size(), at.size}, inner(x.dtype()));
   with_real(x.dtype(), [&]<class T>(Type<T>) {
     const auto sum = [&](int input) {
       const Tensor t = grads.sum(input);
-      return t ? t.data<T>() : nullptr;
+      return t ? t.data<Inner<T>>() : nullptr;
     };
     DdlerpBackwardArgs<T> args{};
     args.forward = args_of<T>(s);
@@ -59,9 +59,10 @@ void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) 
       args.dout[i] = grad[i] ? grad[i].data<T>() : nullptr;
       args.dmix[i] = sum(num_sources + 3 + i);
     }
-    args.partial = partial.data<T>();
+    args.partial = partial.data<Inner<T>>();
     on_device(
-        x.device(), [&] { cpu::ddlerp_backward(args); }, [&](auto stream) { cuda::ddlerp_backward(args, stream); });
+        x.device(), args, [](const auto& p) { cpu::ddlerp_backward(p); },
+        [](const auto& p, auto stream) { cuda::ddlerp_backward(p, stream); });
   });
   for (int i = 0; i < num_sources; ++i)
     if (grads.wants(i)) grads.add(i, std::move(dsources[i]));
@@ -114,7 +115,8 @@ std::vector<Var> ddlerp(const Ddlerp& op) {
     DdlerpArgs<T> args = args_of<T>(s);
     for (size_t i = 0; i < out.size(); ++i) args.out[i] = out[i].data<T>();
     on_device(
-        s.z.device(), [&] { cpu::ddlerp(args); }, [&](auto stream) { cuda::ddlerp(args, stream); });
+        s.z.device(), args, [](const auto& p) { cpu::ddlerp(p); },
+        [](const auto& p, auto stream) { cuda::ddlerp(p, stream); });
   });
   return tape.record("ddlerp", inputs, std::move(out), [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) {
     backward(tape, s, grad, grads);

@@ -43,9 +43,9 @@ struct DdlerpBackwardArgs {
   DdlerpArgs<T> forward;             // out is not read
   const T* dout[kMaxDdlerpTargets];  // null where no gradient came
   T* dsources[kMaxDdlerpSources];    // replaced
-  T *dw1, *dw2, *dmix_x;             // sums to add into; null where not wanted
-  T* dmix[kMaxDdlerpTargets];
-  T* partial;  // scratch: ddlerp_blocks(B Tn).size() * DdlerpPartial::size
+  Inner<T>*dw1, *dw2, *dmix_x;       // sums to add into; null where not wanted
+  Inner<T>* dmix[kMaxDdlerpTargets];
+  Inner<T>* partial;  // scratch: ddlerp_blocks(B Tn).size() * DdlerpPartial::size
 };
 
 namespace cpu {

@@ -23,7 +23,8 @@ Tensor gate(Tape& tape, const Tensor& x, const Tensor& r, const Tensor& v) {
     const SigmoidGateArgs<T> args{
         .n = out.numel(), .x = x ? x.data<T>() : nullptr, .r = r.data<T>(), .v = v.data<T>(), .out = out.data<T>()};
     on_device(
-        out.device(), [&] { cpu::sigmoid_gate(args); }, [&](auto stream) { cuda::sigmoid_gate(args, stream); });
+        out.device(), args, [](const auto& p) { cpu::sigmoid_gate(p); },
+        [](const auto& p, auto stream) { cuda::sigmoid_gate(p, stream); });
   });
   return out;
 }
@@ -40,8 +41,8 @@ void gate_backward(Tape& tape, const Tensor& r, const Tensor& v, const Tensor& d
                                           .dr = dr.data<T>(),
                                           .dv = dv.data<T>()};
     on_device(
-        r.device(), [&] { cpu::sigmoid_gate_backward(args); },
-        [&](auto stream) { cuda::sigmoid_gate_backward(args, stream); });
+        r.device(), args, [](const auto& p) { cpu::sigmoid_gate_backward(p); },
+        [](const auto& p, auto stream) { cuda::sigmoid_gate_backward(p, stream); });
   });
   if (grads.wants(first)) grads.add(first, std::move(dr));
   if (grads.wants(first + 1)) grads.add(first + 1, std::move(dv));
@@ -61,11 +62,12 @@ struct Mask {
                                 .samples = samples.data(),
                                 .random = random,
                                 .drop_below = static_cast<uint64_t>(std::ldexp(p, 64)),
-                                .factor = static_cast<T>(1 / (1 - p)),
+                                .factor = static_cast<Inner<T>>(1 / (1 - p)),
                                 .x = x.data<T>(),
                                 .y = y.data<T>()};
       on_device(
-          x.device(), [&] { cpu::dropout(args); }, [&](auto stream) { cuda::dropout(args, stream); });
+          x.device(), args, [](const auto& p) { cpu::dropout(p); },
+          [](const auto& p, auto stream) { cuda::dropout(p, stream); });
     });
   }
 };
@@ -92,7 +94,8 @@ Var swiglu(const Var& a, const Var& b) {
     const SwigluArgs<T> args{
         .n = out.numel(), .a = a.value().data<T>(), .b = b.value().data<T>(), .out = out.data<T>()};
     on_device(
-        out.device(), [&] { cpu::swiglu(args); }, [&](auto stream) { cuda::swiglu(args, stream); });
+        out.device(), args, [](const auto& p) { cpu::swiglu(p); },
+        [](const auto& p, auto stream) { cuda::swiglu(p, stream); });
   });
   return tape.record("swiglu", {a, b}, std::move(out),
                      [av = a.value(), bv = b.value(), &tape](std::span<Tensor> grad, Grads& grads) {
@@ -105,8 +108,8 @@ Var swiglu(const Var& a, const Var& b) {
                                                           .da = da.data<T>(),
                                                           .db = db.data<T>()};
                          on_device(
-                             da.device(), [&] { cpu::swiglu_backward(args); },
-                             [&](auto stream) { cuda::swiglu_backward(args, stream); });
+                             da.device(), args, [](const auto& p) { cpu::swiglu_backward(p); },
+                             [](const auto& p, auto stream) { cuda::swiglu_backward(p, stream); });
                        });
                        if (grads.wants(0)) grads.add(0, std::move(da));
                        if (grads.wants(1)) grads.add(1, std::move(db));
@@ -157,16 +160,18 @@ Var broadcast_rows(const Var& row, const Shape& shape) {
   with_real(out.dtype(), [&]<class T>(Type<T>) {
     const BroadcastRowsArgs<T> args{.M = M, .C = C, .row = row.value().data<T>(), .out = out.data<T>()};
     on_device(
-        out.device(), [&] { cpu::broadcast_rows(args); }, [&](auto stream) { cuda::broadcast_rows(args, stream); });
+        out.device(), args, [](const auto& p) { cpu::broadcast_rows(p); },
+        [](const auto& p, auto stream) { cuda::broadcast_rows(p, stream); });
   });
   return tape.record("broadcast_rows", {row}, std::move(out), [M, C, &tape](std::span<Tensor> grad, Grads& grads) {
-    const Tensor dout = grad[0], sum = grads.sum(0), partial = tape.empty({row_blocks(M).size(), C}, dout.dtype());
+    const Tensor dout = grad[0], sum = grads.sum(0),
+                 partial = tape.empty({row_blocks(M).size(), C}, inner(dout.dtype()));
     with_real(dout.dtype(), [&]<class T>(Type<T>) {
       const BroadcastRowsBackwardArgs<T> args{
-          .M = M, .C = C, .dout = dout.data<T>(), .drow = sum.data<T>(), .partial = partial.data<T>()};
+          .M = M, .C = C, .dout = dout.data<T>(), .drow = sum.data<Inner<T>>(), .partial = partial.data<Inner<T>>()};
       on_device(
-          dout.device(), [&] { cpu::broadcast_rows_backward(args); },
-          [&](auto stream) { cuda::broadcast_rows_backward(args, stream); });
+          dout.device(), args, [](const auto& p) { cpu::broadcast_rows_backward(p); },
+          [](const auto& p, auto stream) { cuda::broadcast_rows_backward(p, stream); });
     });
   });
 }

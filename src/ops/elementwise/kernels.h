@@ -41,7 +41,7 @@ struct DropoutArgs {
   const int64_t* samples;
   Random random;
   uint64_t drop_below;  // what is kept has bits no smaller
-  T factor;
+  Inner<T> factor;
   const T* x;
   T* y;  // may be x
 };
@@ -57,8 +57,8 @@ template <class T>
 struct BroadcastRowsBackwardArgs {
   int64_t M, C;
   const T* dout;
-  T* drow;     // a sum to add into
-  T* partial;  // scratch: row_blocks(M).size() * C
+  Inner<T>* drow;     // a sum to add into
+  Inner<T>* partial;  // scratch: row_blocks(M).size() * C
 };
 
 namespace cpu {

@@ -22,10 +22,10 @@ void add_rows(const Tensor& tokens, const Tensor& dy, const Tensor& order, const
                                         .tokens = tokens.data<int32_t>(),
                                         .dy = dy.data<T>(),
                                         .order = order.data<int32_t>(),
-                                        .dtable = sum.data<T>()};
+                                        .dtable = sum.data<Inner<T>>()};
     on_device(
-        dy.device(), [&] { cpu::embedding_backward(args); },
-        [&](auto stream) { cuda::embedding_backward(args, stream); });
+        dy.device(), args, [](const auto& p) { cpu::embedding_backward(p); },
+        [](const auto& p, auto stream) { cuda::embedding_backward(p, stream); });
   });
 }
 
@@ -47,7 +47,8 @@ Var embedding(const Tensor& tokens, const Var& table) {
                                 .y = y.data<T>(),
                                 .narrow_table = narrow ? table.value().data<BFloat16>() : nullptr};
     on_device(
-        y.device(), [&] { cpu::embedding(args); }, [&](auto stream) { cuda::embedding(args, stream); });
+        y.device(), args, [](const auto& p) { cpu::embedding(p); },
+        [](const auto& p, auto stream) { cuda::embedding(p, stream); });
   });
   return tape.record("embedding", {table}, std::move(y), [tokens, &tape](std::span<Tensor> grad, Grads& grads) {
     const Tensor order = tape.empty({tokens.numel()}, DType::i32);

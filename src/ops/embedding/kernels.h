@@ -20,8 +20,8 @@ struct EmbeddingBackwardArgs {
   int64_t M, C;
   const int32_t* tokens;
   const T* dy;
-  int32_t* order;  // scratch: M
-  T* dtable;       // a sum to add into
+  int32_t* order;    // scratch: M
+  Inner<T>* dtable;  // a sum to add into
 };
 
 namespace cpu {

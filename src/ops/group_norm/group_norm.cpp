@@ -21,27 +21,27 @@ T* pointer(const Tensor& t) {
 // dout becomes the gradient of the gate, in place; returns that of y.
 Tensor backward(Tape& tape, const Saved& s, const Tensor& dout, const Tensor& dw, const Tensor& db) {
   Tensor dy = tape.empty(s.y.shape(), s.y.dtype());
-  const Tensor partial = tape.empty({row_blocks(s.M).size(), 2, s.H * s.N}, s.y.dtype());
+  const Tensor partial = tape.empty({row_blocks(s.M).size(), 2, s.H * s.N}, inner(s.y.dtype()));
   with_real(dy.dtype(), [&]<class T>(Type<T>) {
     const GroupNormBackwardArgs<T> args{.M = s.M,
                                         .H = s.H,
                                         .N = s.N,
-                                        .pre_scale = static_cast<T>(s.pre_scale),
+                                        .pre_scale = static_cast<Inner<T>>(s.pre_scale),
                                         .y = s.y.data<T>(),
                                         .g = s.g.data<T>(),
                                         .w = s.w.data<T>(),
                                         .b = s.b.data<T>(),
-                                        .mean = s.mean.data<T>(),
-                                        .rstd = s.rstd.data<T>(),
+                                        .mean = s.mean.data<Inner<T>>(),
+                                        .rstd = s.rstd.data<Inner<T>>(),
                                         .dout = dout.data<T>(),
                                         .dy = dy.data<T>(),
                                         .dg = dout.data<T>(),
-                                        .dw = pointer<T>(dw),
-                                        .db = pointer<T>(db),
-                                        .partial = partial.data<T>()};
+                                        .dw = pointer<Inner<T>>(dw),
+                                        .db = pointer<Inner<T>>(db),
+                                        .partial = partial.data<Inner<T>>()};
     on_device(
-        dy.device(), [&] { cpu::group_norm_silu_gate_backward(args); },
-        [&](auto stream) { cuda::group_norm_silu_gate_backward(args, stream); });
+        dy.device(), args, [](const auto& p) { cpu::group_norm_silu_gate_backward(p); },
+        [](const auto& p, auto stream) { cuda::group_norm_silu_gate_backward(p, stream); });
   });
   return dy;
 }
@@ -62,8 +62,8 @@ Var group_norm_silu_gate(const Var& y, const Var& g, int64_t groups, const Var& 
           .g = g.value(),
           .w = w.value(),
           .b = b.value(),
-          .mean = tape.empty({M, groups}, dtype),
-          .rstd = tape.empty({M, groups}, dtype),
+          .mean = tape.empty({M, groups}, inner(dtype)),
+          .rstd = tape.empty({M, groups}, inner(dtype)),
           .M = M,
           .H = groups,
           .N = C / groups,
@@ -72,18 +72,18 @@ Var group_norm_silu_gate(const Var& y, const Var& g, int64_t groups, const Var& 
     const GroupNormArgs<T> args{.M = s.M,
                                 .H = s.H,
                                 .N = s.N,
-                                .eps = static_cast<T>(eps),
-                                .pre_scale = static_cast<T>(pre_scale),
+                                .eps = static_cast<Inner<T>>(eps),
+                                .pre_scale = static_cast<Inner<T>>(pre_scale),
                                 .y = s.y.data<T>(),
                                 .g = s.g.data<T>(),
                                 .w = s.w.data<T>(),
                                 .b = s.b.data<T>(),
                                 .out = out.data<T>(),
-                                .mean = s.mean.data<T>(),
-                                .rstd = s.rstd.data<T>()};
+                                .mean = s.mean.data<Inner<T>>(),
+                                .rstd = s.rstd.data<Inner<T>>()};
     on_device(
-        out.device(), [&] { cpu::group_norm_silu_gate(args); },
-        [&](auto stream) { cuda::group_norm_silu_gate(args, stream); });
+        out.device(), args, [](const auto& p) { cpu::group_norm_silu_gate(p); },
+        [](const auto& p, auto stream) { cuda::group_norm_silu_gate(p, stream); });
   });
   return tape.record("group_norm", {y, g, w, b}, std::move(out),
                      [s = std::move(s), &tape](std::span<Tensor> grad, Grads& grads) {

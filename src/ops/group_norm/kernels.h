@@ -9,20 +9,22 @@ namespace gf {
 template <class T>
 struct GroupNormArgs {
   int64_t M, H, N;
-  T eps, pre_scale;
+  Inner<T> eps, pre_scale;
   const T *y, *g, *w, *b;
-  T *out, *mean, *rstd;  // mean, rstd: M H each, of y pre_scale, kept for the backward pass
+  T* out;
+  Inner<T>*mean, *rstd;  // mean, rstd: M H each, of y pre_scale, kept for the backward pass
 };
 
 template <class T>
 struct GroupNormBackwardArgs {
   int64_t M, H, N;
-  T pre_scale;
-  const T *y, *g, *w, *b, *mean, *rstd;
+  Inner<T> pre_scale;
+  const T *y, *g, *w, *b;
+  const Inner<T>*mean, *rstd;
   const T* dout;
-  T *dy, *dg;  // dg may be dout
-  T *dw, *db;  // sums to add into; null where not wanted
-  T* partial;  // scratch: 2 * row_blocks(M).size() * H N
+  T *dy, *dg;         // dg may be dout
+  Inner<T>*dw, *db;   // sums to add into; null where not wanted
+  Inner<T>* partial;  // scratch: 2 * row_blocks(M).size() * H N
 };
 
 namespace cpu {

@@ -20,11 +20,10 @@ void check_inputs(const Tensor& x, const Tensor& w, const Tensor& targets) {
 }
 
 void check_seed(const Tensor& seed) {
+  if (!(seed.device() == kCpu)) return;  // not worth waiting for a GPU
   with_real(seed.dtype(), [&]<class T>(Type<T>) {
-    on_device(
-        seed.device(),
-        [&] { GF_CHECK(*seed.data<T>() == T(1), "head_loss seeded with ", *seed.data<T>(), ", not 1; use its scale"); },
-        [](auto) {});  // not worth waiting for the device
+    if constexpr (std::is_floating_point_v<T>)
+      GF_CHECK(*seed.data<T>() == T(1), "head_loss seeded with ", *seed.data<T>(), ", not 1; use its scale");
   });
 }
 
@@ -35,12 +34,12 @@ HeadLoss head_loss(const Var& x, const Var& w, const Tensor& targets, const Head
   check_inputs(x.value(), w.value(), targets);
   const DType dtype = x.value().dtype();
   const int64_t C = x.size(-1), M = targets.numel(), V = w.size(0), counted = count_targets(targets, options.masked);
-  const Tensor loss = tape.empty({1}, dtype);
+  const Tensor loss = tape.empty({1}, inner(dtype));
   const Tensor losses = tape.empty(targets.shape(), DType::f64), correct = tape.empty(targets.shape(), DType::i32);
   const Tensor dx = x.needs_grad() ? tape.empty(x.shape(), dtype) : Tensor();
   const Tensor dw = w.needs_grad() ? tape.grad_sum(w) : Tensor();
   const HeadLossChunks chunks = HeadLossChunks::of(M, V);
-  const Tensor logits = tape.empty({chunks.rows, chunks.stride}, dtype);
+  const Tensor logits = tape.empty({chunks.rows, chunks.stride}, inner(dtype));
   const Tensor packed = options.masked ? tape.empty({2, chunks.rows, C}, dtype) : Tensor();
   const Tensor positions = options.masked ? tape.empty({chunks.rows}, DType::i32) : Tensor();
   Trace::add_flops(2.0 * (1 + bool(dx) + bool(dw)) * static_cast<double>(counted * C) * static_cast<double>(V));
@@ -55,16 +54,17 @@ HeadLoss head_loss(const Var& x, const Var& w, const Tensor& targets, const Head
                                .x = x.value().data<T>(),
                                .w = w.value().data<T>(),
                                .targets = targets.data<int32_t>(),
-                               .logits = logits.data<T>(),
+                               .logits = logits.data<Inner<T>>(),
                                .packed = pointer<T>(packed),
                                .positions = pointer<int32_t>(positions),
-                               .loss = loss.data<T>(),
+                               .loss = loss.data<Inner<T>>(),
                                .losses = losses.data<double>(),
                                .correct = correct.data<int32_t>(),
                                .dx = pointer<T>(dx),
-                               .dw = pointer<T>(dw)};
+                               .dw = pointer<Inner<T>>(dw)};
     on_device(
-        x.value().device(), [&] { cpu::head_loss(args); }, [&](auto stream) { cuda::head_loss(args, stream); });
+        x.value().device(), args, [](const auto& p) { cpu::head_loss(p); },
+        [](const auto& p, auto stream) { cuda::head_loss(p, stream); });
   });
   const Var out = tape.record("head_loss", {x, w}, loss, [dx](std::span<Tensor> grad, Grads& grads) {
     check_seed(grad[0]);

@@ -34,14 +34,14 @@ struct HeadLossArgs {
   bool masked;  // targets may be kNoTarget
   const T *x, *w;
   const int32_t* targets;
-  T* logits;           // scratch: chunks.rows * chunks.stride
+  Inner<T>* logits;    // scratch: chunks.rows * chunks.stride
   T* packed;           // scratch: 2 * chunks.rows * C, and
   int32_t* positions;  // scratch: chunks.rows; null where nothing is masked
-  T* loss;             // 1
+  Inner<T>* loss;      // 1
   double* losses;      // M
   int32_t* correct;    // M
   T* dx;               // null where not wanted
-  T* dw;               // a sum to add into; null where not wanted
+  Inner<T>* dw;        // a sum to add into; null where not wanted
 };
 
 namespace cpu {

@@ -8,22 +8,24 @@ namespace gf {
 template <class T>
 struct LayerNormArgs {
   int64_t M, C;
-  T eps;
+  Inner<T> eps;
   const T *x, *dx;  // dx: added to x first; null for none
   const T *w, *b;
-  T* sum;              // x + dx; null where dx is
-  T *y, *mean, *rstd;  // mean, rstd: M each, kept for the backward pass
+  T* sum;  // x + dx; null where dx is
+  T* y;
+  Inner<T>*mean, *rstd;  // mean, rstd: M each, kept for the backward pass
 };
 
 template <class T>
 struct LayerNormBackwardArgs {
   int64_t M, C;
-  const T *x, *w, *mean, *rstd;  // x: what was normalised
+  const T *x, *w;  // x: what was normalised
+  const Inner<T>*mean, *rstd;
   const T* dy;
-  const T* dsum;  // gradient that reached x directly; null for none
-  T* dx;          // dsum + gradient through the norm
-  T *dw, *db;     // sums to add into; null where not wanted
-  T* partial;     // scratch: 2 * row_blocks(M).size() * C
+  const T* dsum;      // gradient that reached x directly; null for none
+  T* dx;              // dsum + gradient through the norm
+  Inner<T>*dw, *db;   // sums to add into; null where not wanted
+  Inner<T>* partial;  // scratch: 2 * row_blocks(M).size() * C
 };
 
 namespace cpu {

@@ -22,21 +22,22 @@ Saved forward(Tape& tape, const Tensor& x, const Tensor& dx, const Tensor& w, co
   const int64_t C = x.size(-1), M = x.numel() / C;
   check_shape("layer_norm", "the weight", w, Shape{C});
   check_shape("layer_norm", "the bias", b, Shape{C});
-  Saved s{dx ? sum : x, w, tape.empty({M}, x.dtype()), tape.empty({M}, x.dtype())};
+  Saved s{dx ? sum : x, w, tape.empty({M}, inner(x.dtype())), tape.empty({M}, inner(x.dtype()))};
   with_real(x.dtype(), [&]<class T>(Type<T>) {
     const LayerNormArgs<T> args{M,
                                 C,
-                                static_cast<T>(eps),
+                                static_cast<Inner<T>>(eps),
                                 x.data<T>(),
                                 pointer<T>(dx),
                                 w.data<T>(),
                                 b.data<T>(),
                                 pointer<T>(sum),
                                 y.data<T>(),
-                                s.mean.data<T>(),
-                                s.rstd.data<T>()};
+                                s.mean.data<Inner<T>>(),
+                                s.rstd.data<Inner<T>>()};
     on_device(
-        x.device(), [&] { cpu::layer_norm(args); }, [&](auto stream) { cuda::layer_norm(args, stream); });
+        x.device(), args, [](const auto& p) { cpu::layer_norm(p); },
+        [](const auto& p, auto stream) { cuda::layer_norm(p, stream); });
   });
   return s;
 }
@@ -45,23 +46,23 @@ Saved forward(Tape& tape, const Tensor& x, const Tensor& dx, const Tensor& w, co
 Tensor backward(Tape& tape, const Saved& s, const Tensor& dy, const Tensor& dsum, const Tensor& dw, const Tensor& db) {
   const int64_t C = s.x.size(-1), M = s.x.numel() / C;
   Tensor dx = tape.empty(s.x.shape(), s.x.dtype());
-  const Tensor partial = tape.empty({row_blocks(M).size(), 2, C}, s.x.dtype());
+  const Tensor partial = tape.empty({row_blocks(M).size(), 2, C}, inner(s.x.dtype()));
   with_real(s.x.dtype(), [&]<class T>(Type<T>) {
     const LayerNormBackwardArgs<T> args{M,
                                         C,
                                         s.x.data<T>(),
                                         s.w.data<T>(),
-                                        s.mean.data<T>(),
-                                        s.rstd.data<T>(),
+                                        s.mean.data<Inner<T>>(),
+                                        s.rstd.data<Inner<T>>(),
                                         dy.data<T>(),
                                         pointer<T>(dsum),
                                         dx.data<T>(),
-                                        pointer<T>(dw),
-                                        pointer<T>(db),
-                                        partial.data<T>()};
+                                        pointer<Inner<T>>(dw),
+                                        pointer<Inner<T>>(db),
+                                        partial.data<Inner<T>>()};
     on_device(
-        dx.device(), [&] { cpu::layer_norm_backward(args); },
-        [&](auto stream) { cuda::layer_norm_backward(args, stream); });
+        dx.device(), args, [](const auto& p) { cpu::layer_norm_backward(p); },
+        [](const auto& p, auto stream) { cuda::layer_norm_backward(p, stream); });
   });
   return dx;
 }

@@ -37,8 +37,8 @@ void fused_product(const Tensor& x, const Tensor& w, const Tensor& y) {
     const LinearReluSquaredArgs<T> args{
         x.numel() / x.size(-1), w.size(0), w.size(1), x.data<T>(), w.data<T>(), y.data<T>()};
     on_device(
-        y.device(), [&] { cpu::linear_relu_squared(args); },
-        [&](auto stream) { cuda::linear_relu_squared(args, stream); });
+        y.device(), args, [](const auto& p) { cpu::linear_relu_squared(p); },
+        [](const auto& p, auto stream) { cuda::linear_relu_squared(p, stream); });
   });
 }
 
@@ -87,8 +87,8 @@ Var linear_relu_squared(const Var& x, const Var& w) {
                                                                      .dy = dpre.data<T>(),
                                                                      .dx = dx ? dx.data<T>() : nullptr};
                          on_device(
-                             y.device(), [&] { cpu::linear_relu_squared_backward(args); },
-                             [&](auto stream) { cuda::linear_relu_squared_backward(args, stream); });
+                             y.device(), args, [](const auto& p) { cpu::linear_relu_squared_backward(p); },
+                             [](const auto& p, auto stream) { cuda::linear_relu_squared_backward(p, stream); });
                        });
                        if (dx) grads.add(0, std::move(dx));
                        if (grads.wants(1))

@@ -21,11 +21,11 @@ template <class T>
 struct LoraBackwardArgs {
   int64_t M, C, R, N;
   const T *a, *b, *z, *dy;
-  T* dz;            // of x a, before the tanh
-  T* dx;            // replaced; null where not wanted
-  bool dx_with_dy;  // dx is the gradient of x as the base too
-  T* dbase;         // a sum of N values to add into; null where not wanted
-  T* partial;       // scratch for it: lora_blocks(M).size() * N
+  T* dz;              // of x a, before the tanh
+  T* dx;              // replaced; null where not wanted
+  bool dx_with_dy;    // dx is the gradient of x as the base too
+  Inner<T>* dbase;    // a sum of N values to add into; null where not wanted
+  Inner<T>* partial;  // scratch for it: lora_blocks(M).size() * N
 };
 
 inline Blocks lora_blocks(int64_t M) {

@@ -15,6 +15,11 @@ struct Saved {
   int64_t M() const { return z.size(0); }
 };
 
+template <class T>
+T* pointer(const Tensor& t) {
+  return t ? t.data<T>() : nullptr;
+}
+
 // Of the two products.
 double product_flops(const Saved& s) {
   return 2.0 * static_cast<double>(s.M() * s.a.numel() + s.M() * s.b.numel());
@@ -27,11 +32,10 @@ void backward(Tape& tape, const Saved& s, const Tensor& dy, Grads& grads) {
   const bool wants_row = s.base_is_row && grads.wants(3);
   const Tensor dz = tape.empty(s.z.shape(), dtype);
   Tensor dx = grads.wants(0) ? tape.empty(s.x.shape(), dtype) : Tensor();
-  const Tensor partial = wants_row ? tape.empty({lora_blocks(M).size(), N}, dtype) : Tensor();
+  const Tensor partial = wants_row ? tape.empty({lora_blocks(M).size(), N}, inner(dtype)) : Tensor();
   const Tensor dbase = wants_row ? grads.sum(3) : Tensor();
   Trace::add_flops(product_flops(s));
   with_real(dtype, [&]<class T>(Type<T>) {
-    const auto data = [](const Tensor& t) { return t ? t.data<T>() : nullptr; };
     const LoraBackwardArgs<T> args{.M = M,
                                    .C = s.a.size(0),
                                    .R = s.a.size(1),
@@ -41,12 +45,13 @@ void backward(Tape& tape, const Saved& s, const Tensor& dy, Grads& grads) {
                                    .z = s.z.data<T>(),
                                    .dy = dy.data<T>(),
                                    .dz = dz.data<T>(),
-                                   .dx = data(dx),
+                                   .dx = pointer<T>(dx),
                                    .dx_with_dy = s.base_is_x,
-                                   .dbase = data(dbase),
-                                   .partial = data(partial)};
+                                   .dbase = pointer<Inner<T>>(dbase),
+                                   .partial = pointer<Inner<T>>(partial)};
     on_device(
-        dy.device(), [&] { cpu::lora_backward(args); }, [&](auto stream) { cuda::lora_backward(args, stream); });
+        dy.device(), args, [](const auto& p) { cpu::lora_backward(p); },
+        [](const auto& p, auto stream) { cuda::lora_backward(p, stream); });
   });
   if (dx) grads.add(0, std::move(dx));
   if (grads.wants(1))
@@ -89,7 +94,8 @@ Var lora(const Var& x, const Var& a, const Var& b, const Var& base) {
                            .z = s.z.data<T>(),
                            .y = y.data<T>()};
     on_device(
-        y.device(), [&] { cpu::lora(args); }, [&](auto stream) { cuda::lora(args, stream); });
+        y.device(), args, [](const auto& p) { cpu::lora(p); },
+        [](const auto& p, auto stream) { cuda::lora(p, stream); });
   });
   std::vector<Var> inputs{x, a, b};
   if (!s.base_is_x) inputs.push_back(base);

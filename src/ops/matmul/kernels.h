@@ -6,6 +6,7 @@
 
 namespace gf {
 
+// The result is in C, or in wide_c where that is more than a T.
 template <class T>
 struct MatmulArgs {
   int64_t m, n, k;
@@ -16,6 +17,7 @@ struct MatmulArgs {
   int64_t ldb;
   bool transpose_b;
   T* c;
+  Inner<T>* wide_c;
   int64_t ldc;
   bool accumulate;
 };

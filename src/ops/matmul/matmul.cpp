@@ -24,11 +24,12 @@ Matrix Matrix::T() const {
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, Into into) {
   GF_CHECK(a.cols == b.rows && c.rows == a.rows && c.cols == b.cols && !c.transposed, "matmul: ", a.rows, "x", a.cols,
            " by ", b.rows, "x", b.cols, " into ", c.rows, "x", c.cols);
-  const bool narrow = a.data.dtype() == DType::f32 && b.data.dtype() == DType::bf16;
-  GF_CHECK((narrow || a.data.dtype() == b.data.dtype()) && a.data.dtype() == c.data.dtype(), "matmul: ", a.data.dtype(),
-           " by ", b.data.dtype(), " into ", c.data.dtype());
+  const DType ta = a.data.dtype(), tb = b.data.dtype(), tc = c.data.dtype();
+  const bool narrow = ta == DType::f32 && tb == DType::bf16 && c.data.device() == kCpu;
+  GF_CHECK((narrow || ta == tb) && (ta == tc || inner(ta) == tc), "matmul: ", ta, " by ", tb, " into ", tc, " on ",
+           c.data.device());
   Trace::add_flops(2.0 * static_cast<double>(c.rows * c.cols * a.cols));
-  with_real(c.data.dtype(), [&]<class T>(Type<T>) {
+  with_real(ta, [&]<class T>(Type<T>) {
     const MatmulArgs<T> args{.m = a.rows,
                              .n = b.cols,
                              .k = a.cols,
@@ -38,15 +39,16 @@ void matmul(const Matrix& a, const Matrix& b, const Matrix& c, Into into) {
                              .b = narrow ? nullptr : b.data.data<T>(),
                              .ldb = b.stride,
                              .transpose_b = b.transposed,
-                             .c = c.data.data<T>(),
+                             .c = ta == tc ? c.data.data<T>() : nullptr,
+                             .wide_c = ta == tc ? nullptr : c.data.data<Inner<T>>(),
                              .ldc = c.stride,
                              .accumulate = into == Into::accumulate};
     if constexpr (std::is_same_v<T, float>) {
-      if (narrow && c.data.device() == kCpu) return cpu::matmul(args, b.data.data<BFloat16>());
+      if (narrow) return cpu::matmul(args, b.data.data<BFloat16>());
     }
-    GF_CHECK(!narrow, "a product with a bf16 matrix on ", c.data.device());
     on_device(
-        c.data.device(), [&] { cpu::matmul(args); }, [&](auto stream) { cuda::matmul(args, stream); });
+        c.data.device(), args, [](const auto& p) { cpu::matmul(p); },
+        [](const auto& p, auto stream) { cuda::matmul(p, stream); });
   });
 }
 

@@ -19,9 +19,9 @@ struct Matrix {
 
 enum class Into : uint8_t { replace, accumulate };
 
-// C = A B, or C += A B. Float32 sums in float32, in an order that the shapes alone decide. B may be the transpose of a
-// bf16 matrix, on the CPU. Throws, naming the
-// shapes, where they do not fit.
+// C = A B, or C += A B. Sums are float32, in an order that the shapes alone decide. C may be float32 where A and B are
+// bf16; on the CPU B may be the transpose of a bf16 matrix beside a float32 A. Throws, naming the shapes, where they do
+// not fit.
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, Into = Into::replace);
 
 }  // namespace gf

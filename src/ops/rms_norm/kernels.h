@@ -9,16 +9,18 @@ namespace gf {
 template <class T>
 struct RmsNormArgs {
   int64_t M, C;
-  T eps;
+  Inner<T> eps;
   const T* x;
-  T *y, *root;  // root: M, the root mean squares without eps
+  T* y;
+  Inner<T>* root;  // root: M, the root mean squares without eps
 };
 
 template <class T>
 struct RmsNormBackwardArgs {
   int64_t M, C;
-  T eps;
-  const T *x, *root, *dy;
+  Inner<T> eps;
+  const T *x, *dy;
+  const Inner<T>* root;
   T* dx;  // may be dy
 };
 

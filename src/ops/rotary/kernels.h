@@ -9,10 +9,10 @@ namespace gf {
 template <class Real>
 struct RotaryArgs {
   int64_t B, T, H, N;
-  bool back;           // turn by minus the angle
-  const Real* angles;  // T x N/2 x (cosine, sine), from the position of the first row on
-  const Real* x;       // B x T x H x N
-  Real* y;             // may be x
+  bool back;                  // turn by minus the angle
+  const Inner<Real>* angles;  // T x N/2 x (cosine, sine), from the position of the first row on
+  const Real* x;              // B x T x H x N
+  Real* y;                    // may be x
 };
 
 namespace cpu {

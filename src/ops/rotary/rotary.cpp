@@ -38,11 +38,12 @@ void turn(const Tensor& x, int64_t num_heads, const Tensor& angles, bool back, c
                                 .H = num_heads,
                                 .N = x.size(2) / num_heads,
                                 .back = back,
-                                .angles = angles.data<Real>(),
+                                .angles = angles.data<Inner<Real>>(),
                                 .x = x.data<Real>(),
                                 .y = y.data<Real>()};
     on_device(
-        x.device(), [&] { cpu::rotary(args); }, [&](auto stream) { cuda::rotary(args, stream); });
+        x.device(), args, [](const auto& p) { cpu::rotary(p); },
+        [](const auto& p, auto stream) { cuda::rotary(p, stream); });
   });
 }
 
@@ -91,7 +92,7 @@ Var rotary(const Var& x, int64_t num_heads, const RotaryTable& table, int64_t fi
            " heads of size ", table.head_size(), " in ", x.shape());
   Tape& tape = x.tape();
   const int64_t end = first + x.size(1);
-  const Tensor angles = table.angles(end, x.value().dtype(), x.value().device()).slice(first, end);
+  const Tensor angles = table.angles(end, inner(x.value().dtype()), x.value().device()).slice(first, end);
   Tensor y = tape.empty(x.shape(), x.value().dtype());
   turn(x.value(), num_heads, angles, false, y);
   return tape.record("rotary", {x}, std::move(y), [angles, num_heads, &tape](std::span<Tensor> grad, Grads& grads) {

@@ -20,11 +20,11 @@ struct TokenShiftArgs {
 
 template <class T>
 struct TokenShiftBackwardArgs {
-  TokenShiftArgs<T> forward;        // out is not read
-  const T* dout[kMaxShiftOutputs];  // null where no gradient came
-  T* dx;                            // null where not wanted
-  T* dmix[kMaxShiftOutputs];        // sums to add into; null where not wanted
-  T* partial;                       // scratch: row_blocks(B Tn).size() * count * C
+  TokenShiftArgs<T> forward;         // out is not read
+  const T* dout[kMaxShiftOutputs];   // null where no gradient came
+  T* dx;                             // null where not wanted
+  Inner<T>* dmix[kMaxShiftOutputs];  // sums to add into; null where not wanted
+  Inner<T>* partial;                 // scratch: row_blocks(B Tn).size() * count * C
 };
 
 namespace cpu {

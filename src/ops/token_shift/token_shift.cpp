@@ -34,16 +34,16 @@ TokenShiftArgs<T> args_of(const Saved& s, std::span<const Tensor> out) {
 void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) {
   const int64_t count = static_cast<int64_t>(s.mixes.size()), rows = s.x.size(0) * s.x.size(1), C = s.x.size(2);
   Tensor dx = grads.wants(0) ? tape.empty(s.x.shape(), s.x.dtype()) : Tensor();
-  const Tensor partial = tape.empty({row_blocks(rows).size(), count, C}, s.x.dtype());
+  const Tensor partial = tape.empty({row_blocks(rows).size(), count, C}, inner(s.x.dtype()));
   with_real(s.x.dtype(), [&]<class T>(Type<T>) {
-    TokenShiftBackwardArgs<T> args{args_of<T>(s, {}), {}, dx ? dx.data<T>() : nullptr, {}, partial.data<T>()};
+    TokenShiftBackwardArgs<T> args{args_of<T>(s, {}), {}, dx ? dx.data<T>() : nullptr, {}, partial.data<Inner<T>>()};
     for (int64_t i = 0; i < count; ++i) {
       if (grad[i]) args.dout[i] = grad[i].data<T>();
-      if (const Tensor dmix = grads.sum(static_cast<int>(i) + 1)) args.dmix[i] = dmix.data<T>();
+      if (const Tensor dmix = grads.sum(static_cast<int>(i) + 1)) args.dmix[i] = dmix.data<Inner<T>>();
     }
     on_device(
-        s.x.device(), [&] { cpu::token_shift_backward(args); },
-        [&](auto stream) { cuda::token_shift_backward(args, stream); });
+        s.x.device(), args, [](const auto& p) { cpu::token_shift_backward(p); },
+        [](const auto& p, auto stream) { cuda::token_shift_backward(p, stream); });
   });
   if (dx) grads.add(0, std::move(dx));
 }
@@ -68,7 +68,8 @@ std::vector<Var> token_shift(const Var& x, std::span<const Var> mixes, ShiftMix 
   with_real(s.x.dtype(), [&]<class T>(Type<T>) {
     const TokenShiftArgs<T> args = args_of<T>(s, out);
     on_device(
-        s.x.device(), [&] { cpu::token_shift(args); }, [&](auto stream) { cuda::token_shift(args, stream); });
+        s.x.device(), args, [](const auto& p) { cpu::token_shift(p); },
+        [](const auto& p, auto stream) { cuda::token_shift(p, stream); });
   });
   return tape.record(
       "token_shift", inputs, std::move(out),

@@ -12,8 +12,8 @@ struct Wkv6Args {
   const T *r, *k, *v, *w;  // B x Tn x (H N)
   const T *u, *add;        // H x N, B x Tn x (H N); null for none
   bool scale_keys;
-  T* y;      // B x Tn x (H N)
-  T* state;  // B x H x N x N: the first S, replaced by the last; null: zeros, and not kept
+  T* y;             // B x Tn x (H N)
+  Inner<T>* state;  // B x H x N x N: the first S, replaced by the last; null: zeros, and not kept
 };
 
 template <class T>
@@ -21,7 +21,7 @@ struct Wkv6BackwardArgs {
   Wkv6Args<T> forward;  // y is not read
   const T* dy;
   T *dr, *dk, *dv, *dw;  // B x Tn x (H N), replaced
-  T* du_partial;         // B x H x N, replaced: to be summed over B; null where there is no u
+  Inner<T>* du_partial;  // B x H x N, replaced: to be summed over B; null where there is no u
 };
 
 namespace cpu {

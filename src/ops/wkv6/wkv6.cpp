@@ -63,7 +63,7 @@ void backward(Tape& tape, const Saved& s, bool has_add, std::span<Tensor> grad, 
   for (Tensor& t : d) t = tape.empty(s.r.shape(), s.r.dtype());
   const int64_t B = s.r.size(0), C = s.r.size(2);
   Trace::add_flops(scan_flops(3, s));
-  const Tensor du_partial = s.u ? tape.empty({B, C}, s.r.dtype()) : Tensor();
+  const Tensor du_partial = s.u ? tape.empty({B, C}, inner(s.r.dtype())) : Tensor();
   with_real(s.r.dtype(), [&]<class T>(Type<T>) {
     const Wkv6BackwardArgs<T> args{args_of<T>(s, {}, {}),
                                    dy.data<T>(),
@@ -71,9 +71,10 @@ void backward(Tape& tape, const Saved& s, bool has_add, std::span<Tensor> grad, 
                                    d[1].data<T>(),
                                    d[2].data<T>(),
                                    d[3].data<T>(),
-                                   s.u ? du_partial.data<T>() : nullptr};
+                                   s.u ? du_partial.data<Inner<T>>() : nullptr};
     on_device(
-        dy.device(), [&] { cpu::wkv6_backward(args); }, [&](auto stream) { cuda::wkv6_backward(args, stream); });
+        dy.device(), args, [](const auto& p) { cpu::wkv6_backward(p); },
+        [](const auto& p, auto stream) { cuda::wkv6_backward(p, stream); });
   });
   for (int i = 0; i < 4; ++i)
     if (grads.wants(i)) grads.add(i, std::move(d[i]));
@@ -96,9 +97,10 @@ Var wkv6(const Wkv6& op) {
   Trace::add_flops(scan_flops(1, s));
   with_real(y.dtype(), [&]<class T>(Type<T>) {
     Wkv6Args<T> args = args_of<T>(s, add, y);
-    if (op.state) args.state = op.state.data<T>();
+    if (op.state) args.state = op.state.data<Inner<T>>();
     on_device(
-        y.device(), [&] { cpu::wkv6(args); }, [&](auto stream) { cuda::wkv6(args, stream); });
+        y.device(), args, [](const auto& p) { cpu::wkv6(p); },
+        [](const auto& p, auto stream) { cuda::wkv6(p, stream); });
   });
   std::vector<Var> inputs{op.r, op.k, op.v, op.w};
   if (op.u) inputs.push_back(*op.u);

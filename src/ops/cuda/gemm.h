@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products on a GPU by cuBLASLt, row-major: C = alpha op(A) op(B) + beta C, op(A) m x k, op(B) k x n. Sums are
+// float (double for double) and never TF32. The algorithm for a shape is chosen once in a process and kept, so that
+// two runs on the same GPU have the same bits.
+#pragma once
+#include <cstdint>
+
+#include "tensor/on_device.h"
+
+namespace gf::cuda {
+
+struct GemmShape {
+  bool transpose_a, transpose_b;
+  int64_t m, n, k, lda, ldb, ldc;
+};
+
+// In: float, double or BFloat16. Out: In, or float where In is BFloat16.
+template <class In, class Out>
+void gemm(CudaStream, const GemmShape&, Inner<In> alpha, const In* a, const In* b, Inner<In> beta, Out* c);
+
+// `count` products at once, their matrices so many elements apart.
+struct GemmStrides {
+  int64_t count, a, b, c;
+};
+template <class In, class Out>
+void batched_gemm(CudaStream, const GemmShape&, const GemmStrides&, Inner<In> alpha, const In* a, const In* b,
+                  Inner<In> beta, Out* c);
+
+}  // namespace gf::cuda

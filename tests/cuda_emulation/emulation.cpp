@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <boost/context/fiber.hpp>
+#include <boost/context/pooled_fixedsize_stack.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <vector>
+
+#include "cuda_runtime.h"
+
+namespace emulation {
+namespace {
+
+namespace context = boost::context;
+
+constexpr unsigned kWarp = 32;
+constexpr size_t kStack = 128 << 10, kWord = 16;  // kWord: the most that a lane gives another at once
+
+enum class Wait { nothing, warp, block, end };
+
+struct Fiber {
+  context::fiber self, caller;
+  uint3 index;
+  Wait wait = Wait::nothing;
+  alignas(kWord) std::byte given[kWord];
+};
+
+// One block at a time. Fibers run until they wait; a barrier opens when all that have not ended wait at it.
+class Block {
+ public:
+  Block(size_t threads, size_t shared) : fibers_(threads), shared_(shared + kWord), stacks_(kStack) {}
+
+  void run(uint3 block, dim3 threads, dim3 blocks, const std::function<void()>& thread) {
+    blockIdx = block, blockDim = threads, gridDim = blocks;
+    // What shared memory holds at the beginning is anything: here numbers that are none.
+    std::memset(shared_.data(), 0xff, shared_.size());
+    for (size_t i = 0; i < fibers_.size(); ++i) begin(i, threads, thread);
+    for (size_t left = fibers_.size(); left > 0;) {
+      bool moved = false;
+      for (size_t n = 0; n < fibers_.size(); ++n) {
+        Fiber& f = fibers_[at(n)];
+        if (f.wait != Wait::nothing) continue;
+        current_ = &f;
+        threadIdx = f.index;
+        f.self = std::move(f.self).resume();
+        left -= f.wait == Wait::end;
+        moved = true;
+      }
+      moved |= open_warps();
+      if (!moved && left > 0) open_block();
+      ++round_;
+    }
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+
+  void wait(Wait what) {
+    Fiber& f = *current_;
+    f.wait = what;
+    f.caller = std::move(f.caller).resume();
+  }
+
+  void exchange(const void* given, size_t bytes, unsigned from, void* taken) {
+    Fiber& f = *current_;
+    if (bytes > kWord) die("a lane gives more than 16 bytes");
+    std::memcpy(f.given, given, bytes);
+    wait(Wait::warp);
+    const size_t index = static_cast<size_t>(&f - fibers_.data()) / kWarp * kWarp + from;
+    if (index >= fibers_.size()) die("a lane takes from one that is not there");
+    std::memcpy(taken, fibers_[index].given, bytes);
+    wait(Wait::warp);
+  }
+
+  void* shared() {
+    return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(shared_.data()) + kWord - 1) / kWord * kWord);
+  }
+
+ private:
+  [[noreturn]] static void die(const char* what) {
+    std::fprintf(stderr, "cuda_emulation: %s\n", what);
+    std::abort();
+  }
+
+  // The n-th to run: another order each time.
+  size_t at(size_t n) const {
+    const size_t size = fibers_.size();
+    return round_ % 3 == 0 ? n : round_ % 3 == 1 ? size - 1 - n : (n + size / 2 + 1) % size;
+  }
+
+  void begin(size_t i, dim3 threads, const std::function<void()>& thread) {
+    Fiber& f = fibers_[i];
+    const auto t = static_cast<unsigned>(i);
+    f.index = {t % threads.x, t / threads.x % threads.y, t / threads.x / threads.y};
+    f.wait = Wait::nothing;
+    f.self = context::fiber(std::allocator_arg, stacks_, [this, &f, &thread](context::fiber&& caller) {
+      f.caller = std::move(caller);
+      try {
+        thread();
+      } catch (...) {
+        if (!error_) error_ = std::current_exception();
+      }
+      f.wait = Wait::end;
+      return std::move(f.caller);
+    });
+  }
+
+  bool open_warps() {
+    bool opened = false;
+    for (size_t first = 0; first < fibers_.size(); first += kWarp) {
+      const size_t end = std::min(first + kWarp, fibers_.size());
+      size_t waiting = 0, ended = 0;
+      for (size_t i = first; i < end; ++i) {
+        waiting += fibers_[i].wait == Wait::warp;
+        ended += fibers_[i].wait == Wait::end;
+      }
+      if (waiting == 0 || waiting + ended < end - first) continue;
+      for (size_t i = first; i < end; ++i)
+        if (fibers_[i].wait == Wait::warp) fibers_[i].wait = Wait::nothing;
+      opened = true;
+    }
+    return opened;
+  }
+
+  void open_block() {
+    for (const Fiber& f : fibers_)
+      if (f.wait == Wait::warp) die("some lanes of a warp wait for others that wait for the block");
+    for (Fiber& f : fibers_)
+      if (f.wait == Wait::block) f.wait = Wait::nothing;
+  }
+
+  std::vector<Fiber> fibers_;
+  std::vector<std::byte> shared_;
+  context::pooled_fixedsize_stack stacks_;
+  Fiber* current_ = nullptr;
+  size_t round_ = 0;
+  std::exception_ptr error_;
+};
+
+thread_local Block* block_of_this_thread = nullptr;
+
+}  // namespace
+
+void* dynamic_shared() {
+  return block_of_this_thread->shared();
+}
+void wait_for_block() {
+  block_of_this_thread->wait(Wait::block);
+}
+void wait_for_warp() {
+  block_of_this_thread->wait(Wait::warp);
+}
+void exchange(const void* given, size_t bytes, unsigned from, void* taken) {
+  block_of_this_thread->exchange(given, bytes, from, taken);
+}
+
+void run(dim3 blocks, dim3 threads, size_t shared, const std::function<void()>& thread) {
+  const int64_t count = int64_t{blocks.x} * blocks.y * blocks.z;
+  std::exception_ptr error;
+#pragma omp parallel
+  {
+    Block block(size_t{threads.x} * threads.y * threads.z, shared);
+    block_of_this_thread = &block;
+#pragma omp for schedule(dynamic)
+    for (int64_t i = 0; i < count; ++i) {
+      const auto b = static_cast<unsigned>(count - 1 - i);  // not in the order in which they would be counted
+      try {
+        block.run({b % blocks.x, b / blocks.x % blocks.y, b / blocks.x / blocks.y}, threads, blocks, thread);
+      } catch (...) {
+#pragma omp critical
+        error = std::current_exception();
+      }
+    }
+    block_of_this_thread = nullptr;
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace emulation
+
+cudaError_t cudaMalloc(void** p, size_t bytes) {
+  *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFree(void* p) {
+  std::free(p);
+  return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
+  return cudaMalloc(p, bytes);
+}
+cudaError_t cudaFreeHost(void* p) {
+  return cudaFree(p);
+}
+cudaError_t cudaMemGetInfo(size_t* left, size_t* all) {
+  *left = *all = size_t{1} << 30;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int) {
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* of, int) {
+  *of = {"emulated on the CPU", size_t{1} << 30, 1, 9, 0};
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
+  std::memset(p, value, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() {
+  return cudaSuccess;
+}
+cudaError_t cudaGetLastError() {
+  return cudaSuccess;
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "out of memory" : "no error";
+}
+const char* cudaGetErrorName(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaSuccess";
+}
