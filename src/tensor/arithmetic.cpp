@@ -89,14 +89,10 @@ void discard(const Tensor& t) {
 }
 
 void fill(const Tensor& t, double value) {
-  with_real(t.dtype(), [&]<class T>(Type<T>) {
-    if constexpr (std::is_floating_point_v<T>) {
-      on_device(
-          t.device(), FillArgs<T>{t.numel(), static_cast<T>(value), t.data<T>()}, [](const auto& p) { cpu::fill(p); },
-          [](const auto& p, auto stream) { cuda::fill(p, stream); });
-    } else {
-      fail(cat("fill: a tensor of ", t.dtype()));
-    }
+  with_float(t.dtype(), [&]<class T>(Type<T>) {
+    on_device(
+        t.device(), FillArgs<T>{t.numel(), static_cast<T>(value), t.data<T>()}, [](const auto& p) { cpu::fill(p); },
+        [](const auto& p, auto stream) { cuda::fill(p, stream); });
   });
 }
 

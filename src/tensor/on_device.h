@@ -2,6 +2,7 @@
 // The one place that knows whether this build has CUDA, and that decides where a kernel runs.
 #pragma once
 #include <type_traits>
+#include <utility>
 
 #include "base/error.h"
 #include "tensor/types.h"
@@ -59,20 +60,25 @@ struct Type {
   using type = T;
 };
 
-// Calls f(Type<T>) with the element type of a floating-point tensor; bf16 only where there may be a GPU.
+// Calls f(Type<T>) with the element type of a floating-point tensor in which a CPU computes.
 template <class F>
-void with_real(DType dtype, F&& f) {
+void with_float(DType dtype, F&& f) {
   switch (dtype) {
     case DType::f32:
       return f(Type<float>{});
     case DType::f64:
       return f(Type<double>{});
-    case DType::bf16:
-      if constexpr (kWithCuda) return f(Type<BFloat16>{});
-      [[fallthrough]];
     default:
       fail(cat("an op on real numbers got a tensor of ", dtype));
   }
+}
+
+// Likewise for what runs on any device: in a build with CUDA also with BFloat16.
+template <class F>
+void with_real(DType dtype, F&& f) {
+  if constexpr (kWithCuda)
+    if (dtype == DType::bf16) return f(Type<BFloat16>{});
+  with_float(dtype, std::forward<F>(f));
 }
 
 }  // namespace gf

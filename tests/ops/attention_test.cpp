@@ -113,7 +113,7 @@ class Naive {
 
 std::vector<double> as_double(const Tensor& t) {
   std::vector<double> v(t.numel());
-  with_real(t.dtype(), [&]<class T>(Type<T>) { std::copy_n(t.data<T>(), t.numel(), v.begin()); });
+  with_float(t.dtype(), [&]<class T>(Type<T>) { std::copy_n(t.data<T>(), t.numel(), v.begin()); });
   return v;
 }
 

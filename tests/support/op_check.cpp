@@ -8,6 +8,9 @@
 #include "base/random.h"
 #include "support/bits.h"
 #include "support/threads.h"
+#include "tensor/arithmetic.h"
+#include "tensor/float_formats.h"
+#include "tensor/on_device.h"
 
 namespace gf {
 namespace {
@@ -16,21 +19,39 @@ double hashed(const std::string& name, double low, double high, int64_t i) {
   return low + (high - low) * Random(5, name).unit(static_cast<uint64_t>(i));
 }
 
+// Through bf16 for the GPU and through float32 otherwise, so that the runs that are compared see the same numbers.
+enum class Through : uint8_t { f32, bf16 };
+
 template <class T>
-Tensor filled(const std::string& name, const Shape& shape, double low, double high) {
+T number(double x, Through through) {
+  const auto narrow = static_cast<float>(x);
+  const float seen = through == Through::bf16 ? float_from_bf16(bf16_from_float(narrow)) : narrow;
+  if constexpr (std::is_same_v<T, BFloat16>)
+    return {bf16_from_float(seen)};
+  else
+    return static_cast<T>(seen);
+}
+
+template <class T>
+Tensor filled(const std::string& name, const Shape& shape, double low, double high, Through through = Through::f32) {
   Tensor t = Tensor::empty(shape, dtype_of<T>, kCpu);
-  // Through float32, so that the float and the double run see the same numbers.
-  for (int64_t i = 0; i < t.numel(); ++i)
-    t.data<T>()[i] = static_cast<T>(static_cast<float>(hashed(name, low, high, i)));
+  for (int64_t i = 0; i < t.numel(); ++i) t.data<T>()[i] = number<T>(hashed(name, low, high, i), through);
   return t;
 }
 
 template <class T>
-std::vector<Tensor> inputs_of(const OpCase& c) {
+std::vector<Tensor> inputs_of(const OpCase& c, Through through = Through::f32) {
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < c.inputs.size(); ++i)
-    inputs.push_back(filled<T>(cat("input ", i), c.inputs[i].shape, c.inputs[i].low, c.inputs[i].high));
+    inputs.push_back(filled<T>(cat("input ", i), c.inputs[i].shape, c.inputs[i].low, c.inputs[i].high, through));
   return inputs;
+}
+
+Tensor on(Device device, const Tensor& t) {
+  if (!t || t.device() == device) return t;
+  Tensor there = Tensor::empty(t.shape(), t.dtype(), device);
+  copy(t, there);
+  return there;
 }
 
 struct Result {
@@ -38,37 +59,48 @@ struct Result {
 };
 
 template <class T>
-Tensor direction(const OpCase& c, size_t output, const Shape& shape) {
-  return filled<T>(cat("direction ", output), shape, c.is_loss ? 1 : -1, 1);
+Tensor direction(const OpCase& c, size_t output, const Shape& shape, Through through = Through::f32) {
+  return filled<T>(cat("direction ", output), shape, c.is_loss ? 1 : -1, 1, through);
 }
 
 enum class Leaves : uint8_t { plain, parameters };
 
+struct Run {
+  Leaves leaves = Leaves::plain;
+  WeightGradients weights = WeightGradients::now;
+  Device device = kCpu;
+  Through through = Through::f32;
+};
+
 // Forward, and the gradient of sum_i <direction_i, output_i>.
 template <class T>
-Result run(const OpCase& c, const std::vector<Tensor>& inputs, const std::vector<bool>& wanted,
-           Leaves kind = Leaves::plain, WeightGradients weights = WeightGradients::now) {
-  Arena arena(kCpu);
+Result run(const OpCase& c, const std::vector<Tensor>& inputs, const std::vector<bool>& wanted, const Run& how = {}) {
+  Arena arena(how.device);
   Tape tape(arena);
   std::vector<Var> leaves;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (kind == Leaves::plain || !wanted[i])
-      leaves.push_back(tape.leaf(inputs[i], wanted[i]));
+    const Tensor value = on(how.device, inputs[i]);
+    if (how.leaves == Leaves::plain || !wanted[i])
+      leaves.push_back(tape.leaf(value, wanted[i]));
     else
-      leaves.push_back(tape.parameter(inputs[i], Tensor::zeros(inputs[i].shape(), dtype_of<T>, kCpu)));
+      leaves.push_back(tape.parameter(value, Tensor::zeros(value.shape(), inner(dtype_of<T>), how.device)));
   }
   Result result;
   std::vector<Tape::Seed> seeds;
   {
     const std::vector<Var> outputs = c.run(tape, leaves);
     for (size_t i = 0; i < outputs.size(); ++i) {
-      result.outputs.push_back(outputs[i].value());
-      seeds.push_back({outputs[i], direction<T>(c, i, outputs[i].shape())});
+      result.outputs.push_back(on(kCpu, outputs[i].value()));
+      const bool is_inner = outputs[i].value().dtype() != dtype_of<T>;  // a loss
+      const Tensor d = is_inner ? direction<Inner<T>>(c, i, outputs[i].shape(), how.through)
+                                : direction<T>(c, i, outputs[i].shape(), how.through);
+      seeds.push_back({outputs[i], on(how.device, d)});
     }
   }
-  tape.backward(std::move(seeds), weights);
-  if (weights == WeightGradients::later) tape.backward_weights();
-  for (size_t i = 0; i < inputs.size(); ++i) result.grads.push_back(wanted[i] ? tape.grad(leaves[i]) : Tensor());
+  tape.backward(std::move(seeds), how.weights);
+  if (how.weights == WeightGradients::later) tape.backward_weights();
+  for (size_t i = 0; i < inputs.size(); ++i)
+    result.grads.push_back(wanted[i] ? on(kCpu, tape.grad(leaves[i])) : Tensor());
   return result;
 }
 
@@ -128,6 +160,11 @@ void expect_same_bits(const std::string& what, const Result& a, const Result& b)
     EXPECT_TRUE(same_bits(a.grads[i], b.grads[i])) << what << ": gradient " << i;
 }
 
+double element(const Tensor& t, int64_t i) {
+  if (t.dtype() == DType::bf16) return float_from_bf16(t.data<BFloat16>()[i].bits);
+  return t.dtype() == DType::f32 ? t.data<float>()[i] : t.data<double>()[i];
+}
+
 // Relative error over the whole tensor; NaN compares as wrong.
 void expect_float_close(const std::string& what, const Tensor& got, const Tensor& want, double tolerance) {
   ASSERT_EQ(static_cast<bool>(got), static_cast<bool>(want)) << what;
@@ -135,7 +172,7 @@ void expect_float_close(const std::string& what, const Tensor& got, const Tensor
   ASSERT_EQ(got.shape(), want.shape()) << what;
   double error = 0, norm = 0;
   for (int64_t i = 0; i < want.numel(); ++i) {
-    const double w = want.data<double>()[i], e = got.data<float>()[i] - w;
+    const double w = want.data<double>()[i], e = element(got, i) - w;
     error += e * e, norm += w * w;
   }
   EXPECT_TRUE(std::sqrt(error) <= tolerance * (std::sqrt(norm) + 1e-6))
@@ -159,6 +196,29 @@ void check_meta(const OpCase& c, const Result& real) {
   for (size_t i = 0; i < shapes.size(); ++i)
     EXPECT_EQ(shapes[i], real.outputs[i].shape()) << c.name << " on meta tensors";
   EXPECT_GT(arena.peak_bytes(), 0u);
+}
+
+// Of what a GPU makes, in each of its types, beside the double result of the CPU.
+template <class T>
+void check_on_gpu(const OpCase& c, Through through, double tolerance) {
+  SCOPED_TRACE(cat("on the GPU in ", dtype_of<T>));
+  constexpr Device kGpu{Device::Kind::cuda, 0};
+  const std::vector<bool> wanted = all_differentiable(c);
+  const Result exact = run<double>(c, inputs_of<double>(c, through), wanted, {.through = through});
+  const Run how{.device = kGpu, .through = through};
+  const std::vector<Tensor> inputs = inputs_of<T>(c, through);
+  const Result there = run<T>(c, inputs, wanted, how);
+  ASSERT_EQ(there.outputs.size(), exact.outputs.size());
+  for (size_t i = 0; i < there.outputs.size(); ++i)
+    expect_float_close(cat("output ", i), there.outputs[i], exact.outputs[i], tolerance);
+  for (size_t i = 0; i < there.grads.size(); ++i)
+    expect_float_close(cat("gradient ", i), there.grads[i], exact.grads[i], tolerance);
+  expect_same_bits("a second run", run<T>(c, inputs, wanted, how), there);
+  Run parameters = how;
+  parameters.leaves = Leaves::parameters;
+  const Result of_parameters = run<T>(c, inputs, wanted, parameters);
+  parameters.weights = WeightGradients::later;
+  expect_same_bits("weight gradients later", run<T>(c, inputs, wanted, parameters), of_parameters);
 }
 
 }  // namespace
@@ -191,13 +251,19 @@ void check_float_and_bits(const OpCase& c) {
   for (size_t i = 0; i < real.grads.size(); ++i)
     expect_float_close(cat("gradient ", i), real.grads[i], exact.grads[i], c.float_tolerance);
   expect_same_bits("a second run", run<float>(c, inputs, wanted), real);
-  expect_same_bits("weight gradients later", run<float>(c, inputs, wanted, Leaves::parameters, WeightGradients::later),
-                   run<float>(c, inputs, wanted, Leaves::parameters));
+  expect_same_bits("weight gradients later",
+                   run<float>(c, inputs, wanted, {Leaves::parameters, WeightGradients::later}),
+                   run<float>(c, inputs, wanted, {Leaves::parameters}));
   {
     const Threads one(1);
     expect_same_bits("one thread", run<float>(c, inputs, wanted), real);
   }
   check_meta(c, real);
+  if constexpr (kWithCuda) {
+    check_on_gpu<double>(c, Through::f32, 1e-12);
+    check_on_gpu<float>(c, Through::f32, c.float_tolerance);
+    check_on_gpu<BFloat16>(c, Through::bf16, c.bf16_tolerance);
+  }
 }
 
 }  // namespace gf

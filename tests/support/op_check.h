@@ -4,7 +4,10 @@
 //  * float32 against double, values and gradients;
 //  * two runs, and runs with one and with two threads, have the same bits;
 //  * weight gradients put off have the bits of those taken at once;
-//  * over meta tensors it makes the same shapes and asks its arena for the same memory.
+//  * over meta tensors it makes the same shapes and asks its arena for the same memory;
+//  * in a build with CUDA, on the GPU (or its emulation) in double, float32 and bf16, each against double on the CPU,
+//    and twice with the same bits.
+// `run` must take other tensors than its inputs from the device of the tape's arena.
 #pragma once
 #include <functional>
 #include <string>
@@ -27,6 +30,9 @@ struct OpCase {
   // Largest |float32 - double| over the norm of the double result. 2e-6: some thirty roundings of 6e-8 each, in
   // sums whose errors partly cancel. An op that amplifies rounding states its own and why.
   double float_tolerance = 2e-6;
+  // Likewise for bf16 on a GPU. 1e-2: inputs, results and what is kept between kernels have 8 bits, an error of 2^-9
+  // each, a few of them in a row.
+  double bf16_tolerance = 1e-2;
   bool is_loss = false;  // the backward pass starts with a gradient of 1, else with random ones
 };
 

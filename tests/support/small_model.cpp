@@ -52,7 +52,7 @@ ModelConfig small_config_with(std::string_view time_mix, std::string_view channe
 void fill_hashed(const ParameterStore& store, uint64_t seed) {
   for (const auto& p : store.all()) {
     const Random random(seed, p->name());
-    with_real(p->value().dtype(), [&]<class T>(Type<T>) {
+    with_float(p->value().dtype(), [&]<class T>(Type<T>) {
       for (int64_t i = 0; i < p->shape().numel(); ++i) {
         const Range r = range_of(p->spec(), i);
         p->value().data<T>()[i] = static_cast<float>(r.middle + r.spread * random.uniform(static_cast<uint64_t>(i)));
@@ -120,7 +120,7 @@ Tensor logits_of(const LayerStack& layers, const Batch& batch) {
 double relative_difference(const Tensor& a, const Tensor& b) {
   GF_CHECK(a.shape() == b.shape() && a.dtype() == b.dtype(), a.shape(), " against ", b.shape());
   double difference = 0, size = 0;
-  with_real(a.dtype(), [&]<class T>(Type<T>) {
+  with_float(a.dtype(), [&]<class T>(Type<T>) {
     for (int64_t i = 0; i < a.numel(); ++i) {
       const double x = a.data<T>()[i], y = b.data<T>()[i];
       difference += (x - y) * (x - y), size += y * y;

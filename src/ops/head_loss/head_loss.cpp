@@ -21,9 +21,8 @@ void check_inputs(const Tensor& x, const Tensor& w, const Tensor& targets) {
 
 void check_seed(const Tensor& seed) {
   if (!(seed.device() == kCpu)) return;  // not worth waiting for a GPU
-  with_real(seed.dtype(), [&]<class T>(Type<T>) {
-    if constexpr (std::is_floating_point_v<T>)
-      GF_CHECK(*seed.data<T>() == T(1), "head_loss seeded with ", *seed.data<T>(), ", not 1; use its scale");
+  with_float(seed.dtype(), [&]<class T>(Type<T>) {
+    GF_CHECK(*seed.data<T>() == T(1), "head_loss seeded with ", *seed.data<T>(), ", not 1; use its scale");
   });
 }
 

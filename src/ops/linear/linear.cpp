@@ -66,7 +66,7 @@ Var linear_relu_squared(const Var& x, const Var& w) {
   const bool few = y.numel() / y.size(-1) <= cpu::kFewRows || w.value().dtype() == DType::bf16;
   if (few && y.device() == kCpu) {  // they have a product of their own
     matmul(Matrix(x.value()), Matrix(w.value()).T(), Matrix(y));
-    with_real(y.dtype(), [&]<class T>(Type<T>) {
+    with_float(y.dtype(), [&]<class T>(Type<T>) {
       parallel_ranges(y.numel(), 1 << 14,
                       [&](int64_t begin, int64_t end) { cpu::relu_squared(y.data<T>() + begin, end - begin); });
     });

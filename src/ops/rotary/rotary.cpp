@@ -16,7 +16,7 @@ Tensor make_angles(const std::vector<double>& speeds, int64_t T, DType dtype, De
   Tensor there = Tensor::empty(shape, dtype, device);
   if (device.kind == Device::Kind::meta) return there;
   const Tensor here = device.kind == Device::Kind::cpu ? there : Tensor::empty(shape, dtype, kCpu);
-  with_real(dtype, [&]<class Real>(Type<Real>) {
+  with_float(dtype, [&]<class Real>(Type<Real>) {
     Real* out = here.data<Real>();
     for (int64_t t = 0; t < T; ++t) {
       for (const double speed : speeds) {
