@@ -56,15 +56,18 @@ void fill(const Parameter& p, uint64_t seed, float* out) {
 }  // namespace
 
 void initialise(const ParameterStore& store, uint64_t seed) {
-  GF_CHECK(store.values().dtype() == DType::f32, "fresh parameters are made in f32");
+  GF_CHECK(store.masters().dtype() == DType::f32, "fresh parameters are made in f32");
   const auto& all = store.all();
+  std::vector<Tensor> made(all.size());
   parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
     const Parameter& p = *all[i];
-    const bool here = p.value().device().kind == Device::Kind::cpu;
-    const Tensor host = here ? p.value() : Tensor::empty(p.shape(), DType::f32, kCpu);
-    fill(p, seed, host.data<float>());
-    if (!here) copy(host, p.value());
+    made[i] = p.master().device() == kCpu ? p.master() : Tensor::empty(p.shape(), DType::f32, kCpu);
+    fill(p, seed, made[i].data<float>());
   });
+  for (size_t i = 0; i < all.size(); ++i)
+    if (all[i]->master().device() != kCpu) copy(made[i], all[i]->master());
+  made.clear();
+  store.round_values();
 #ifdef __GLIBC__
   malloc_trim(0);  // what orthogonal() took would stay with the process
 #endif

@@ -3,6 +3,7 @@
 
 #include "optim/adamw.h"
 #include "tensor/cuda/launch.cuh"
+#include "tensor/cuda/number.cuh"
 
 namespace gf::cuda {
 
@@ -12,12 +13,14 @@ void adamw(const AdamWArgs& a, CudaStream stream) {
   const auto beta2 = static_cast<float>(a.beta2), rest2 = static_cast<float>(1 - a.beta2);
   const auto step = static_cast<float>(a.lr / a.bias1), root = static_cast<float>(1 / std::sqrt(a.bias2));
   const auto eps = static_cast<float>(a.eps), keep = static_cast<float>(1 - a.lr * a.decay);
-  each(stream, a.n, [=, p = a.p, g = a.g, m = a.m, v = a.v] __device__(int64_t i) {
+  each(stream, a.n, [=, p = a.p, g = a.g, m = a.m, v = a.v, rounded = a.rounded] __device__(int64_t i) {
     const float grad = g[i] * scale;
     const float mean = beta1 * m[i] + rest1 * grad, square = beta2 * v[i] + rest2 * grad * grad;
     m[i] = mean;
     v[i] = square;
-    p[i] = keep * p[i] - step * mean / (sqrtf(square) * root + eps);
+    const float value = keep * p[i] - step * mean / (sqrtf(square) * root + eps);
+    p[i] = value;
+    if (rounded) rounded[i] = narrow<BFloat16>(value);
     g[i] = 0;
   });
 }

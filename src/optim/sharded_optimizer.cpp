@@ -263,13 +263,15 @@ void ShardedOptimizer::update_all(double norm, double learning_rate, double weig
   const TraceSpan span(Trace::Kind::op, [&] {
     return Trace::What{"adamw", "", 8.0 * static_cast<double>(exp_avg_.bytes())};
   });
+  const bool rounded = store_.values().dtype() == DType::bf16;
   const auto update = [&](const Parameter& p, FlatRange flat, int64_t state) {
     const Group group = group_of(p.spec(), rules_);
     const AdamWArgs args{flat.size(),
-                         store_.values().data<float>() + flat.begin,
+                         store_.masters().data<float>() + flat.begin,
                          store_.grads().data<float>() + flat.begin,
                          exp_avg_.data<float>() + state,
                          exp_avg_sq_.data<float>() + state,
+                         rounded ? store_.values().data<BFloat16>() + flat.begin : nullptr,
                          clip,
                          learning_rate * group.lr_scale * p.lr_scale(),
                          config_.beta1,
@@ -309,7 +311,8 @@ void ShardedOptimizer::spread_update() {
   last_used_ = 0;
 }
 
-void ShardedOptimizer::release_values() {
+void ShardedOptimizer::values_were_set() {
+  store_.round_values();
   if (sharding_.zero < 3) return;
   for (Bucket& b : buckets_)
     if (!b.shared) drop_values(b);
@@ -323,14 +326,14 @@ std::vector<ShardView> ShardedOptimizer::views_of(const std::vector<Part>& parts
     const int64_t at = states ? part.state : part.flat.begin, begin = part.flat.begin - part.parameter->begin();
     const Tensor piece = tensor.range(at, at + part.flat.size());
     views.push_back({prefix + part.parameter->name(), piece.dtype(), part.parameter->shape(), begin,
-                     begin + part.flat.size(), piece.raw()});
+                     begin + part.flat.size(), piece.raw(), piece.device()});
   }
   return views;
 }
 
 std::vector<ShardView> ShardedOptimizer::parameters() const {
-  std::vector<ShardView> all = views_of(parts_, "model/", store_.values(), false, false);
-  for (ShardView& v : views_of(frozen_parts_, "model/", store_.frozen_values(), false, false))
+  std::vector<ShardView> all = views_of(parts_, "model/", store_.masters(), false, false);
+  for (ShardView& v : views_of(frozen_parts_, "model/", store_.frozen_masters(), false, false))
     all.push_back(std::move(v));
   return all;
 }
@@ -344,7 +347,8 @@ std::vector<ShardView> ShardedOptimizer::moments() const {
 std::vector<ShardView> ShardedOptimizer::parameters_to_read() const {
   std::vector<ShardView> views;
   for (const auto& p : store_.all())
-    views.push_back({"model/" + p->name(), p->value().dtype(), p->shape(), 0, p->shape().numel(), p->value().raw()});
+    views.push_back({"model/" + p->name(), p->master().dtype(), p->shape(), 0, p->shape().numel(), p->master().raw(),
+                     p->master().device()});
   return views;
 }
 
@@ -360,7 +364,7 @@ std::vector<ShardView> ShardedOptimizer::moments_to_read() const {
     for (const auto& p : store_.all())
       if (!p->frozen())
         all.push_back({prefix + p->name(), DType::f32, p->shape(), 0, p->shape().numel(),
-                       tensor.range(p->begin(), p->end()).raw()});
+                       tensor.range(p->begin(), p->end()).raw(), tensor.device()});
   }
   return all;
 }

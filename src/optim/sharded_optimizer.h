@@ -80,8 +80,8 @@ class ShardedOptimizer final : public ParameterHooks {
   // What this rank has to read, of which others may save parts.
   std::vector<ShardView> parameters_to_read() const;
   std::vector<ShardView> moments_to_read() const;
-  // The parts of the values that other ranks keep may go now: after they were set from outside.
-  void release_values();
+  // From outside: what layers compute with is made of them, and the parts that other ranks keep may go.
+  void values_were_set();
 
  private:
   struct Bucket;

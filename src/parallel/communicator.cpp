@@ -6,7 +6,8 @@
 #include <exception>
 #include <functional>
 
-#include "base/parallel_for.h"
+#include "parallel/combine.h"
+#include "parallel/then.h"
 #include "parallel/traced_work.h"
 #include "tensor/arithmetic.h"
 
@@ -15,21 +16,10 @@ namespace {
 
 template <class T>
 void combine_as(const Tensor& all, Reduce how, const Tensor& result) {
-  const int64_t n = result.numel(), num_parts = all.numel() / n;
-  const T* const parts = all.data<T>();
-  T* const out = result.data<T>();
-  parallel_ranges(n, 1 << 14, [&](int64_t begin, int64_t end) {
-    if (parts != out) std::copy(parts + begin, parts + end, out + begin);
-    for (int64_t p = 1; p < num_parts; ++p) {
-      const T* const part = parts + p * n;
-      if (how == Reduce::sum) {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) out[i] += part[i];
-      } else {
-        for (int64_t i = begin; i < end; ++i) out[i] = std::max(out[i], part[i]);
-      }
-    }
-  });
+  const CombineArgs<T> args{result.numel(), all.numel() / result.numel(), how == Reduce::max, all.data<T>(),
+                            result.data<T>()};
+  on_device(
+      result.device(), [&] { cpu::combine(args); }, [&](auto stream) { cuda::combine(args, stream); });
 }
 
 // out = the sum or maximum of the parts, one after another.
@@ -46,10 +36,9 @@ void combine(const Tensor& parts, Reduce how, const Tensor& out) {
   }
 }
 
-// What is left to do on this rank once something has arrived.
 class Then final : public Work {
  public:
-  Then(std::unique_ptr<Work> first, std::function<void()> then) : first_(std::move(first)), then_(std::move(then)) {}
+  Then(std::unique_ptr<Work> first, std::function<void()> rest) : first_(std::move(first)), rest_(std::move(rest)) {}
   bool poll() override {
     if (!first_->poll()) return false;
     end();
@@ -62,14 +51,18 @@ class Then final : public Work {
 
  private:
   void end() {
-    if (then_) then_();
-    then_ = {};
+    if (rest_) rest_();
+    rest_ = {};
   }
   std::unique_ptr<Work> first_;
-  std::function<void()> then_;
+  std::function<void()> rest_;
 };
 
 }  // namespace
+
+std::unique_ptr<Work> then(std::unique_ptr<Work> first, std::function<void()> rest) {
+  return std::make_unique<Then>(std::move(first), std::move(rest));
+}
 
 std::unique_ptr<Work> Communicator::reduce_scatter(const Tensor& whole, const Tensor& shard, Reduce how) {
   GF_CHECK(whole.numel() == shard.numel() * size() && whole.dtype() == shard.dtype(), "a shard of ", shard.shape(),
@@ -78,7 +71,7 @@ std::unique_ptr<Work> Communicator::reduce_scatter(const Tensor& whole, const Te
   const bool here = whole.device() == kCpu;
   const Tensor parts = here ? parts_memory_.empty({whole.numel()}, whole.dtype())
                             : Tensor::empty({whole.numel()}, whole.dtype(), whole.device());
-  return std::make_unique<Then>(all_to_all(whole, parts), [parts, how, shard] { combine(parts, how, shard); });
+  return then(all_to_all(whole, parts), [parts, how, shard] { combine(parts, how, shard); });
 }
 
 // What is small goes to all ranks whole; what is not is summed by parts.

@@ -29,6 +29,8 @@ MPI_Datatype type_of(const Tensor& t) {
       return MPI_DOUBLE;
     case DType::i32:
       return MPI_INT32_T;
+    case DType::bf16:  // only moved: sums are ours
+      return MPI_UINT16_T;
     default:
       fail(cat("a message of ", t.dtype()));
   }

@@ -88,7 +88,7 @@ void Pipeline::begin(const std::vector<Transfer>& transfers, int64_t batch_size)
       BoundaryShape shape = taken_by(t.pass);
       shape.B = batch_size;
       arriving = &arriving_[key(t.pass)];
-      boundary = arriving->boundary = shape.empty(kCpu);
+      boundary = arriving->boundary = shape.empty(pieces_[0]->device());
     }
     for (const Tensor& tensor : tensors_of(boundary)) {
       messages.push_back({tensor, t.peer, t.send});
@@ -169,7 +169,7 @@ void Pipeline::set_loss_scale(double scale) {
 
 Stage::Sums Pipeline::evaluate(int64_t count, const std::function<Batch(int64_t)>& batch, ParameterHooks& hooks,
                                const LayerStack::Observer& observer, Stage::Sums sums) {
-  Arena arena(kCpu);
+  Arena arena(pieces_[0]->device());
   for (int64_t i = 0; i < count; ++i) {
     const HangWatch::Doing doing(watch_, cat("validation batch ", i));
     const Batch b = batch(i);

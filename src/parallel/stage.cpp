@@ -7,9 +7,9 @@ namespace gf {
 
 Boundary BoundaryShape::empty(Device device) const {
   Boundary b;
-  if (fields & kX) b.x_BTC = Tensor::empty({B, T, C}, DType::f32, device);
-  if (fields & kOrigin) b.origin_BTC = Tensor::empty({B, T, C}, DType::f32, device);
-  if (fields & kCompressed) b.compressed_BTZ = Tensor::empty({B, T, Z}, DType::f32, device);
+  if (fields & kX) b.x_BTC = Tensor::empty({B, T, C}, dtype, device);
+  if (fields & kOrigin) b.origin_BTC = Tensor::empty({B, T, C}, dtype, device);
+  if (fields & kCompressed) b.compressed_BTZ = Tensor::empty({B, T, Z}, dtype, device);
   return b;
 }
 
@@ -18,6 +18,11 @@ std::vector<Tensor> tensors_of(const Boundary& b) {
   for (const Tensor& t : {b.x_BTC, b.origin_BTC, b.compressed_BTZ})
     if (t) all.push_back(t);
   return all;
+}
+
+// With its tokens where the layers are.
+Batch Stage::batch_on(const Batch& batch) const {
+  return {on(options_.device, batch.inputs_BT), on(options_.device, batch.targets_BT), batch.samples_B, batch.masked};
 }
 
 Pass Stage::pass_of(const Batch& batch) const {
@@ -49,7 +54,7 @@ std::unique_ptr<Arena> Stage::take_arena() {
 Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in, ParameterHooks* hooks) {
   GF_CHECK(!in_flight_.contains(microbatch), "microbatch ", microbatch, " is already in flight");
   InFlight& f = in_flight_[microbatch];
-  f.batch = std::move(batch);
+  f.batch = batch_on(batch);
   f.arena = take_arena();
   f.tape = std::make_unique<Tape>(*f.arena, goes_back() ? Tape::Mode::record : Tape::Mode::evaluate);
   if (hooks) f.tape->between_ops([hooks] { hooks->look(); });
@@ -58,7 +63,7 @@ Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in, Paramet
   Flow out = layers_.forward(*f.tape, pass, f.in, options_.recompute, {}, hooks);
   if (layers_.head()) {
     f.loss = layers_.loss(*f.tape, pass, out.x_BTC, hooks).loss;
-    if (options_.device.kind == Device::Kind::cpu) loss_ += f.loss.value().data<float>()[0];
+    keep_loss(f.loss.value());
     return {};
   }
   f.out = std::move(out);
@@ -112,7 +117,20 @@ void Stage::release(InFlight& f) {
   idle_.push_back(std::move(f.arena));
 }
 
+void Stage::keep_loss(const Tensor& loss) {
+  if (options_.device.kind == Device::Kind::meta) return;
+  if (options_.device == kCpu) {
+    loss_ += loss.data<float>()[0];
+    return;
+  }
+  if (!loss_arena_) loss_arena_ = std::make_unique<Arena>(options_.device);
+  losses_.push_back(loss_arena_->empty(loss.shape(), loss.dtype()));
+  copy(loss, losses_.back());
+}
+
 double Stage::take_loss() {
+  for (const Tensor& loss : losses_) loss_ += on(kCpu, loss).data<float>()[0];
+  losses_.clear();
   const double loss = loss_;
   loss_ = 0;
   return loss;
@@ -121,17 +139,19 @@ double Stage::take_loss() {
 Boundary Stage::evaluate(Arena& arena, const Batch& batch, const Boundary& in, Sums& sum, ParameterHooks* hooks,
                          const LayerStack::Observer& observer) {
   Tape tape(arena, Tape::Mode::evaluate);
-  const Pass pass{batch};
+  const Batch here = batch_on(batch);
+  const Pass pass{here};
   const Flow out = layers_.forward(tape, pass, flow_of(tape, in), false, observer, hooks);
   if (!layers_.head()) return given(out);
   const Head::Loss result = layers_.loss(tape, pass, out.x_BTC, hooks);
   if (options_.device.kind == Device::Kind::meta) return {};
   const int64_t n = batch.targets_BT.numel(), T = batch.targets_BT.size(1);
   const auto parts = static_cast<int64_t>(sum.by_position.size());
+  const Tensor losses = on(kCpu, result.losses_BT), correct_BT = on(kCpu, result.correct_BT);
   for (int64_t i = 0; i < n; ++i) {
     if (batch.targets_BT.data<int32_t>()[i] == kNoTarget) continue;
-    const double loss = result.losses_BT.data<double>()[i];
-    const int32_t correct = result.correct_BT.data<int32_t>()[i];
+    const double loss = losses.data<double>()[i];
+    const int32_t correct = correct_BT.data<int32_t>()[i];
     sum.add(loss, correct);
     if (parts > 0) sum.by_position[static_cast<size_t>(i % T * parts / T)].add(loss, correct);
   }

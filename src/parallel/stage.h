@@ -19,6 +19,7 @@ struct Boundary {
 struct BoundaryShape {
   Fields fields = 0;
   int64_t B = 0, T = 0, C = 0, Z = 0;
+  DType dtype = DType::f32;
   Boundary empty(Device) const;
 };
 // Those that are not empty, in one order.
@@ -26,6 +27,7 @@ std::vector<Tensor> tensors_of(const Boundary&);
 
 struct StageOptions {
   Device device = kCpu;
+  DType dtype = DType::f32;                   // of activations and their gradients
   bool recompute = false;                     // blocks run again in the backward pass
   double loss_scale = 1;                      // 1 / (targets of the optimizer step)
   double pull = 1e-4;                         // on each position's largest logit, as published
@@ -40,6 +42,7 @@ class Stage {
   Stage(LayerStack& layers, StageOptions options) : layers_(layers), options_(options) {}
 
   LayerStack& layers() { return layers_; }
+  Device device() const { return options_.device; }
   // Whether anything is trained here or below; else there is no backward pass, and forward() keeps nothing for one.
   bool goes_back() const { return options_.gradients != 0 || layers_.trains_any(); }
   // -> what the next stage reads; empty from the last one, which keeps the loss. The microbatch is in flight until its
@@ -78,6 +81,8 @@ class Stage {
     Flow in, out;
     Var loss;
   };
+  Batch batch_on(const Batch&) const;
+  void keep_loss(const Tensor& loss);
   Pass pass_of(const Batch& batch) const;
   Flow flow_of(Tape&, const Boundary&) const;
   Boundary given(const Flow&) const;
@@ -89,6 +94,9 @@ class Stage {
   std::map<int, InFlight> in_flight_;
   std::vector<std::unique_ptr<Arena>> idle_;
   double loss_ = 0;
+  // On a GPU losses wait there until the step asks for them, so that no pass has to wait for the device.
+  std::unique_ptr<Arena> loss_arena_;
+  std::vector<Tensor> losses_;
 };
 
 }  // namespace gf

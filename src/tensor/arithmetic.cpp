@@ -190,4 +190,11 @@ void convert(const Tensor& from, const Tensor& to) {
       });
 }
 
+Tensor on(Device device, const Tensor& t) {
+  if (!t || t.device() == device) return t;
+  Tensor there = Tensor::empty(t.shape(), t.dtype(), device);
+  copy(t, there);
+  return there;
+}
+
 }  // namespace gf

@@ -16,5 +16,6 @@ double sum_of_squares(const Tensor&);                           // in double, in
 // Between the dtype that is computed with and the one that is kept: f32 and bf16, rounded to nearest; i32 and u16; or
 // the same. Both on the CPU.
 void convert(const Tensor& from, const Tensor& to);
+Tensor on(Device, const Tensor&);  // the tensor where it is there already (or empty), else a copy
 
 }  // namespace gf

@@ -36,4 +36,33 @@ void copy(const std::byte* from, std::byte* to, size_t bytes, CudaStream stream)
   check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream)), "copy memory");
 }
 
+std::byte* allocate_pinned(size_t bytes) {
+  void* p = nullptr;
+  check_cuda(cudaHostAlloc(&p, bytes, cudaHostAllocDefault), "get memory of the CPU that it can copy from");
+  return static_cast<std::byte*>(p);
+}
+
+void release_pinned(std::byte* p) {
+  (void)cudaFreeHost(p);
+}
+
+int num_gpus() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  (void)cudaGetLastError();  // no driver, or no GPU
+  return 0;
+}
+
+void use_gpu(int index) {
+  check_cuda(cudaSetDevice(index), "use this GPU");
+}
+
+std::string gpu_name() {
+  int index = 0;
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDevice(&index), "tell the GPU in use");
+  check_cuda(cudaGetDeviceProperties(&properties, index), "tell what GPU this is");
+  return properties.name;
+}
+
 }  // namespace gf::cuda

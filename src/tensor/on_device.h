@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one place that knows whether this build has CUDA, and that decides where a kernel runs.
 #pragma once
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -27,6 +28,11 @@ std::byte* allocate(size_t bytes, CudaStream);
 void release(std::byte*, CudaStream);
 void fill_zero(std::byte*, size_t bytes, CudaStream);
 void copy(const std::byte* from, std::byte* to, size_t bytes, CudaStream);  // from and to any device
+std::byte* allocate_pinned(size_t bytes);                                   // of the CPU; see PinnedMemory
+void release_pinned(std::byte*);
+int num_gpus();          // that this process sees
+void use_gpu(int);       // on this thread, from now on
+std::string gpu_name();  // of the one in use
 }  // namespace cuda
 
 // Runs `cpu` or `cuda` where the device says; on the meta device nothing. `cuda` must be a generic lambda,

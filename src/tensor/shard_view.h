@@ -14,7 +14,10 @@ struct ShardView {
   DType dtype;
   Shape shape;         // of the whole tensor
   int64_t begin, end;  // this piece, in elements of the whole, row-major
-  std::byte* data;     // end - begin elements, on the CPU
+  std::byte* data;     // end - begin elements
+  Device device = kCpu;
+
+  size_t bytes() const { return static_cast<size_t>(end - begin) * size_of(dtype); }
 };
 
 }  // namespace gf

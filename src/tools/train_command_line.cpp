@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "parallel/gpu_of_rank.h"
 
 namespace gf {
 namespace {
@@ -148,7 +149,7 @@ std::optional<Config> parse_command_line(const Arguments& arguments, const Confi
   const std::optional<ConfigParts> given = read_command_line(arguments, reader, speaks);
   if (!given) return std::nullopt;
   Config config = load_config(given->files, given->settings);
-  resolve(config);
+  resolve(config, has_gpu());
   check(config);
   return config;
 }

@@ -7,6 +7,8 @@
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/partial_file.h"
 #include "parallel/agreement.h"
+#include "parallel/communicator_staged.h"
+#include "parallel/gpu_of_rank.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"
 #include "train/planner/layer_times.h"
@@ -176,11 +178,13 @@ std::string taken_from(const TensorSource& load, const ModelConfig& config) {
              there > taken ? cat("; ", there - taken, " of its own are not in this model") : "");
 }
 
-RankModelOptions model_options(const Plan& plan) {
+RankModelOptions model_options(const Plan& plan, Device device) {
   const TrainConfig& t = plan.config.train;
   RankModelOptions options;
   options.partition = plan.partition;
   options.schedule = plan.config.parallel.schedule;
+  options.stage.device = device;
+  options.stage.dtype = t.computes_in();
   options.stage.recompute = t.grad_cp;
   options.stage.loss_scale = 1 / static_cast<double>(plan.tokens_per_step);
   options.stage.seed = static_cast<uint64_t>(t.seed_everything);
@@ -196,8 +200,10 @@ Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* w, CheckpointW
     : plan(p),
       watch(w),
       save_mode(mode),
-      mesh(make_mesh(std::move(world), static_cast<int>(p.config.parallel.pipeline), p.data_ranks)),
-      model(p.config.model, mesh, model_options(p), watch),
+      device(*p.config.train.accelerator == "gpu" ? choose_gpu(place_on_node(*world).rank) : kCpu),
+      mesh(make_mesh(device == kCpu ? std::move(world) : make_staged_communicator(std::move(world)),
+                     static_cast<int>(p.config.parallel.pipeline), p.data_ranks)),
+      model(p.config.model, mesh, model_options(p, device), watch),
       spikes(p.config.train.spike_z, p.config.train.spike_window) {
   const HangWatch::Doing doing(watch, "the start");
   warm_up(*mesh.pipe);
@@ -219,7 +225,7 @@ Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* w, CheckpointW
   together([&] {
     if (newest) go_on_from(*newest);
   });
-  optimizer->release_values();
+  optimizer->values_were_set();
   checkpoints = std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world,
                                                    static_cast<int>(t.keep_checkpoints), watch);
   together([&] { begin(); });
@@ -252,7 +258,7 @@ std::unique_ptr<TensorSource> Run::check_start(const std::optional<StepFolder>& 
 void Run::make_optimizer() {
   const TrainConfig& t = plan.config.train;
   const auto gradients = t.train_stage == 1 ? ParameterStore::Gradients::none : ParameterStore::Gradients::zeroed;
-  model.parameters().allocate(kCpu, DType::f32, gradients);
+  model.parameters().allocate(device, t.computes_in(), gradients);
   optimizer = std::make_unique<ShardedOptimizer>(
       model.pieces(), model.parameters(), ParameterRanks{*mesh.world, *mesh.data, model.shared()},
       parameter_names(plan.config.model), AdamWConfig{t.beta1, t.beta2, t.adam_eps, t.gradient_clip_val},

@@ -65,6 +65,7 @@ struct Run {
   Plan& plan;
   HangWatch* watch;  // null: nobody watches
   CheckpointWriter::Mode save_mode;
+  Device device;  // that layers and optimizer compute on
   Mesh mesh;
   RankModel model;
   std::unique_ptr<RunFolder> folder;

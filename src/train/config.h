@@ -14,6 +14,7 @@
 #include "base/fields.h"
 #include "io/data/data_list.h"
 #include "model/config.h"
+#include "tensor/types.h"
 #include "train/parameter_groups.h"
 
 namespace gf {
@@ -49,6 +50,8 @@ struct TrainConfig {
 
   // Sequences that one optimizer step sees, whatever machine it runs on.
   int64_t global_batch() const { return num_nodes * devices * micro_bsz * accumulate_grad_batches; }
+  // Of activations. The optimizer's numbers are float32 always.
+  DType computes_in() const { return precision.value_or("32").starts_with("bf16") ? DType::bf16 : DType::f32; }
   // Steps of warm-up: those given, and for -1 as published 10 where training begins from a checkpoint, else none. A
   // run that goes on from its own checkpoint keeps those it began with.
   int64_t warmup() const { return warmup_steps >= 0 ? warmup_steps : load_model.empty() ? 0 : 10; }

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tensor/types.h"
+
 namespace gf {
 
 // The largest error of one kind over its tolerance.
@@ -19,9 +21,11 @@ struct GoldenCheck {
 
 struct GoldenOptions {
   bool recompute = false;  // blocks run again in the backward pass
+  Device device = kCpu;
+  DType dtype = DType::f32;  // or bf16, on a GPU: then losses alone are compared, within 1 %
 };
 
-// Rebuilds the case and runs it in float32 through the parts a training run uses. Refuses a file that is no case.
+// Rebuilds the case and runs it through the parts a training run uses. Refuses a file that is no case.
 std::vector<GoldenCheck> check_golden(const std::filesystem::path&, const GoldenOptions& = {});
 
 }  // namespace gf

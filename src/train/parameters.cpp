@@ -7,8 +7,8 @@ namespace gf {
 namespace {
 
 ShardView view_of(const Parameter& p) {
-  std::byte* const data = p.value() ? p.value().raw() : nullptr;
-  return {cat(kModelPrefix, p.name()), DType::f32, p.shape(), 0, p.shape().numel(), data};
+  const Tensor& t = p.master();
+  return {cat(kModelPrefix, p.name()), DType::f32, p.shape(), 0, p.shape().numel(), t ? t.raw() : nullptr, t.device()};
 }
 
 // The keys a user could change so that a model has as many channels, say; named where shapes differ.

@@ -183,8 +183,9 @@ cudaError_t cudaFree(void*);
 cudaError_t cudaHostAlloc(void**, size_t, unsigned);
 cudaError_t cudaFreeHost(void*);
 cudaError_t cudaMemGetInfo(size_t* left, size_t* all);
-cudaError_t cudaGetDeviceCount(int*);
+cudaError_t cudaGetDeviceCount(int*);  // as many as GF_EMULATED_GPUS says: none where it is not set
 cudaError_t cudaSetDevice(int);
+cudaError_t cudaGetDevice(int*);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t, cudaMemcpyKind, cudaStream_t);
 cudaError_t cudaMemsetAsync(void*, int, size_t, cudaStream_t);

@@ -66,7 +66,7 @@ void train_rank(const ModelConfig& c, const TuningRule& rule, const Layout& l, C
   // Small buckets, so that there are several.
   ShardedOptimizer optimizer(model.pieces(), model.parameters(), {*mesh.world, *mesh.data, model.shared()},
                              parameter_names(c), {0.9, 0.99, 1e-8, 0.5}, {}, {l.zero, 20'000});
-  optimizer.release_values();
+  optimizer.values_were_set();
   const auto batches_of = [&](int step) {
     std::vector<Batch> batches;
     for (int m = mesh.data->rank(); m < kMicrobatches; m += l.data)

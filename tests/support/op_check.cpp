@@ -47,13 +47,6 @@ std::vector<Tensor> inputs_of(const OpCase& c, Through through = Through::f32) {
   return inputs;
 }
 
-Tensor on(Device device, const Tensor& t) {
-  if (!t || t.device() == device) return t;
-  Tensor there = Tensor::empty(t.shape(), t.dtype(), device);
-  copy(t, there);
-  return there;
-}
-
 struct Result {
   std::vector<Tensor> outputs, grads;  // grads: one an input, empty where none was asked for
 };

@@ -15,6 +15,7 @@
 #include "io/checkpoint/checkpoint_part.h"
 #include "io/files.h"
 #include "parallel/agreement.h"
+#include "tensor/on_device.h"
 
 namespace gf {
 
@@ -87,7 +88,8 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
   cleaned_ = true;
   phase_ = Phase::writing;
   check_names(views);
-  if (mode_ == Mode::background) copy(views);
+  const auto is_here = [](const ShardView& v) { return v.device == kCpu; };
+  if (mode_ == Mode::background || !std::ranges::all_of(views, is_here)) copy(views);
   seconds_so_far_ = watch.seconds();
   start([this, views = std::move(views), source] { write_own(views, source); });
 }
@@ -102,10 +104,18 @@ void CheckpointWriter::copy(std::vector<ShardView>& views) {
   std::byte* to = copy_.get();
   for (ShardView& v : views) {
     constexpr int64_t kBlockBytes = int64_t{1} << 20;
-    parallel_ranges(bytes_of(v), kBlockBytes, [&](int64_t begin, int64_t end) {
-      std::memcpy(to + begin, v.data + begin, static_cast<size_t>(end - begin));
-    });
-    v.data = to;
+    on_device(
+        v.device,
+        [&] {
+          parallel_ranges(bytes_of(v), kBlockBytes, [&](int64_t begin, int64_t end) {
+            std::memcpy(to + begin, v.data + begin, static_cast<size_t>(end - begin));
+          });
+        },
+        [&](auto stream) {
+          cuda::copy(v.data, to, v.bytes(), stream);
+          cuda::synchronize(stream);
+        });
+    v.data = to, v.device = kCpu;
     to += bytes_of(v);
   }
 }

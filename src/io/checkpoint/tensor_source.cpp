@@ -8,6 +8,7 @@
 #include "io/checkpoint/pth/pth.h"
 #include "io/checkpoint/safetensors.h"
 #include "io/checkpoint/safetensors_shards.h"
+#include "tensor/arithmetic.h"
 
 namespace gf {
 
@@ -48,7 +49,18 @@ void TensorSource::check(const ShardView& view) const {
 
 void TensorSource::read(std::span<const ShardView> views) const {
   for (const ShardView& view : views) check(view);
-  fill(views);
+  std::vector<ShardView> here;
+  for (const ShardView& view : views)
+    if (view.device == kCpu) here.push_back(view);
+  fill(here);
+  for (const ShardView& view : views) {  // one at a time through memory of the CPU
+    if (view.device == kCpu) continue;
+    const Tensor host = Tensor::empty({view.end - view.begin}, view.dtype, kCpu);
+    ShardView staged = view;
+    staged.data = host.raw(), staged.device = kCpu;
+    fill({&staged, 1});
+    copy(host, Tensor({view.data, [](std::byte*) {}}, host.shape(), view.dtype, view.device));
+  }
 }
 
 std::unique_ptr<TensorSource> open_weights(const std::filesystem::path& path) {

@@ -36,7 +36,7 @@ Var embedding(const Tensor& tokens, const Var& table) {
   GF_CHECK(table.shape().rank() == 2 && tokens.dtype() == DType::i32, "embedding: tokens ", tokens.shape(), " ",
            tokens.dtype(), ", table ", table.shape());
   GF_CHECK(tokens.numel() <= std::numeric_limits<int32_t>::max(), "embedding of ", tokens.numel(), " tokens at once");
-  const bool narrow = table.value().dtype() == DType::bf16;
+  const bool narrow = table.value().dtype() == DType::bf16 && table.value().device() == kCpu;
   Tensor y = tape.empty(output_shape(tokens.shape(), table.size(1)), narrow ? DType::f32 : table.value().dtype());
   with_real(y.dtype(), [&]<class T>(Type<T>) {
     const EmbeddingArgs<T> args{.M = tokens.numel(),

@@ -95,7 +95,7 @@ std::vector<SentBytes> sent(const Config& c, const Layout& l) {
     fill_hashed(model.parameters());
     ShardedOptimizer optimizer(model.pieces(), model.parameters(), {*mesh.world, *mesh.data, model.shared()},
                                parameter_names(c.model), {}, {}, share.sharding);
-    optimizer.release_values();
+    optimizer.values_were_set();
     for (int step = 0; step < 2; ++step) {
       bytes = {};
       const std::vector<Batch> batches(kMicrobatches, hashed_batch(kMicro, c.model.ctx_len, c.model.vocab_size));

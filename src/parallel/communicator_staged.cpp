@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/communicator_staged.h"
+
+#include "parallel/then.h"
+#include "tensor/arithmetic.h"
+#include "tensor/pinned_memory.h"
+
+namespace gf {
+namespace {
+
+class StagedCommunicator final : public Communicator {
+ public:
+  explicit StagedCommunicator(std::unique_ptr<Communicator> inner) : inner_(std::move(inner)) {}
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+
+  std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) override {
+    if (whole.device() == kCpu) return inner_->all_gather(shard, whole);
+    const Tensor to = memory_.empty(whole.shape(), whole.dtype());
+    return then(inner_->all_gather(staged(shard), to), [to, whole] { copy(to, whole); });
+  }
+
+  std::unique_ptr<Work> all_to_all(Tensor from, Tensor to) override {
+    if (from.device() == kCpu) return inner_->all_to_all(from, to);
+    const Tensor arrived = memory_.empty(to.shape(), to.dtype());
+    return then(inner_->all_to_all(staged(from), arrived), [arrived, to] { copy(arrived, to); });
+  }
+
+  std::vector<std::unique_ptr<Work>> exchange(std::span<const Message> messages) override {
+    std::vector<Message> here(messages.begin(), messages.end());
+    for (Message& m : here)
+      if (m.tensor.device() != kCpu)
+        m.tensor = m.send ? staged(m.tensor) : memory_.empty(m.tensor.shape(), m.tensor.dtype());
+    auto works = inner_->exchange(here);
+    for (size_t i = 0; i < works.size(); ++i)
+      if (!here[i].send && messages[i].tensor.device() != kCpu)
+        works[i] = then(std::move(works[i]), [from = here[i].tensor, to = messages[i].tensor] { copy(from, to); });
+    return works;
+  }
+
+  void barrier() override { inner_->barrier(); }
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    return make_staged_communicator(inner_->split(color, key));
+  }
+
+ private:
+  Tensor staged(const Tensor& t) {
+    const Tensor here = memory_.empty(t.shape(), t.dtype());
+    copy(t, here);
+    return here;
+  }
+  std::unique_ptr<Communicator> inner_;
+  PinnedMemory memory_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_staged_communicator(std::unique_ptr<Communicator> inner) {
+  return std::make_unique<StagedCommunicator>(std::move(inner));
+}
+
+}  // namespace gf
