@@ -52,13 +52,16 @@ ModelConfig small_config_with(std::string_view time_mix, std::string_view channe
 void fill_hashed(const ParameterStore& store, uint64_t seed) {
   for (const auto& p : store.all()) {
     const Random random(seed, p->name());
-    with_float(p->value().dtype(), [&]<class T>(Type<T>) {
+    const Tensor values = Tensor::empty(p->shape(), p->master().dtype(), kCpu);
+    with_float(values.dtype(), [&]<class T>(Type<T>) {
       for (int64_t i = 0; i < p->shape().numel(); ++i) {
         const Range r = range_of(p->spec(), i);
-        p->value().data<T>()[i] = static_cast<float>(r.middle + r.spread * random.uniform(static_cast<uint64_t>(i)));
+        values.data<T>()[i] = static_cast<float>(r.middle + r.spread * random.uniform(static_cast<uint64_t>(i)));
       }
     });
+    copy(values, p->master());
   }
+  store.round_values();
   if (store.grads()) fill_zero(store.grads());
 }
 
