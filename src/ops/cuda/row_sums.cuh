@@ -18,7 +18,10 @@ template <class T>
 __global__ void add_partial_rows_kernel(const T* partial, int64_t num_blocks, int64_t stride, int64_t C, Sums<T> into) {
   constexpr unsigned kLanes = 32, kWarps = 16;
   __shared__ T of_warps[kWarps][kLanes];
-  T* const sum = into.sum[blockIdx.y];
+  T* sum = nullptr;
+#pragma unroll
+  for (unsigned k = 0; k < Sums<T>::kMost; ++k)  // an index that is not a constant would need a copy in local memory
+    if (k == blockIdx.y) sum = into.sum[k];
   if (!sum) return;
   const unsigned lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const int64_t c = int64_t{blockIdx.x} * kLanes + lane;
