@@ -15,13 +15,11 @@ struct Sums {
 // A block has 32 columns, one a lane, so that a warp reads 128 bytes and more at once; its 16 warps share the partial
 // rows, or the few columns of a weight would wait for hundreds of loads one after the other.
 template <class T>
-__global__ void add_partial_rows_kernel(const T* partial, int64_t num_blocks, int64_t stride, int64_t C, Sums<T> into) {
+__global__ void add_partial_rows_kernel(const T* partial, int64_t num_blocks, int64_t stride, int64_t C,
+                                        const __grid_constant__ Sums<T> into) {
   constexpr unsigned kLanes = 32, kWarps = 16;
   __shared__ T of_warps[kWarps][kLanes];
-  T* sum = nullptr;
-#pragma unroll
-  for (unsigned k = 0; k < Sums<T>::kMost; ++k)  // an index that is not a constant would need a copy in local memory
-    if (k == blockIdx.y) sum = into.sum[k];
+  T* const sum = into.sum[blockIdx.y];
   if (!sum) return;
   const unsigned lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const int64_t c = int64_t{blockIdx.x} * kLanes + lane;
