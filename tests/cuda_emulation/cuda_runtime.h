@@ -18,6 +18,7 @@
 #define __forceinline__ inline
 #define __shared__ static thread_local  // blocks run one at a time on a thread of the CPU
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(n) alignas(n)
 
 struct dim3 {

@@ -39,9 +39,12 @@ TEST(Ddlerp, GradientsAcrossBlocks) {
   check_gradients(ddlerp_case(1, 130, 2, 1, {0, 1}));
 }
 TEST(Ddlerp, LargeAndOdd) {
-  check_float_and_bits(ddlerp_case(1, 1, 3, 1, {0}));
+  OpCase smallest = ddlerp_case(1, 1, 3, 1, {0});
+  smallest.bf16_tolerance = 4e-2;  // its gradients come from one sum of three terms that nearly cancel
+  check_float_and_bits(smallest);
   check_float_and_bits(ddlerp_case(3, 211, 96, 32, {0, 0, 0, 0, 0}));
   check_float_and_bits(ddlerp_case(2, 300, 65, 7, {1, 0}));
+  check_float_and_bits(ddlerp_case(5, 9, 72, 3, {1, 0, 2, 1}));
 }
 
 // In two parts, the second with the last row of the first: the rows of the whole.

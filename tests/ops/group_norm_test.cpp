@@ -25,6 +25,8 @@ TEST(GroupNorm, LargeAndOdd) {
   check_float_and_bits(norm_case({1, 1, 8}, 1, 1e-5 * 64, 1));
   check_float_and_bits(norm_case({3, 333, 5 * 23}, 5, 1e-5 * 64, 1));
   check_float_and_bits(norm_case({2, 65, 128}, 2, 1e-5, 1.0 / 8));
+  check_float_and_bits(norm_case({3, 11, 17 * 64}, 17, 1e-5, 1.0 / 8));
+  check_float_and_bits(norm_case({2, 9, 320}, 2, 1e-5, 1));  // heads that are no power of two
 }
 
 TEST(GroupNorm, IsItsFormula) {

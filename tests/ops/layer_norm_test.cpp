@@ -26,6 +26,11 @@ TEST(LayerNorm, Gradients) {
 TEST(LayerNorm, LargeAndOdd) {
   check_float_and_bits(norm_case({1, 3}, 3));
   check_float_and_bits(norm_case({3, 333, 77}, 77));
+  check_float_and_bits(norm_case({3, 67, 72}, 72));  // loads of 8 bytes
+  check_float_and_bits(norm_case({7, 2048}, 2048));  // and of 16
+}
+TEST(LayerNorm, LongRows) {
+  check_float_and_bits(norm_case({9, 1037}, 1037));  // too long for a number a thread
 }
 TEST(AddLayerNorm, Gradients) {
   check_gradients(residual_case({2, 3, 5}, 5, true));
@@ -33,6 +38,8 @@ TEST(AddLayerNorm, Gradients) {
 }
 TEST(AddLayerNorm, LargeAndOdd) {
   check_float_and_bits(residual_case({3, 333, 77}, 77, true));
+  check_float_and_bits(residual_case({7, 2048}, 2048, true));
+  check_float_and_bits(residual_case({9, 1037}, 1037, true));
 }
 
 }  // namespace

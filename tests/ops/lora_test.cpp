@@ -28,6 +28,7 @@ TEST(Lora, GradientsWhereBaseIsTheInput) {
 TEST(Lora, LargeAndOdd) {
   check_float_and_bits(lora_case({1, 1, 3}, 1, 3, {3}));
   check_float_and_bits(lora_case({3, 117, 96}, 33, 65, {65}));
+  check_float_and_bits(lora_case({2, 65, 24}, 8, 72, {72}));
 }
 
 }  // namespace

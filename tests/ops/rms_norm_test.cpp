@@ -21,6 +21,9 @@ TEST(RmsNorm, Gradients) {
 TEST(RmsNorm, LargeAndOdd) {
   check_float_and_bits(norm_case({1, 3}));
   check_float_and_bits(norm_case({3, 333, 77}));
+  check_float_and_bits(norm_case({3, 67, 72}));  // loads of 8 bytes
+  check_float_and_bits(norm_case({7, 2048}));    // and of 16
+  check_float_and_bits(norm_case({9, 1037}));    // too long for a number a thread
 }
 
 TEST(RmsNorm, AddsEpsToTheRoot) {

@@ -22,6 +22,8 @@ TEST(TokenShift, Gradients) {
 TEST(TokenShift, LargeAndOdd) {
   check_float_and_bits(shift_case({1, 1, 3}, 2, ShiftMix::toward_previous));
   check_float_and_bits(shift_case({3, 111, 65}, 4, ShiftMix::toward_current));
+  check_float_and_bits(shift_case({3, 111, 72}, 5, ShiftMix::toward_previous));  // loads of 8 and 16 bytes
+  check_float_and_bits(shift_case({5, 1, 1100}, 1, ShiftMix::toward_previous));
 }
 
 TEST(TokenShift, FirstPositionSeesZeroBeforeIt) {

@@ -37,15 +37,31 @@ double product_flops(const Tensor& x, const Tensor& z) {
   return 4.0 * static_cast<double>(x.numel() * z.size(1));
 }
 
+// Of the backward pass: factors and what follows only on a GPU, whose products are of all rows at once. The meta
+// device, which asks for memory beforehand, counts as a CPU.
+struct Scratch {
+  Tensor partial, factors, dshifted, dz;
+};
+
+Scratch scratch_of(Tape& tape, const Saved& s) {
+  const Tensor& x = s.sources[0];
+  const int64_t rows = x.size(0) * x.size(1), C = x.size(2), targets = static_cast<int64_t>(s.mixes.size());
+  if (x.device().kind == Device::Kind::cuda)
+    return {tape.empty({gpu_row_blocks(rows, C).size(), targets + 1, C}, inner(x.dtype())),
+            tape.empty({targets, rows, C}, x.dtype()), tape.empty({rows, C}, x.dtype()),
+            tape.empty(s.z.shape(), x.dtype())};
+  const DdlerpPartial at(C, s.R, targets, static_cast<int64_t>(s.sources.size()));
+  return {tape.empty({ddlerp_blocks(rows).size(), at.size}, inner(x.dtype())), {}, {}, {}};
+}
+
 // Inputs on the tape, in this order: the distinct sources (x first), mix_x, w1, w2, mixes.
 void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) {
   const Tensor& x = s.sources[0];
   const int num_sources = static_cast<int>(s.sources.size()), targets = static_cast<int>(s.mixes.size());
   std::vector<Tensor> dsources;
   for (const Tensor& source : s.sources) dsources.push_back(tape.empty(source.shape(), source.dtype()));
-  const DdlerpPartial at(x.size(2), s.R, targets, num_sources);
   Trace::add_flops(2 * product_flops(x, s.z));
-  const Tensor partial = tape.empty({ddlerp_blocks(x.size(0) * x.size(1)).size(), at.size}, inner(x.dtype()));
+  const Scratch scratch = scratch_of(tape, s);
   with_real(x.dtype(), [&]<class T>(Type<T>) {
     const auto sum = [&](int input) {
       const Tensor t = grads.sum(input);
@@ -59,7 +75,11 @@ void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) 
       args.dout[i] = grad[i] ? grad[i].data<T>() : nullptr;
       args.dmix[i] = sum(num_sources + 3 + i);
     }
-    args.partial = partial.data<Inner<T>>();
+    args.partial = scratch.partial.data<Inner<T>>();
+    if (scratch.factors) {
+      args.factors = scratch.factors.data<T>();
+      args.dshifted = scratch.dshifted.data<T>(), args.dz = scratch.dz.data<T>();
+    }
     on_device(
         x.device(), args, [](const auto& p) { cpu::ddlerp_backward(p); },
         [](const auto& p, auto stream) { cuda::ddlerp_backward(p, stream); });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "base/parallel_for.h"
+#include "ops/row_blocks.h"
 #include "tensor/on_device.h"
 
 namespace gf {
@@ -45,7 +46,10 @@ struct DdlerpBackwardArgs {
   T* dsources[kMaxDdlerpSources];    // replaced
   Inner<T>*dw1, *dw2, *dmix_x;       // sums to add into; null where not wanted
   Inner<T>* dmix[kMaxDdlerpTargets];
-  Inner<T>* partial;  // scratch: ddlerp_blocks(B Tn).size() * DdlerpPartial::size
+  // Scratch. On a CPU ddlerp_blocks(B Tn).size() * DdlerpPartial::size; on a GPU, where the products are added to the
+  // sums at once, gpu_row_blocks(B Tn, C).size() * (targets + 1) * C for dmix and dmix_x.
+  Inner<T>* partial;
+  T *factors, *dshifted, *dz;  // on a GPU: targets * B Tn * C, B Tn * C, B Tn * targets * R
 };
 
 namespace cpu {

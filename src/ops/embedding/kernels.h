@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "base/parallel_for.h"
 #include "tensor/on_device.h"
 
 namespace gf {
@@ -15,12 +16,28 @@ struct EmbeddingArgs {
   const BFloat16* narrow_table = nullptr;  // read in its place where it is there
 };
 
+// How a GPU shares M positions: those that a warp sorts, and those, sorted, whose rows a block adds up.
+inline constexpr int64_t kEmbeddingDigits = 256, kEmbeddingRun = 32;
+inline Blocks embedding_units(int64_t M) {
+  return Blocks::at_most(M, 1024, 256);
+}
+inline Blocks embedding_runs(int64_t M) {
+  return Blocks::of_length(M, kEmbeddingRun);
+}
+
+// The length of `order` below: a GPU has positions twice, before and after a pass of its sort, and counts. The meta
+// device, which asks for memory beforehand, counts as a CPU.
+inline int64_t embedding_order(int64_t M, Device device) {
+  return device.kind == Device::Kind::cuda ? 2 * M + kEmbeddingDigits * (embedding_units(M).size() + 1) : M;
+}
+
 template <class T>
 struct EmbeddingBackwardArgs {
-  int64_t M, C;
+  int64_t M, C, V;
   const int32_t* tokens;
   const T* dy;
-  int32_t* order;    // scratch: M
+  int32_t* order;    // scratch
+  Inner<T>* heads;   // scratch on a GPU: embedding_runs(M).size() * C
   Inner<T>* dtable;  // a sum to add into
 };
 

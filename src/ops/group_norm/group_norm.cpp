@@ -21,7 +21,7 @@ T* pointer(const Tensor& t) {
 // dout becomes the gradient of the gate, in place; returns that of y.
 Tensor backward(Tape& tape, const Saved& s, const Tensor& dout, const Tensor& dw, const Tensor& db) {
   Tensor dy = tape.empty(s.y.shape(), s.y.dtype());
-  const Tensor partial = tape.empty({row_blocks(s.M).size(), 2, s.H * s.N}, inner(s.y.dtype()));
+  const Tensor partial = tape.empty({row_blocks(s.M, s.H * s.N, dy.device()).size(), 2, s.H * s.N}, inner(s.y.dtype()));
   with_real(dy.dtype(), [&]<class T>(Type<T>) {
     const GroupNormBackwardArgs<T> args{.M = s.M,
                                         .H = s.H,

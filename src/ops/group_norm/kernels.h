@@ -24,7 +24,7 @@ struct GroupNormBackwardArgs {
   const T* dout;
   T *dy, *dg;         // dg may be dout
   Inner<T>*dw, *db;   // sums to add into; null where not wanted
-  Inner<T>* partial;  // scratch: 2 * row_blocks(M).size() * H N
+  Inner<T>* partial;  // scratch: 2 * row_blocks(M, H N, the device).size() * H N
 };
 
 namespace cpu {

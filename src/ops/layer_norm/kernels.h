@@ -25,7 +25,7 @@ struct LayerNormBackwardArgs {
   const T* dsum;      // gradient that reached x directly; null for none
   T* dx;              // dsum + gradient through the norm
   Inner<T>*dw, *db;   // sums to add into; null where not wanted
-  Inner<T>* partial;  // scratch: 2 * row_blocks(M).size() * C
+  Inner<T>* partial;  // scratch: 2 * row_blocks(M, C, the device).size() * C
 };
 
 namespace cpu {

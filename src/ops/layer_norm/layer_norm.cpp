@@ -46,7 +46,7 @@ Saved forward(Tape& tape, const Tensor& x, const Tensor& dx, const Tensor& w, co
 Tensor backward(Tape& tape, const Saved& s, const Tensor& dy, const Tensor& dsum, const Tensor& dw, const Tensor& db) {
   const int64_t C = s.x.size(-1), M = s.x.numel() / C;
   Tensor dx = tape.empty(s.x.shape(), s.x.dtype());
-  const Tensor partial = tape.empty({row_blocks(M).size(), 2, C}, inner(s.x.dtype()));
+  const Tensor partial = tape.empty({row_blocks(M, C, dx.device()).size(), 2, C}, inner(s.x.dtype()));
   with_real(s.x.dtype(), [&]<class T>(Type<T>) {
     const LayerNormBackwardArgs<T> args{M,
                                         C,

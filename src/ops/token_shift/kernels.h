@@ -24,7 +24,7 @@ struct TokenShiftBackwardArgs {
   const T* dout[kMaxShiftOutputs];   // null where no gradient came
   T* dx;                             // null where not wanted
   Inner<T>* dmix[kMaxShiftOutputs];  // sums to add into; null where not wanted
-  Inner<T>* partial;                 // scratch: row_blocks(B Tn).size() * count * C
+  Inner<T>* partial;                 // scratch: row_blocks(B Tn, C, the device).size() * count * C
 };
 
 namespace cpu {

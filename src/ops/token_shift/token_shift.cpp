@@ -34,7 +34,7 @@ TokenShiftArgs<T> args_of(const Saved& s, std::span<const Tensor> out) {
 void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) {
   const int64_t count = static_cast<int64_t>(s.mixes.size()), rows = s.x.size(0) * s.x.size(1), C = s.x.size(2);
   Tensor dx = grads.wants(0) ? tape.empty(s.x.shape(), s.x.dtype()) : Tensor();
-  const Tensor partial = tape.empty({row_blocks(rows).size(), count, C}, inner(s.x.dtype()));
+  const Tensor partial = tape.empty({row_blocks(rows, C, s.x.device()).size(), count, C}, inner(s.x.dtype()));
   with_real(s.x.dtype(), [&]<class T>(Type<T>) {
     TokenShiftBackwardArgs<T> args{args_of<T>(s, {}), {}, dx ? dx.data<T>() : nullptr, {}, partial.data<Inner<T>>()};
     for (int64_t i = 0; i < count; ++i) {
