@@ -31,7 +31,8 @@ Tensor hashed(const char* name, Shape shape, double size = 1) {
 
 OpCase loss_case(Shape tokens, int64_t C, int64_t V, HeadLossOptions options) {
   OpCase c{"head_loss", {{{tokens[0], tokens[1], C}}, {{V, C}}}, [=](Tape&, const std::vector<Var>& in) {
-             return std::vector{head_loss(in[0], in[1], hashed_targets(tokens, V), options).loss};
+             const Tensor targets = on(in[0].value().device(), hashed_targets(tokens, V));
+             return std::vector{head_loss(in[0], in[1], targets, options).loss};
            }};
   c.is_loss = true;
   return c;
@@ -49,7 +50,8 @@ OpCase masked_case(Shape tokens, int64_t C, int64_t V, double share, HeadLossOpt
   OpCase c = loss_case(tokens, C, V, options);
   options.masked = true;
   c.run = [=](Tape&, const std::vector<Var>& in) {
-    return std::vector{head_loss(in[0], in[1], masked_targets(tokens, V, share), options).loss};
+    const Tensor targets = on(in[0].value().device(), masked_targets(tokens, V, share));
+    return std::vector{head_loss(in[0], in[1], targets, options).loss};
   };
   return c;
 }

@@ -13,6 +13,14 @@
 #include "tensor/on_device.h"
 
 namespace gf {
+
+Tensor on(Device device, const Tensor& t) {
+  if (!t || t.device() == device) return t;
+  Tensor there = Tensor::empty(t.shape(), t.dtype(), device);
+  copy(t, there);
+  return there;
+}
+
 namespace {
 
 double hashed(const std::string& name, double low, double high, int64_t i) {
@@ -45,13 +53,6 @@ std::vector<Tensor> inputs_of(const OpCase& c, Through through = Through::f32) {
   for (size_t i = 0; i < c.inputs.size(); ++i)
     inputs.push_back(filled<T>(cat("input ", i), c.inputs[i].shape, c.inputs[i].low, c.inputs[i].high, through));
   return inputs;
-}
-
-Tensor on(Device device, const Tensor& t) {
-  if (!t || t.device() == device) return t;
-  Tensor there = Tensor::empty(t.shape(), t.dtype(), device);
-  copy(t, there);
-  return there;
 }
 
 struct Result {

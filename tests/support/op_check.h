@@ -36,6 +36,9 @@ struct OpCase {
   bool is_loss = false;  // the backward pass starts with a gradient of 1, else with random ones
 };
 
+// The tensor itself where it is on the device, else a copy that is.
+Tensor on(Device, const Tensor&);
+
 // Central differences: for small cases, each element of each input is moved.
 void check_gradients(const OpCase&);
 // All but the differences: for large and odd shapes too.
