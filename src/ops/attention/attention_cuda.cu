@@ -49,6 +49,8 @@ void check_head(int64_t N) {
 template <class T>
 void attention(const AttentionArgs<T>& p, CudaStream stream) {
   check_head(p.N);
+  if constexpr (std::is_same_v<T, BFloat16>)
+    if (p.N <= kMostTensorCoreHead) return tensor_core_attention(p, stream);
   plain_attention(p, stream);
 }
 
@@ -56,6 +58,8 @@ template <class T>
 void attention_backward(const AttentionBackwardArgs<T>& p, CudaStream stream) {
   check_head(p.N);
   fill_delta(p, stream);
+  if constexpr (std::is_same_v<T, BFloat16>)
+    if (p.N <= kMostTensorCoreHead) return tensor_core_attention_backward(p, stream);
   plain_attention_backward(p, stream);
 }
 

@@ -6,14 +6,6 @@ namespace {
 
 using namespace attention_detail;
 
-// Blocks of one head follow one another, so that its keys stay in the cache; the last queries, which see the most keys,
-// go first.
-struct Place {
-  int64_t head, block;
-  __device__ explicit Place(int64_t blocks)
-      : head(int64_t{blockIdx.x} / blocks), block(blocks - 1 - int64_t{blockIdx.x} % blocks) {}
-};
-
 template <class T, int kColumns>
 __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionArgs<T> p) {
   using P = Plain<T, kColumns>;

@@ -12,4 +12,9 @@ void plain_attention(const AttentionArgs<T>&, CudaStream);
 template <class T>
 void plain_attention_backward(const AttentionBackwardArgs<T>&, CudaStream);  // delta is there
 
+// Heads of up to this many bf16 by tensor cores.
+inline constexpr int64_t kMostTensorCoreHead = 128;
+void tensor_core_attention(const AttentionArgs<BFloat16>&, CudaStream);
+void tensor_core_attention_backward(const AttentionBackwardArgs<BFloat16>&, CudaStream);  // delta is there
+
 }  // namespace gf::cuda
