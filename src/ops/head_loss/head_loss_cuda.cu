@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The products are cuBLASLt's. Between them one block a row reads its logits twice: for the largest and the sum of the
-// exponentials, and to write the gradient in their place. The blocks that run together have some 35 MB of logits at
-// V = 65536, so that the second time they come from the L2 cache; device memory is the limit, 4 V bytes read and
-// 2 V written a row. A row without a target gets a gradient of zero, so that nothing waits for the CPU.
+// exponentials, and to write the gradient in their place. Memory is the limit: a row of V = 65536 is 256 KB, more than
+// a block could keep; two of them on each of 132 processors are a little more than the L2 cache, so that the second
+// time some come from there. 8 V bytes read and 2 V written at most. A row without a target gets a gradient of zero, so
+// that nothing waits for the CPU.
 #include <cmath>
 #include <limits>
 
