@@ -64,6 +64,8 @@ void wait_for_block();
 void wait_for_warp();
 // What the lane `from` of this warp gave; all lanes give theirs.
 void exchange(const void* given, size_t bytes, unsigned from, void* taken);
+// What each lane of this warp gave, 32 times `bytes`.
+void exchange_all(const void* given, size_t bytes, void* taken);
 void run(dim3 blocks, dim3 threads, size_t shared, const std::function<void()>& thread);
 
 template <class T>
@@ -72,6 +74,11 @@ T shuffle(T x, unsigned from) {
   T taken;
   exchange(&x, sizeof(T), from, &taken);
   return taken;
+}
+template <class T>
+void gather(const T& x, T (&all)[32]) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  exchange_all(&x, sizeof(T), all);
 }
 inline unsigned lane() {
   return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32;

@@ -15,7 +15,7 @@ namespace {
 namespace context = boost::context;
 
 constexpr unsigned kWarp = 32;
-constexpr size_t kStack = 128 << 10, kWord = 16;  // kWord: the most that a lane gives another at once
+constexpr size_t kStack = 128 << 10, kWord = 32;  // kWord: the most that a lane gives another at once
 
 enum class Wait { nothing, warp, block, end };
 
@@ -62,12 +62,24 @@ class Block {
 
   void exchange(const void* given, size_t bytes, unsigned from, void* taken) {
     Fiber& f = *current_;
-    if (bytes > kWord) die("a lane gives more than 16 bytes");
+    if (bytes > kWord) die("a lane gives more than 32 bytes");
     std::memcpy(f.given, given, bytes);
     wait(Wait::warp);
     const size_t index = static_cast<size_t>(&f - fibers_.data()) / kWarp * kWarp + from;
     if (index >= fibers_.size()) die("a lane takes from one that is not there");
     std::memcpy(taken, fibers_[index].given, bytes);
+    wait(Wait::warp);
+  }
+
+  void exchange_all(const void* given, size_t bytes, void* taken) {
+    Fiber& f = *current_;
+    if (bytes > kWord) die("a lane gives more than 32 bytes");
+    std::memcpy(f.given, given, bytes);
+    wait(Wait::warp);
+    const size_t first = static_cast<size_t>(&f - fibers_.data()) / kWarp * kWarp;
+    if (first + kWarp > fibers_.size()) die("lanes of a whole warp give, and some are not there");
+    for (size_t l = 0; l < kWarp; ++l)
+      std::memcpy(static_cast<std::byte*>(taken) + l * bytes, fibers_[first + l].given, bytes);
     wait(Wait::warp);
   }
 
@@ -151,6 +163,9 @@ void wait_for_warp() {
 }
 void exchange(const void* given, size_t bytes, unsigned from, void* taken) {
   block_of_this_thread->exchange(given, bytes, from, taken);
+}
+void exchange_all(const void* given, size_t bytes, void* taken) {
+  block_of_this_thread->exchange_all(given, bytes, taken);
 }
 
 void run(dim3 blocks, dim3 threads, size_t shared, const std::function<void()>& thread) {

@@ -12,6 +12,7 @@
 #include "ops/attention/kernels.h"
 #include "support/hashed.h"
 #include "support/op_check.h"
+#include "tensor/float_formats.h"
 
 namespace gf {
 namespace {
@@ -36,6 +37,9 @@ TEST(Attention, LargeAndOdd) {
   check_float_and_bits(attention_case({1, 700, 64}, 1, {}, 2));  // a block of queries that is not full
   check_float_and_bits(attention_case({1, 1100, 3 * 8}, 3, AttentionBias::alibi, 2));  // three groups of keys
   check_float_and_bits(attention_case({1, 65, 2 * 128}, 2, AttentionBias::alibi));
+  check_float_and_bits(attention_case({2, 67, 3 * 33}, 3));  // rows that begin anywhere
+  check_float_and_bits(attention_case({1, 35, 256}, 1));
+  check_float_and_bits(attention_case({1, 34, 130}, 1, AttentionBias::alibi));
 }
 
 // A lone token sees itself: the output is its value, and no query or key could change that.
@@ -111,11 +115,33 @@ class Naive {
   std::vector<double> q_, k_, v_, dy_;
 };
 
-std::vector<double> as_double(const Tensor& t) {
+std::vector<double> as_double(const Tensor& there) {
+  const Tensor t = on(kCpu, there);
   std::vector<double> v(t.numel());
-  with_float(t.dtype(), [&]<class T>(Type<T>) { std::copy_n(t.data<T>(), t.numel(), v.begin()); });
+  with_real(t.dtype(), [&]<class T>(Type<T>) {
+    for (int64_t i = 0; i < t.numel(); ++i)
+      if constexpr (std::is_same_v<T, BFloat16>)
+        v[i] = float_from_bf16(t.data<T>()[i].bits);
+      else
+        v[i] = t.data<T>()[i];
+  });
   return v;
 }
+
+// hashed(), as Ts; on a CPU.
+template <class T>
+Tensor numbers(const char* name, const Shape& shape, double range) {
+  const Tensor t = hashed<Inner<T>>(name, shape, range);
+  if constexpr (std::is_same_v<T, Inner<T>>) {
+    return t;
+  } else {
+    Tensor narrow = Tensor::empty(shape, DType::bf16, kCpu);
+    for (int64_t i = 0; i < t.numel(); ++i) narrow.data<T>()[i] = {bf16_from_float(t.data<float>()[i])};
+    return narrow;
+  }
+}
+
+constexpr Device kGpu{Device::Kind::cuda, 0};
 
 // Largest difference over the largest value; NaN counts as infinite.
 double difference(const Tensor& got, const std::vector<double>& want) {
@@ -131,24 +157,45 @@ double difference(const Tensor& got, const std::vector<double>& want) {
 
 // The kernels themselves, also with fewer queries than keys.
 template <class T>
-void compare_with_naive(const Sizes& s, double tolerance) {
-  SCOPED_TRACE(cat(dtype_of<T>, ": B ", s.B, " Tq ", s.Tq, " Tk ", s.Tk, " H ", s.H, " N ", s.N, " range ", s.range));
+void compare_with_naive(const Sizes& s, double tolerance, Device device = kCpu) {
+  SCOPED_TRACE(cat(device, " ", dtype_of<T>, ": B ", s.B, " Tq ", s.Tq, " Tk ", s.Tk, " H ", s.H, " N ", s.N, " range ",
+                   s.range));
   const Shape queries{s.B, s.Tq, s.H * s.N}, keys{s.B, s.Tk, s.H * s.N}, rows{s.B, s.H, s.Tq};
-  const auto make = [](const Shape& shape) { return Tensor::empty(shape, dtype_of<T>, kCpu); };
-  const Tensor q = hashed<T>("q", queries, s.range), k = hashed<T>("k", keys, s.range), v = hashed<T>("v", keys, 1);
-  const Tensor dy = hashed<T>("dy", queries, 1), y = make(queries), lse = make(rows), delta = make(rows);
+  const auto make = [&](const Shape& shape) { return Tensor::empty(shape, dtype_of<T>, device); };
+  const auto make_inner = [&](const Shape& shape) { return Tensor::empty(shape, dtype_of<Inner<T>>, device); };
+  const auto given = [&](const char* name, const Shape& shape, double range) {
+    return on(device, numbers<T>(name, shape, range));
+  };
+  const Tensor q = given("q", queries, s.range), k = given("k", keys, s.range), v = given("v", keys, 1);
+  const Tensor dy = given("dy", queries, 1), y = make(queries), lse = make_inner(rows), delta = make_inner(rows);
   const Tensor dq = make(queries), dk = make(keys), dv = make(keys);
-  const Tensor partial = make({attention_key_groups(s.B, s.H, s.Tk), s.B, s.Tq, s.H * s.N});
-  cpu::attention(AttentionArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.Tk - s.Tq, false, s.alibi, q.data<T>(), k.data<T>(),
-                                  v.data<T>(), y.data<T>(), lse.data<T>()});
-  cpu::attention_backward(AttentionBackwardArgs<T>{
-      s.B, s.Tq, s.Tk, s.H, s.N, s.Tk - s.Tq, s.alibi, q.data<T>(), k.data<T>(), v.data<T>(), y.data<T>(),
-      lse.data<T>(), dy.data<T>(), dq.data<T>(), dk.data<T>(), dv.data<T>(), delta.data<T>(), partial.data<T>()});
+  const Tensor partial = make_inner({attention_key_groups(s.B, s.H, s.Tk), s.B, s.Tq, s.H * s.N});
+  on_device(
+      device,
+      AttentionArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.Tk - s.Tq, false, s.alibi, q.data<T>(), k.data<T>(), v.data<T>(),
+                       y.data<T>(), lse.data<Inner<T>>()},
+      [](const auto& p) { cpu::attention(p); }, [](const auto& p, auto stream) { cuda::attention(p, stream); });
+  on_device(
+      device,
+      AttentionBackwardArgs<T>{s.B, s.Tq, s.Tk, s.H, s.N, s.Tk - s.Tq, s.alibi, q.data<T>(), k.data<T>(), v.data<T>(),
+                               y.data<T>(), lse.data<Inner<T>>(), dy.data<T>(), dq.data<T>(), dk.data<T>(),
+                               dv.data<T>(), delta.data<Inner<T>>(), partial.data<Inner<T>>()},
+      [](const auto& p) { cpu::attention_backward(p); },
+      [](const auto& p, auto stream) { cuda::attention_backward(p, stream); });
   const Naive naive(s, as_double(q), as_double(k), as_double(v), as_double(dy));
   EXPECT_LT(difference(y, naive.y), tolerance);
   EXPECT_LT(difference(dq, naive.dq), tolerance);
   EXPECT_LT(difference(dk, naive.dk), tolerance);
   EXPECT_LT(difference(dv, naive.dv), tolerance);
+}
+
+// In each of a GPU's types. In bf16 a weight and the gradient of a score have an error of 2^-9, and so has a result.
+void compare_on_gpu([[maybe_unused]] const Sizes& s) {
+  if constexpr (kWithCuda) {
+    compare_with_naive<double>(s, 1e-12, kGpu);
+    compare_with_naive<float>(s, 1e-5, kGpu);
+    compare_with_naive<BFloat16>(s, 2e-2, kGpu);
+  }
 }
 
 TEST(Attention, AgreesWithTheFormula) {
@@ -163,27 +210,42 @@ TEST(Attention, FewerQueriesThanKeys) {
   for (const Sizes& s : {Sizes{2, 1, 77, 2, 8, false, 2}, Sizes{1, 100, 1000, 3, 16, true, 2},
                          Sizes{1, 70, 520, 2, 64, false, 1}, Sizes{1, 600, 1537, 2, 10, false, 2}})
     compare_with_naive<double>(s, 1e-12);
+  for (const Sizes& s : {Sizes{2, 1, 77, 2, 8, false, 2}, Sizes{1, 40, 200, 3, 16, true, 2},
+                         Sizes{1, 70, 135, 2, 64, false, 1}, Sizes{1, 3, 66, 2, 128, true, 1}})
+    compare_on_gpu(s);
 }
 
 // Also blocks that no query or only the later queries see, and those that come before others.
-TEST(Attention, KeysBlockByBlock) {
+template <class T>
+void compare_block_by_block(AttentionBias bias, double tolerance, Device device = kCpu) {
+  SCOPED_TRACE(cat(device, " ", dtype_of<T>));
   constexpr int64_t kQueries = 90, kKeys = 700, H = 3, N = 8, C = H * N;
+  Arena arena(device);
+  Tape tape(arena, Tape::Mode::evaluate);
+  const Tensor q = numbers<T>("q", {1, kKeys, C}, 2), k = numbers<T>("k", {1, kKeys, C}, 2);
+  const Tensor v = numbers<T>("v", {1, kKeys, C}, 1);
+  const auto part = [&](const Tensor& t, int64_t begin, int64_t end) {
+    return on(device, t.view({kKeys, C}).slice(begin, end).view({1, end - begin, C}));
+  };
+  const auto leaf = [&](const Tensor& t) { return tape.leaf(on(device, t), false); };
+  const Tensor whole = on(kCpu, attention(leaf(q), leaf(k), leaf(v), H, bias).value());
+  const int64_t first = 500;
+  RunningAttention some(leaf(part(q, first, first + kQueries)), H, bias, first);
+  for (const auto& [begin, end] :
+       std::vector<std::pair<int64_t, int64_t>>{{640, 700}, {0, 256}, {512, 640}, {256, 512}})
+    some.add(part(k, begin, end), part(v, begin, end), begin);
+  const Tensor wanted = whole.view({kKeys, C}).slice(first, first + kQueries);
+  EXPECT_LT(difference(some.result().value(), as_double(wanted)), tolerance);
+}
+
+TEST(Attention, KeysBlockByBlock) {
   for (const AttentionBias bias : {AttentionBias::none, AttentionBias::alibi}) {
-    Arena arena(kCpu);
-    Tape tape(arena, Tape::Mode::evaluate);
-    const Tensor q = hashed<double>("q", {1, kKeys, C}, 2), k = hashed<double>("k", {1, kKeys, C}, 2);
-    const Tensor v = hashed<double>("v", {1, kKeys, C}, 1);
-    const auto part = [&](const Tensor& t, int64_t begin, int64_t end) {
-      return t.view({kKeys, C}).slice(begin, end).view({1, end - begin, C});
-    };
-    const auto whole = attention(tape.leaf(q, false), tape.leaf(k, false), tape.leaf(v, false), H, bias).value();
-    const int64_t first = 500;
-    RunningAttention some(tape.leaf(part(q, first, first + kQueries), false), H, bias, first);
-    for (const auto& [begin, end] :
-         std::vector<std::pair<int64_t, int64_t>>{{640, 700}, {0, 256}, {512, 640}, {256, 512}})
-      some.add(part(k, begin, end), part(v, begin, end), begin);
-    // Sums of a thousand terms, each to 1e-16.
-    EXPECT_LT(difference(some.result().value(), as_double(part(whole, first, first + kQueries))), 1e-12);
+    compare_block_by_block<double>(bias, 1e-12);  // sums of a thousand terms, each to 1e-16
+    if constexpr (kWithCuda) {
+      compare_block_by_block<double>(bias, 1e-12, kGpu);
+      compare_block_by_block<float>(bias, 1e-5, kGpu);
+      compare_block_by_block<BFloat16>(bias, 2e-2, kGpu);  // y is rounded after each block
+    }
   }
 }
 
@@ -208,14 +270,27 @@ TEST(Attention, ScoresThatRiseByBlocks) {
   for (int64_t i = 0; i < T * 8; ++i) ASSERT_EQ(y.value().data<float>()[i], static_cast<float>(i / 8)) << i;
 }
 
-TEST(Attention, NaNStays) {
-  Arena arena(kCpu);
+template <class T>
+void expect_nan_stays(Device device) {
+  Arena arena(device);
   Tape tape(arena, Tape::Mode::evaluate);
-  Tensor q = hashed<float>("q", {1, 5, 8}, 1), k = hashed<float>("k", {1, 5, 8}, 1),
-         v = hashed<float>("v", {1, 5, 8}, 1);
-  k.data<float>()[3 * 8] = NAN;
-  const Var y = attention(tape.leaf(q, false), tape.leaf(k, false), tape.leaf(v, false), 1);
-  for (int64_t i = 0; i < 5 * 8; ++i) EXPECT_EQ(std::isnan(y.value().data<float>()[i]), i >= 3 * 8) << i;
+  const Tensor q = numbers<T>("q", {1, 5, 8}, 1), k = numbers<T>("k", {1, 5, 8}, 1), v = numbers<T>("v", {1, 5, 8}, 1);
+  if constexpr (std::is_same_v<T, BFloat16>)
+    k.data<T>()[3 * 8] = {0x7fc0};
+  else
+    k.data<T>()[3 * 8] = NAN;
+  const auto leaf = [&](const Tensor& t) { return tape.leaf(on(device, t), false); };
+  const std::vector<double> y = as_double(attention(leaf(q), leaf(k), leaf(v), 1).value());
+  for (int64_t i = 0; i < 5 * 8; ++i)
+    EXPECT_EQ(std::isnan(y[i]), i >= 3 * 8) << device << " " << dtype_of<T> << " " << i;
+}
+
+TEST(Attention, NaNStays) {
+  expect_nan_stays<float>(kCpu);
+  if constexpr (kWithCuda) {
+    expect_nan_stays<float>(kGpu);
+    expect_nan_stays<BFloat16>(kGpu);
+  }
 }
 
 // Values at later positions do not reach earlier outputs, not even their last bit.

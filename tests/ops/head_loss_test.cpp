@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/random.h"
+#include "ops/head_loss/kernels.h"
 #include "support/op_check.h"
 #include "tensor/batch.h"
 
@@ -31,7 +32,8 @@ Tensor hashed(const char* name, Shape shape, double size = 1) {
 
 OpCase loss_case(Shape tokens, int64_t C, int64_t V, HeadLossOptions options) {
   OpCase c{"head_loss", {{{tokens[0], tokens[1], C}}, {{V, C}}}, [=](Tape&, const std::vector<Var>& in) {
-             return std::vector{head_loss(in[0], in[1], hashed_targets(tokens, V), options).loss};
+             const Tensor targets = on(in[0].value().device(), hashed_targets(tokens, V));
+             return std::vector{head_loss(in[0], in[1], targets, options).loss};
            }};
   c.is_loss = true;
   return c;
@@ -49,7 +51,8 @@ OpCase masked_case(Shape tokens, int64_t C, int64_t V, double share, HeadLossOpt
   OpCase c = loss_case(tokens, C, V, options);
   options.masked = true;
   c.run = [=](Tape&, const std::vector<Var>& in) {
-    return std::vector{head_loss(in[0], in[1], masked_targets(tokens, V, share), options).loss};
+    const Tensor targets = on(in[0].value().device(), masked_targets(tokens, V, share));
+    return std::vector{head_loss(in[0], in[1], targets, options).loss};
   };
   return c;
 }
@@ -64,20 +67,29 @@ struct Given {
 };
 
 template <class T>
-std::vector<T> values_of(const Tensor& t) {
+std::vector<T> values_of(const Tensor& there) {
+  const Tensor t = on(kCpu, there);
   return t ? std::vector<T>(t.data<T>(), t.data<T>() + t.numel()) : std::vector<T>();
 }
 
 template <class T>
 Given<T> give(const Tensor& x, const Tensor& w, const Tensor& targets, const HeadLossOptions& options,
-              Tape::Mode mode = Tape::Mode::record) {
-  Arena arena(kCpu);
+              Tape::Mode mode = Tape::Mode::record, Device device = kCpu) {
+  Arena arena(device);
   Tape tape(arena, mode);
-  const Var xv = tape.leaf(x, true), wv = tape.leaf(w, true);
-  const HeadLoss out = head_loss(xv, wv, targets, options);
-  if (mode == Tape::Mode::record) tape.backward(std::vector{Tape::Seed{out.loss, Tensor::of<T>({1}, {T(1)})}});
-  return {*out.loss.value().data<T>(), values_of<T>(tape.grad(xv)), values_of<T>(tape.grad(wv)),
+  const Var xv = tape.leaf(on(device, x), true), wv = tape.leaf(on(device, w), true);
+  const HeadLoss out = head_loss(xv, wv, on(device, targets), options);
+  if (mode == Tape::Mode::record)
+    tape.backward(std::vector{Tape::Seed{out.loss, on(device, Tensor::of<T>({1}, {T(1)}))}});
+  return {*on(kCpu, out.loss.value()).data<T>(), values_of<T>(tape.grad(xv)), values_of<T>(tape.grad(wv)),
           values_of<double>(out.losses_BT), values_of<int32_t>(out.correct_BT)};
+}
+
+// The CPU, and the GPU where the build has it.
+std::vector<Device> devices() {
+  std::vector<Device> all{kCpu};
+  if (kWithCuda) all.push_back({Device::Kind::cuda, 0});
+  return all;
 }
 
 // The same from all logits, with loops.
@@ -116,12 +128,16 @@ void expect_close(const std::vector<double>& got, const std::vector<double>& wan
 }
 
 void expect_as_reference(const Tensor& x, const Tensor& w, const Tensor& targets, const HeadLossOptions& options) {
-  const Given<double> got = give<double>(x, w, targets, options), want = reference(x, w, targets, options);
-  EXPECT_NEAR(got.loss, want.loss, 1e-12 * std::fabs(want.loss));
-  expect_close(got.losses, want.losses);
-  expect_close(got.dx, want.dx);
-  expect_close(got.dw, want.dw);
-  EXPECT_EQ(got.correct, want.correct);
+  const Given<double> want = reference(x, w, targets, options);
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device);
+    const Given<double> got = give<double>(x, w, targets, options, Tape::Mode::record, device);
+    EXPECT_NEAR(got.loss, want.loss, 1e-12 * std::fabs(want.loss));
+    expect_close(got.losses, want.losses);
+    expect_close(got.dx, want.dx);
+    expect_close(got.dw, want.dw);
+    EXPECT_EQ(got.correct, want.correct);
+  }
 }
 
 TEST(HeadLoss, Gradients) {
@@ -176,6 +192,47 @@ TEST(HeadLoss, AMaskThatMarksAllGivesTheBitsOfNone) {
   EXPECT_EQ(with.losses, without.losses);
 }
 
+// Whatever an op asks for: a last chunk that is shorter, one of a single row.
+TEST(HeadLoss, ChunksOfAnyLength) {
+  constexpr int64_t M = 18, C = 6, V = 31;
+  const Tensor x = hashed<double>("x", {2, 9, C}), w = hashed<double>("w", {V, C}, 2), t = hashed_targets({2, 9}, V);
+  const Given<double> want = reference(x, w, t, {.pull = 0.5});
+  for (const Device device : devices()) {
+    for (const int64_t rows : {1, 5, 17}) {
+      SCOPED_TRACE(cat(device, ": ", rows, " rows"));
+      const Tensor dx = Tensor::empty(x.shape(), DType::f64, device), dw = Tensor::zeros(w.shape(), DType::f64, device);
+      const Tensor logits = Tensor::empty({rows, 48}, DType::f64, device),
+                   loss = Tensor::empty({1}, DType::f64, device);
+      const Tensor losses = Tensor::empty({M}, DType::f64, device), correct = Tensor::empty({M}, DType::i32, device);
+      const Tensor x_there = on(device, x), w_there = on(device, w), t_there = on(device, t);
+      on_device(
+          device,
+          HeadLossArgs<double>{M,
+                               C,
+                               V,
+                               {rows, 48},
+                               1,
+                               0.5,
+                               false,
+                               x_there.data<double>(),
+                               w_there.data<double>(),
+                               t_there.data<int32_t>(),
+                               logits.data<double>(),
+                               nullptr,
+                               nullptr,
+                               loss.data<double>(),
+                               losses.data<double>(),
+                               correct.data<int32_t>(),
+                               dx.data<double>(),
+                               dw.data<double>()},
+          [](const auto& p) { cpu::head_loss(p); }, [](const auto& p, auto stream) { cuda::head_loss(p, stream); });
+      expect_close(values_of<double>(losses), want.losses);
+      expect_close(values_of<double>(dx), want.dx);
+      expect_close(values_of<double>(dw), want.dw);
+    }
+  }
+}
+
 TEST(HeadLoss, TheFirstOfEqualLogitsIsTheLargest) {
   const Tensor x = Tensor::of<double>({1, 1, 1}, {2});
   const Tensor w = Tensor::of<double>({4, 1}, {-1, 3, 3, 0});
@@ -199,16 +256,21 @@ TEST(HeadLoss, EqualLogitsLoseLogV) {
 
 TEST(HeadLoss, LogitsFarApart) {  // exp(1000) is beyond float
   const Tensor x = Tensor::of<float>({1, 2, 1}, {1000, -1000}), w = Tensor::of<float>({3, 1}, {1, 0, -1});
-  const Given<float> r = give<float>(x, w, Tensor::of<int32_t>({1, 2}, {0, 0}), {});
-  EXPECT_EQ(r.losses, (std::vector<double>{0, 2000}));
-  EXPECT_EQ(r.correct, (std::vector<int32_t>{1, 0}));
+  for (const Device device : devices()) {
+    const Given<float> r = give<float>(x, w, Tensor::of<int32_t>({1, 2}, {0, 0}), {}, Tape::Mode::record, device);
+    EXPECT_EQ(r.losses, (std::vector<double>{0, 2000})) << device;
+    EXPECT_EQ(r.correct, (std::vector<int32_t>{1, 0})) << device;
+  }
 }
 
 TEST(HeadLoss, LeavesNoDenormalGradients) {  // they would make the products many times slower
   const Tensor x = Tensor::of<float>({1, 1, 1}, {1}), w = Tensor::of<float>({3, 1}, {0, -50, -85});
-  const Given<float> r = give<float>(x, w, Tensor::of<int32_t>({1, 1}, {0}), {.scale = 1e-3});
-  EXPECT_FLOAT_EQ(r.dw[1], 1e-3f * std::exp(-50.0f));
-  EXPECT_EQ(r.dw[2], 0.0f);  // 1e-40
+  for (const Device device : devices()) {
+    const Given<float> r =
+        give<float>(x, w, Tensor::of<int32_t>({1, 1}, {0}), {.scale = 1e-3}, Tape::Mode::record, device);
+    EXPECT_FLOAT_EQ(r.dw[1], 1e-3f * std::exp(-50.0f)) << device;
+    EXPECT_EQ(r.dw[2], 0.0f) << device;  // 1e-40
+  }
 }
 
 TEST(HeadLoss, NotANumberIsNeverHidden) {
@@ -218,8 +280,9 @@ TEST(HeadLoss, NotANumberIsNeverHidden) {
       const Tensor x = Tensor::of<float>({1, 2, 1}, {1, 1}), w = hashed<float>("w", {91, 1});
       w.data<float>()[at] = bad;
       for (const auto mode : {Tape::Mode::record, Tape::Mode::evaluate})
-        EXPECT_TRUE(std::isnan(give<float>(x, w, Tensor::of<int32_t>({1, 2}, {5, 6}), {}, mode).loss))
-            << bad << " at " << at;
+        for (const Device device : devices())
+          EXPECT_TRUE(std::isnan(give<float>(x, w, Tensor::of<int32_t>({1, 2}, {5, 6}), {}, mode, device).loss))
+              << bad << " at " << at << " on " << device;
     }
   }
 }

@@ -32,7 +32,7 @@ struct AttentionBackwardArgs {
   const T* dy;
   T *dq, *dk, *dv;    // written over; null where not wanted
   Inner<T>* delta;    // scratch: B x H x Tq
-  Inner<T>* partial;  // scratch: (attention_key_groups(B, H, Tk) - 1) x B x Tq x C; null where dq is
+  Inner<T>* partial;  // scratch on a CPU: (attention_key_groups(B, H, Tk) - 1) x B x Tq x C; null where dq is
 };
 
 inline double alibi_slope(int64_t h, int64_t H) {

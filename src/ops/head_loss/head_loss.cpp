@@ -37,10 +37,11 @@ HeadLoss head_loss(const Var& x, const Var& w, const Tensor& targets, const Head
   const Tensor losses = tape.empty(targets.shape(), DType::f64), correct = tape.empty(targets.shape(), DType::i32);
   const Tensor dx = x.needs_grad() ? tape.empty(x.shape(), dtype) : Tensor();
   const Tensor dw = w.needs_grad() ? tape.grad_sum(w) : Tensor();
-  const HeadLossChunks chunks = HeadLossChunks::of(M, V);
+  const HeadLossChunks chunks = HeadLossChunks::of(M, V, x.value().device().kind);
   const Tensor logits = tape.empty({chunks.rows, chunks.stride}, inner(dtype));
-  const Tensor packed = options.masked ? tape.empty({2, chunks.rows, C}, dtype) : Tensor();
-  const Tensor positions = options.masked ? tape.empty({chunks.rows}, DType::i32) : Tensor();
+  const bool packs = options.masked && x.value().device().kind != Device::Kind::cuda;
+  const Tensor packed = packs ? tape.empty({2, chunks.rows, C}, dtype) : Tensor();
+  const Tensor positions = packs ? tape.empty({chunks.rows}, DType::i32) : Tensor();
   Trace::add_flops(2.0 * (1 + bool(dx) + bool(dw)) * static_cast<double>(counted * C) * static_cast<double>(V));
   with_real(dtype, [&]<class T>(Type<T>) {
     const HeadLossArgs<T> args{.M = M,
