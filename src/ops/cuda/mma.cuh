@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of a warp on tensor cores: sum (16 x 16, float) += a (16 x 16, bf16) b (16 x 16, bf16), out of tiles in shared
-// memory whose rows are `stride` numbers apart and begin on 16 bytes. An odd number of 16 bytes a row keeps the loads
-// free of bank conflicts. All lanes of a warp take part in each call.
+// Products of a warp on tensor cores: sum (16 x 16, float) += a (16 x 16, bf16) b (16 x 16, bf16), out of tiles in
+// shared memory whose rows are `stride` numbers apart and begin on 16 bytes. An odd number of 16 bytes a row keeps the
+// loads free of bank conflicts. All lanes of a warp take part in each call.
 #pragma once
 #include "tensor/cuda/block.cuh"
 #include "tensor/cuda/number.cuh"
@@ -49,8 +49,8 @@ __device__ inline unsigned two_halves(float low, float high) {
 
 namespace mma_detail {
 
-// Four matrices of 8 x 8: the first beside or under the second as `first_down` says, of what lies in memory. Lane l gets
-// row l / 4, columns 2 (l % 4) and the next of each; of each one's transpose where kTransposed.
+// Four matrices of 8 x 8: the first beside or under the second as `first_down` says, of what lies in memory. Lane l
+// gets row l / 4, columns 2 (l % 4) and the next of each; of each one's transpose where kTransposed.
 template <bool kTransposed>
 __device__ inline MmaOperand load(const BFloat16* tile, int stride, bool first_down) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -83,7 +83,8 @@ __device__ inline MmaOperand load(const BFloat16* tile, int stride, bool first_d
 
 }  // namespace mma_detail
 
-// Operands whose rows lie in rows of memory, or in columns. Rows of `a` are rows of the sum, rows of `b` are summed over.
+// Operands whose rows lie in rows of memory, or in columns. Rows of `a` are rows of the sum, rows of `b` are summed
+// over.
 __device__ inline MmaOperand load_a(const BFloat16* tile, int stride) {
   return mma_detail::load<false>(tile, stride, true);
 }

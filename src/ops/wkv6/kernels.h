@@ -44,8 +44,8 @@ inline constexpr int64_t kWkv6Anchor = 32;  // steps of the sequential kernel fr
 inline constexpr int64_t kWkv6Chunk = 64, kWkv6HeadSize = 64;
 
 template <class T>
-Wkv6Kernel wkv6_kernel([[maybe_unused]] const Wkv6Args<T>& p) {
-  const bool chunked = false;
+Wkv6Kernel wkv6_kernel(const Wkv6Args<T>& p) {
+  const bool chunked = std::is_same_v<T, BFloat16> && p.N == kWkv6HeadSize && p.Tn >= kWkv6Chunk / 4;
   return chunked ? Wkv6Kernel::chunked : Wkv6Kernel::sequential;
 }
 
