@@ -263,7 +263,7 @@ void check_float_and_bits(const OpCase& c) {
   check_meta(c, real);
   if constexpr (kWithCuda) {
     if (!std::getenv("GF_TEST_GPU")) return;  // the tests of that label set it
-    check_on_gpu<double>(c, Through::f32, 1e-12);
+    check_on_gpu<double>(c, Through::f32, c.double_tolerance);
     check_on_gpu<float>(c, Through::f32, c.float_tolerance);
     check_on_gpu<BFloat16>(c, Through::bf16, c.bf16_tolerance);
   }

@@ -30,6 +30,7 @@ struct OpCase {
   // Largest |float32 - double| over the norm of the double result. 2e-6: some thirty roundings of 6e-8 each, in
   // sums whose errors partly cancel. An op that amplifies rounding states its own and why.
   double float_tolerance = 2e-6;
+  double double_tolerance = 1e-12;  // likewise for double on a GPU
   // Likewise for bf16 on a GPU. 1e-2: inputs, results and what is kept between kernels have 8 bits, an error of 2^-9
   // each, a few of them in a row.
   double bf16_tolerance = 1e-2;

@@ -37,7 +37,8 @@ Wkv6Args<T> args_of(const Saved& s, const Tensor& add, const Tensor& y) {
           .add = add ? add.data<T>() : nullptr,
           .scale_keys = s.scale_keys,
           .y = y ? y.data<T>() : nullptr,
-          .state = nullptr};
+          .state = nullptr,
+          .scratch = nullptr};
 }
 
 void check(const Wkv6& op) {
@@ -56,6 +57,14 @@ void check(const Wkv6& op) {
   GF_CHECK(!op.r.tape().recording(), "wkv6: no gradient where a state is given");
 }
 
+// Working memory for the kernels on a GPU; on a CPU they have their own.
+template <class T>
+Tensor scratch(Tape& tape, const Wkv6Args<T>& args, int64_t cuda::Wkv6Scratch::*bytes) {
+  if (!kWithCuda || tape.arena().device().kind == Device::Kind::cpu) return {};
+  const int64_t size = cuda::wkv6_scratch(args, cuda::wkv6_kernel(args)).*bytes;
+  return size > 0 ? tape.empty({(size + 3) / 4}, DType::f32) : Tensor();
+}
+
 // Inputs on the tape: r, k, v, w, then u and add where they are.
 void backward(Tape& tape, const Saved& s, bool has_add, std::span<Tensor> grad, Grads& grads) {
   const Tensor dy = grad[0];
@@ -65,13 +74,15 @@ void backward(Tape& tape, const Saved& s, bool has_add, std::span<Tensor> grad, 
   Trace::add_flops(scan_flops(3, s));
   const Tensor du_partial = s.u ? tape.empty({B, C}, inner(s.r.dtype())) : Tensor();
   with_real(s.r.dtype(), [&]<class T>(Type<T>) {
-    const Wkv6BackwardArgs<T> args{args_of<T>(s, {}, {}),
-                                   dy.data<T>(),
-                                   d[0].data<T>(),
-                                   d[1].data<T>(),
-                                   d[2].data<T>(),
-                                   d[3].data<T>(),
-                                   s.u ? du_partial.data<Inner<T>>() : nullptr};
+    Wkv6BackwardArgs<T> args{args_of<T>(s, {}, {}),
+                             dy.data<T>(),
+                             d[0].data<T>(),
+                             d[1].data<T>(),
+                             d[2].data<T>(),
+                             d[3].data<T>(),
+                             s.u ? du_partial.data<Inner<T>>() : nullptr};
+    const Tensor memory = scratch(tape, args.forward, &cuda::Wkv6Scratch::backward);
+    args.forward.scratch = memory.raw();
     on_device(
         dy.device(), args, [](const auto& p) { cpu::wkv6_backward(p); },
         [](const auto& p, auto stream) { cuda::wkv6_backward(p, stream); });
@@ -98,6 +109,8 @@ Var wkv6(const Wkv6& op) {
   with_real(y.dtype(), [&]<class T>(Type<T>) {
     Wkv6Args<T> args = args_of<T>(s, add, y);
     if (op.state) args.state = op.state.data<Inner<T>>();
+    const Tensor memory = scratch(tape, args, &cuda::Wkv6Scratch::forward);
+    args.scratch = memory.raw();
     on_device(
         y.device(), args, [](const auto& p) { cpu::wkv6(p); },
         [](const auto& p, auto stream) { cuda::wkv6(p, stream); });

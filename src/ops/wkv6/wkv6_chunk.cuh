@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// WKV6 in chunks of 64 steps on tensor cores: what its kernels share. A chunk's steps are four sub-chunks of 16. Within
+// one, keys and receptances are brought to its ends by products of its own decays, and from one to another by the
+// product of all decays of those between. So every factor is a product of decays, at most 1, and may become zero
+// without harm; no logarithm is summed up and no exponential taken of a sum.
+#pragma once
+#include "ops/cuda/async_copy.cuh"
+#include "ops/cuda/warp_product.cuh"
+#include "ops/wkv6/kernels.h"
+#include "tensor/cuda/launch.cuh"
+
+namespace gf::cuda::wkv6_chunk {
+
+inline constexpr int kSteps = kWkv6Chunk, kN = kWkv6HeadSize, kSub = 16, kSubs = kSteps / kSub;
+inline constexpr int kThreads = 256, kStride = kN + 8;  // an odd number of 16 bytes
+inline constexpr int kStateSize = kN * kN;
+static_assert(kThreads == kSubs * kN && kThreads == kSubs * 2 * kWarp);
+
+// 64 rows of a matrix, for tensor cores.
+struct alignas(16) Tile {
+  BFloat16 x[kSteps * kStride];
+  __device__ BFloat16* at(int row, int column) { return x + row * kStride + column; }
+};
+// As it comes from memory.
+struct alignas(16) Rows {
+  BFloat16 x[kSteps * kN];
+};
+
+// One chunk of one head. Steps past the sequence's end count as ones without decay, whose inputs are zeros.
+struct Chunk {
+  int64_t head, base, stride;  // step i begins at base + i * stride
+  int64_t state;               // in the kept states
+  int steps;                   // in the sequence
+
+  __device__ Chunk(const Wkv6Args<BFloat16>& p, int64_t head_index, int64_t chunk) : head(head_index) {
+    const int64_t chunks = (p.Tn + kSteps - 1) / kSteps, left = p.Tn - chunk * kSteps;
+    stride = p.H * kN;
+    base = (head / p.H * p.Tn + chunk * kSteps) * stride + head % p.H * kN;
+    state = (head * chunks + chunk) * kStateSize;
+    steps = left < kSteps ? static_cast<int>(left) : kSteps;
+  }
+  __device__ int64_t at(int step, int n) const { return base + step * stride + n; }
+};
+
+// Rows of 64 numbers that are `stride` apart; zeros from row `rows` on.
+template <int kRowStride>
+__device__ void copy_rows(BFloat16* to, const BFloat16* from, int64_t stride, int rows) {
+  constexpr int kPieces = kN / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < kSteps * kPieces; i += kThreads) {
+    const int row = i / kPieces, column = i % kPieces * 8;
+    const bool there = row < rows;
+    copy_async(to + row * kRowStride + column, from + (there ? row * stride : 0) + column, there);
+  }
+}
+__device__ inline void copy_tile(Tile& to, const BFloat16* from, int64_t stride, int rows) {
+  copy_rows<kStride>(to.x, from, stride, rows);
+}
+
+// What follows from w.
+struct Decay {
+  float log, decay, key_scale;
+  __device__ Decay(float w, bool scale_keys) {
+    log = -expf(w);
+    decay = expf(log);
+    key_scale = scale_keys ? -expm1f(log) : 1.0f;
+  }
+};
+
+// A thread's place: a channel of a sub-chunk.
+struct Column {
+  int sub = static_cast<int>(threadIdx.x) / kN, n = static_cast<int>(threadIdx.x) % kN;
+  __device__ int row(int i) const { return sub * kSub + i; }
+};
+// A warp's place in a 64 x 64 matrix: 16 rows of 32 columns.
+struct Strip {
+  int row = static_cast<int>(threadIdx.x) / (2 * kWarp) * kSub, column = static_cast<int>(threadIdx.x) / kWarp % 2 * 32;
+  int sub = row / kSub;
+};
+
+// f(row, column, x, y): what the lane has of a sum that begins at (row, column): x, and y in the column after it.
+template <class F>
+__device__ void each_pair(MmaSum& sum, int row, int column, const F& f) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll
+  for (int right = 0; right < 2; ++right)
+#pragma unroll
+    for (int down = 0; down < 2; ++down)
+      f(row + lane / 4 + 8 * down, column + 8 * right + 2 * (lane % 4), sum.half[right].x[2 * down],
+        sum.half[right].x[2 * down + 1]);
+}
+
+__device__ inline void store_sum(MmaSum& sum, Tile& to, int row, int column) {
+  each_pair(sum, row, column, [&](int i, int j, float x, float y) { store_as(to.at(i, j), mma::pair(x, y)); });
+}
+
+// The product of the decays of whole sub-chunks [begin, end), for a channel.
+__device__ inline float decay_over(const float* whole, int begin, int end, int n) {
+  float product = 1;
+  for (int sub = begin; sub < end; ++sub) product *= whole[sub * kN + n];
+  return product;
+}
+
+// What a chunk's own products are made of: r with the decays from the beginning of its sub-chunk on, k (scaled) with
+// those to the end of it; both as they are, too.
+struct Operands {
+  Tile r_near, k_near;
+  Rows r, k;
+  float whole[kSubs * kN];  // products of decays over sub-chunks
+};
+// What is needed for scores alone.
+struct alignas(16) Early {
+  float decay[kSteps * kN];
+  BFloat16 r_far[3][kSub * kStride];  // r from the end of sub-chunks further before it: (2, 0), (3, 1), (3, 0)
+};
+
+// Fills them; what threads write at last is to be seen after a barrier. store_r(row, n, x) and store_k get r with the
+// decays from the beginning of the chunk on, k with those to its end.
+template <class StoreR, class StoreK>
+__device__ void prepare(const Wkv6Args<BFloat16>& p, const Chunk& chunk, Operands& o, Early& early,
+                        const StoreR& store_r, const StoreK& store_k) {
+  const Column c;
+  BFloat16 given[3][kSub];  // all asked of the memory before the first is needed
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) {
+    const int64_t at = chunk.at(c.row(i) < chunk.steps ? c.row(i) : 0, c.n);
+    given[0][i] = p.w[at], given[1][i] = p.r[at], given[2][i] = p.k[at];
+  }
+  float decay[kSub], r[kSub], k[kSub], product = 1;
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) {
+    const bool there = c.row(i) < chunk.steps;
+    const Decay of(wide(given[0][i]), p.scale_keys);
+    decay[i] = there ? of.decay : 1.0f;
+    r[i] = there ? wide(given[1][i]) : 0.0f;
+    k[i] = there ? wide(given[2][i]) * of.key_scale : 0.0f;
+    const int at = c.row(i) * kN + c.n;
+    o.r.x[at] = narrow<BFloat16>(r[i]), o.k.x[at] = narrow<BFloat16>(k[i]), early.decay[at] = decay[i];
+    product *= decay[i];
+  }
+  o.whole[c.sub * kN + c.n] = product;
+  __syncthreads();
+  const float before = decay_over(o.whole, 0, c.sub, c.n), after = decay_over(o.whole, c.sub + 1, kSubs, c.n);
+  const float last = c.sub > 1 ? o.whole[(c.sub - 1) * kN + c.n] : 0.0f;
+  const float last_two = c.sub > 2 ? last * o.whole[kN + c.n] : 0.0f;
+  float so_far = 1;
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) {
+    const float near = r[i] * so_far;
+    *o.r_near.at(c.row(i), c.n) = narrow<BFloat16>(near);
+    if (c.sub > 1) early.r_far[c.sub - 2][i * kStride + c.n] = narrow<BFloat16>(near * last);
+    if (c.sub > 2) early.r_far[2][i * kStride + c.n] = narrow<BFloat16>(near * last_two);
+    store_r(c.row(i), c.n, near * before);
+    so_far *= decay[i];
+  }
+  float to_come = 1;
+#pragma unroll
+  for (int i = kSub - 1; i >= 0; --i) {
+    const float near = k[i] * to_come;
+    *o.k_near.at(c.row(i), c.n) = narrow<BFloat16>(near);
+    store_k(c.row(i), c.n, near * after);
+    to_come *= decay[i];
+  }
+}
+
+// A 16 x 16 block of a b^T, a product over 64 channels.
+__device__ inline MmaSum block_product(const BFloat16* a, const BFloat16* b) {
+  MmaSum sum;
+#pragma unroll
+  for (int n = 0; n < kN; n += 16) multiply_add(sum, load_a(a + n, kStride), load_b_transposed(b + n, kStride));
+  return sum;
+}
+
+// A[i][j] = sum_n r_i k_j decay_{j+1} .. decay_{i-1}, for sub-chunks i / 16 > j / 16.
+__device__ inline void scores_below(Operands& o, Early& early, Tile& to) {
+  constexpr int kBlocks = kSubs * (kSubs - 1) / 2;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  if (warp >= kBlocks) return;
+  const int sub = warp < 1 ? 1 : warp < 3 ? 2 : 3, other = warp - sub * (sub - 1) / 2;
+  const BFloat16* const r = other == sub - 1 ? o.r_near.at(sub * kSub, 0) : early.r_far[2 * sub - 4 - other];
+  MmaSum sum = block_product(r, o.k_near.at(other * kSub, 0));
+  store_sum(sum, to, sub * kSub, other * kSub);
+}
+
+// The same within sub-chunks, where no single matrix product has factors of at most 1, and r . (u k) on the diagonal.
+// Four threads have a key each, 16 channels of it, which decays as it meets one step after another.
+__device__ inline void scores_near(const Operands& o, const Early& early, const BFloat16* u, Tile& to) {
+  constexpr int kFours = kN / 16;
+  const int quarter = static_cast<int>(threadIdx.x) % 4, j = static_cast<int>(threadIdx.x) / 4 % kSub;
+  const int first = static_cast<int>(threadIdx.x) / kN * kSub;
+  float key[4 * kFours], now[4 * kFours], bonus = 0;
+#pragma unroll
+  for (int m = 0; m < kFours; ++m) {
+    const int n = 16 * m + 4 * quarter, at = (first + j) * kN + n;
+    const uint2 k = load_as<uint2>(o.k.x + at), r = load_as<uint2>(o.r.x + at);
+    const float ks[4] = {low_half(k.x), high_half(k.x), low_half(k.y), high_half(k.y)};
+    const float rs[4] = {low_half(r.x), high_half(r.x), low_half(r.y), high_half(r.y)};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      key[4 * m + i] = ks[i], now[4 * m + i] = 0;
+      if (u) bonus += rs[i] * wide(u[n + i]) * ks[i];
+    }
+  }
+  for (int i = 0; i < kSub; ++i) {
+    float sum = i == j ? bonus : 0;
+#pragma unroll
+    for (int m = 0; m < kFours; ++m) {
+      const int at = (first + i) * kN + 16 * m + 4 * quarter;
+      const uint2 r = load_as<uint2>(o.r.x + at);
+      const float rs[4] = {low_half(r.x), high_half(r.x), low_half(r.y), high_half(r.y)};
+      const float4 decay = *reinterpret_cast<const float4*>(early.decay + at);
+      const float ds[4] = {decay.x, decay.y, decay.z, decay.w};
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        sum += rs[e] * now[4 * m + e];
+        now[4 * m + e] = i == j ? key[4 * m + e] : now[4 * m + e] * ds[e];
+      }
+    }
+    sum += __shfl_xor_sync(kAllLanes, sum, 1);
+    sum += __shfl_xor_sync(kAllLanes, sum, 2);
+    if (quarter == 0) *to.at(first + i, first + j) = narrow<BFloat16>(sum);
+  }
+}
+
+}  // namespace gf::cuda::wkv6_chunk

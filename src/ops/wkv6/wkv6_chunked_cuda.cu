@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The chunked form forward: a scan of states over the chunks of each head, which keeps them, and then the results of
+// all chunks side by side. The scan runs once more, with other operands and backward in time, in the backward pass.
+#include "ops/wkv6/wkv6_chunked.h"
+
+#include "base/error.h"
+#include "ops/wkv6/wkv6_chunk.cuh"
+
+namespace gf::cuda {
+namespace {
+
+using namespace wkv6_chunk;
+
+// X = diag(decay of the chunk) X + P^T Q from chunk to chunk: S of k to the chunk's end and v, or, in reverse, D of r
+// from its beginning and dy. P is split in two bf16, P^T Q sums up their products, so that a state that lives on over
+// many chunks and calls has the accuracy of float32 (2^-17 a term); Q is bf16 as it is. While one chunk's products are
+// formed, the next one's rows are on their way.
+struct ScanMemory {
+  struct Stage {
+    Rows w, p;
+    Tile q;
+  } stages[2];
+  Tile high, low;
+  float whole[kSubs * kN];
+};
+
+__device__ void copy_stage(const StateScan& a, int64_t head, int64_t index, ScanMemory::Stage& to) {
+  const Chunk chunk(a.f, head, index);
+  copy_rows<kN>(to.w.x, a.f.w + chunk.base, chunk.stride, chunk.steps);
+  copy_rows<kN>(to.p.x, (a.reverse ? a.f.r : a.f.k) + chunk.base, chunk.stride, chunk.steps);
+  copy_tile(to.q, a.q + chunk.base, chunk.stride, chunk.steps);
+}
+
+__device__ void split(float x, BFloat16& high, BFloat16& low) {
+  high = narrow<BFloat16>(x);
+  low = narrow<BFloat16>(x - wide(high));
+}
+
+// P of a chunk, and the products of decays; all threads.
+__device__ void load_p(const StateScan& a, int steps, const ScanMemory::Stage& from, ScanMemory& m) {
+  const Column c;
+  float decay[kSub], p[kSub], product = 1;
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) {
+    const int at = c.row(i) * kN + c.n;
+    const bool there = c.row(i) < steps;
+    const Decay of(wide(from.w.x[at]), a.f.scale_keys);
+    decay[i] = there ? of.decay : 1.0f;
+    p[i] = wide(from.p.x[at]) * (a.reverse ? 1.0f : of.key_scale);
+    product *= decay[i];
+  }
+  m.whole[c.sub * kN + c.n] = product;
+  __syncthreads();
+  float with = a.reverse ? decay_over(m.whole, 0, c.sub, c.n) : decay_over(m.whole, c.sub + 1, kSubs, c.n);
+#pragma unroll
+  for (int n = 0; n < kSub; ++n) {
+    const int i = kSub - 1 - n;
+    if (!a.reverse) split(p[i] * with, *m.high.at(c.row(i), c.n), *m.low.at(c.row(i), c.n)), with *= decay[i];
+    if (a.reverse) split(p[n] * with, *m.high.at(c.row(n), c.n), *m.low.at(c.row(n), c.n)), with *= decay[n];
+  }
+}
+
+__global__ __launch_bounds__(kThreads, 3) void state_scan_kernel(StateScan a) {
+  ScanMemory& m = *dynamic_shared<ScanMemory>();
+  const Strip strip;
+  const int64_t head = blockIdx.x, chunks = (a.f.Tn + kSteps - 1) / kSteps;
+  MmaSum state[2];
+  for (int half = 0; half < 2; ++half)
+    each_pair(state[half], strip.row, strip.column + 16 * half, [&](int i, int j, float& x, float& y) {
+      if (!a.first) return;
+      const float* const from = a.first + head * kStateSize + i * kN + j;
+      x = from[0], y = from[1];
+    });
+  if (chunks > 0) copy_stage(a, head, a.reverse ? chunks - 1 : 0, m.stages[0]);
+  for (int64_t n = 0; n < chunks; ++n) {
+    const Chunk chunk(a.f, head, a.reverse ? chunks - 1 - n : n);
+    ScanMemory::Stage& stage = m.stages[n % 2];
+    wait_for_copies();
+    __syncthreads();  // this chunk's rows are there, the one before it is done with the other stage and with P
+    if (n + 1 < chunks) copy_stage(a, head, a.reverse ? chunks - 2 - n : n + 1, m.stages[(n + 1) % 2]);
+    load_p(a, chunk.steps, stage, m);
+    __syncthreads();
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      each_pair(state[half], strip.row, strip.column + 16 * half, [&](int i, int j, float& x, float& y) {
+        store_as(a.kept + chunk.state + i * kN + j, mma::pair(x, y));
+        const float decay = decay_over(m.whole, 0, kSubs, i);
+        x *= decay, y *= decay;
+      });
+#pragma unroll
+    for (int t = 0; t < kSteps; t += 16) {
+      const MmaOperand high = load_a_transposed(m.high.at(t, strip.row), kStride);
+      const MmaOperand low = load_a_transposed(m.low.at(t, strip.row), kStride);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const MmaOperand q = load_b(stage.q.at(t, strip.column + 16 * half), kStride);
+        multiply_add(state[half], high, q);
+        multiply_add(state[half], low, q);
+      }
+    }
+  }
+  if (!a.last) return;
+  for (int half = 0; half < 2; ++half)
+    each_pair(state[half], strip.row, strip.column + 16 * half, [&](int i, int j, float x, float y) {
+      float* const to = a.last + head * kStateSize + i * kN + j;
+      to[0] = x, to[1] = y;
+    });
+}
+
+// y = (r from the beginning of the chunk) S + A v + add. 100 KB of shared memory: two blocks on a Hopper
+// multiprocessor, one on Ampere; what limits it is the arithmetic of scores_near.
+struct OutputMemory {
+  Operands operands;
+  Tile r_all, state, v, scores;
+  Early early;
+};
+
+__global__ __launch_bounds__(kThreads, 2) void output_kernel(Wkv6Args<BFloat16> p, int64_t chunks,
+                                                             const BFloat16* states) {
+  OutputMemory& m = *dynamic_shared<OutputMemory>();
+  const Chunk chunk(p, blockIdx.x / chunks, blockIdx.x % chunks);
+  copy_tile(m.v, p.v + chunk.base, chunk.stride, chunk.steps);
+  copy_tile(m.state, states + chunk.state, kN, kSteps);
+  prepare(
+      p, chunk, m.operands, m.early, [&](int row, int n, float r) { *m.r_all.at(row, n) = narrow<BFloat16>(r); },
+      [](int, int, float) {});
+  __syncthreads();
+  scores_below(m.operands, m.early, m.scores);
+  scores_near(m.operands, m.early, p.u ? p.u + chunk.head % p.H * kN : nullptr, m.scores);
+  wait_for_copies();
+  __syncthreads();
+  const Strip strip;
+  MmaSum y[2];
+#pragma unroll
+  for (int n = 0; n < kN; n += 16) {
+    const MmaOperand r = load_a(m.r_all.at(strip.row, n), kStride);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) multiply_add(y[half], r, load_b(m.state.at(n, strip.column + 16 * half), kStride));
+  }
+  for (int j = 0; j <= strip.row; j += kSub) {
+    const MmaOperand score = load_a(m.scores.at(strip.row, j), kStride);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) multiply_add(y[half], score, load_b(m.v.at(j, strip.column + 16 * half), kStride));
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+    each_pair(y[half], strip.row, strip.column + 16 * half, [&](int row, int n, float a, float b) {
+      if (row >= chunk.steps) return;
+      const int64_t at = chunk.at(row, n);
+      if (p.add) {
+        const auto add = load_as<unsigned>(p.add + at);
+        a += low_half(add), b += high_half(add);
+      }
+      store_as(p.y + at, mma::pair(a, b));
+    });
+}
+
+}  // namespace
+
+void scan_states(const StateScan& a, CudaStream stream) {
+  launch(stream, static_cast<unsigned>(a.f.B * a.f.H), kThreads, sizeof(ScanMemory), state_scan_kernel, a);
+}
+
+void check_chunked(const Wkv6Args<BFloat16>& p, std::initializer_list<const BFloat16*> more) {
+  GF_CHECK(p.N == kN, "wkv6: chunks of heads of ", p.N, " channels");
+  const auto check = [](const BFloat16* x) {
+    GF_CHECK(reinterpret_cast<uintptr_t>(x) % 16 == 0, "wkv6: a tensor that does not begin on 16 bytes");
+  };
+  for (const BFloat16* x : {p.r, p.k, p.v, p.w, p.add}) check(x);
+  for (const BFloat16* x : more) check(x);
+}
+
+void wkv6_chunked(const Wkv6Args<BFloat16>& p, CudaStream stream) {
+  check_chunked(p, {p.y});
+  const int64_t chunks = (p.Tn + kSteps - 1) / kSteps;
+  if (p.B * p.H * chunks == 0) return;
+  auto* const states = reinterpret_cast<BFloat16*>(p.scratch);
+  scan_states({.f = p, .q = p.v, .reverse = false, .first = p.state, .last = p.state, .kept = states}, stream);
+  launch(stream, static_cast<unsigned>(p.B * p.H * chunks), kThreads, sizeof(OutputMemory), output_kernel, p, chunks,
+         states);
+}
+
+}  // namespace gf::cuda
