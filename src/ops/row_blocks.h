@@ -11,8 +11,8 @@ inline Blocks row_blocks(int64_t M) {
   return Blocks::at_most(M, 64, 16);
 }
 
-// The same for rows of C numbers on a GPU: two blocks and more for each of some 132 multiprocessors, and more where rows
-// are short; partial sums stay within some 1.1 million numbers each.
+// The same for rows of C numbers on a GPU: two blocks and more for each of some 132 multiprocessors, and more where
+// rows are short; partial sums stay within some 1.1 million numbers each.
 inline Blocks gpu_row_blocks(int64_t M, int64_t C) {
   return Blocks::at_most(M, 264 * std::clamp<int64_t>(2048 / std::max<int64_t>(C, 1), 1, 4), 4);
 }

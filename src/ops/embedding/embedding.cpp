@@ -15,13 +15,15 @@ Shape output_shape(const Shape& tokens, int64_t C) {
   return Shape(std::span<const int64_t>(dims));
 }
 
-void add_rows(const Tensor& tokens, const Tensor& dy, const Tensor& order, const Tensor& sum) {
+void add_rows(const Tensor& tokens, const Tensor& dy, const Tensor& order, const Tensor& heads, const Tensor& sum) {
   with_real(dy.dtype(), [&]<class T>(Type<T>) {
     const EmbeddingBackwardArgs<T> args{.M = tokens.numel(),
                                         .C = dy.size(-1),
+                                        .V = sum.size(0),
                                         .tokens = tokens.data<int32_t>(),
                                         .dy = dy.data<T>(),
                                         .order = order.data<int32_t>(),
+                                        .heads = heads ? heads.data<Inner<T>>() : nullptr,
                                         .dtable = sum.data<Inner<T>>()};
     on_device(
         dy.device(), args, [](const auto& p) { cpu::embedding_backward(p); },
@@ -51,8 +53,14 @@ Var embedding(const Tensor& tokens, const Var& table) {
         [](const auto& p, auto stream) { cuda::embedding(p, stream); });
   });
   return tape.record("embedding", {table}, std::move(y), [tokens, &tape](std::span<Tensor> grad, Grads& grads) {
-    const Tensor order = tape.empty({tokens.numel()}, DType::i32);
-    grads.later(0, [tokens, order, dy = std::move(grad[0])](const Tensor& sum) { add_rows(tokens, dy, order, sum); });
+    const Tensor& dy = grad[0];
+    const Tensor order = tape.empty({embedding_order(tokens.numel(), dy.device())}, DType::i32);
+    const Tensor heads = dy.device().kind == Device::Kind::cuda
+                             ? tape.empty({embedding_runs(tokens.numel()).size(), dy.size(-1)}, inner(dy.dtype()))
+                             : Tensor();
+    grads.later(0, [tokens, order, heads, dy = std::move(grad[0])](const Tensor& sum) {
+      add_rows(tokens, dy, order, heads, sum);
+    });
   });
 }
 

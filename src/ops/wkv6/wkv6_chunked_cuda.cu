@@ -135,12 +135,14 @@ __global__ __launch_bounds__(kThreads, 2) void output_kernel(Wkv6Args<BFloat16> 
   for (int n = 0; n < kN; n += 16) {
     const MmaOperand r = load_a(m.r_all.at(strip.row, n), kStride);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) multiply_add(y[half], r, load_b(m.state.at(n, strip.column + 16 * half), kStride));
+    for (int half = 0; half < 2; ++half)
+      multiply_add(y[half], r, load_b(m.state.at(n, strip.column + 16 * half), kStride));
   }
   for (int j = 0; j <= strip.row; j += kSub) {
     const MmaOperand score = load_a(m.scores.at(strip.row, j), kStride);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) multiply_add(y[half], score, load_b(m.v.at(j, strip.column + 16 * half), kStride));
+    for (int half = 0; half < 2; ++half)
+      multiply_add(y[half], score, load_b(m.v.at(j, strip.column + 16 * half), kStride));
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half)
