@@ -26,17 +26,25 @@ Device choose_gpu(int rank_on_node) {
          "--train.accelerator auto, or build with: cmake --preset cuda");
 }
 
-NodePlace place_on_node(Communicator& world) {
+GpuShare share_of_gpu(Communicator& world) {
   std::array<char, 256> name{};
   gethostname(name.data(), name.size() - 1);
   const auto nodes = world.gather_text(name.data());
-  NodePlace place{0, 0};
-  for (int r = 0; r < world.size(); ++r) {
-    if (nodes[r] != nodes[world.rank()]) continue;
-    place.rank += r < world.rank();
-    ++place.size;
+  const auto here = [&](int r) { return nodes[static_cast<size_t>(r)] == name.data(); };
+  int before = 0;
+  for (int r = 0; r < world.rank(); ++r) before += here(r);
+  GpuShare share;
+  share.device = choose_gpu(before);
+  if constexpr (kWithCuda) {
+    share.ranks = 0;
+    for (int r = 0, index = 0; r < world.size(); ++r)
+      if (here(r)) share.ranks += index++ % cuda::num_gpus() == share.device.index;
+    share.name = cuda::gpu_name();
+    world.barrier();  // nobody has taken anything yet
+    share.memory = cuda::gpu_memory_left() / static_cast<size_t>(share.ranks);
+    world.barrier();
   }
-  return place;
+  return share;
 }
 
 }  // namespace gf

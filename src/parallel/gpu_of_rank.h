@@ -13,10 +13,13 @@ bool has_gpu();  // in this build, on this machine
 // thread works on it from now on. Refuses where there is none, or the program was built without CUDA.
 Device choose_gpu(int rank_on_node);
 
-// Where this rank is among those of its node. Collective.
-struct NodePlace {
-  int rank = 0, size = 1;
+struct GpuShare {
+  Device device;
+  std::string name;
+  int ranks = 1;      // that share it
+  size_t memory = 0;  // left for each of these
 };
-NodePlace place_on_node(Communicator& world);
+// Collective: for the ranks of each node.
+GpuShare share_of_gpu(Communicator& world);
 
 }  // namespace gf

@@ -15,9 +15,7 @@ std::byte* allocate(size_t bytes, CudaStream) {
   void* p = nullptr;
   if (const cudaError_t result = cudaMalloc(&p, bytes); result != cudaSuccess) {
     (void)cudaGetLastError();  // it would be told again
-    size_t left = 0, all = 0;
-    check_cuda(cudaMemGetInfo(&left, &all), "tell how much memory is left");
-    fail(cat("cannot get ", bytes >> 20, " MiB of GPU memory: ", left >> 20, " of ", all >> 20, " MiB are left"),
+    fail(cat("cannot get ", bytes >> 20, " MiB of GPU memory, of which ", gpu_memory_left() >> 20, " MiB are left"),
          "a smaller --train.micro_bsz with more --train.accumulate_grad_batches, or --train.grad_cp 1");
   }
   return static_cast<std::byte*>(p);
@@ -63,6 +61,12 @@ std::string gpu_name() {
   check_cuda(cudaGetDevice(&index), "tell the GPU in use");
   check_cuda(cudaGetDeviceProperties(&properties, index), "tell what GPU this is");
   return properties.name;
+}
+
+size_t gpu_memory_left() {
+  size_t left = 0, all = 0;
+  check_cuda(cudaMemGetInfo(&left, &all), "tell how much memory is left");
+  return left;
 }
 
 }  // namespace gf::cuda

@@ -30,9 +30,10 @@ void fill_zero(std::byte*, size_t bytes, CudaStream);
 void copy(const std::byte* from, std::byte* to, size_t bytes, CudaStream);  // from and to any device
 std::byte* allocate_pinned(size_t bytes);                                   // of the CPU; see PinnedMemory
 void release_pinned(std::byte*);
-int num_gpus();          // that this process sees
-void use_gpu(int);       // on this thread, from now on
-std::string gpu_name();  // of the one in use
+int num_gpus();            // that this process sees
+void use_gpu(int);         // on this thread, from now on
+std::string gpu_name();    // of the one in use
+size_t gpu_memory_left();  // likewise
 }  // namespace cuda
 
 // Runs `cpu` or `cuda` where the device says; on the meta device nothing. `cuda` must be a generic lambda,

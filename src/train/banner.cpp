@@ -48,6 +48,12 @@ std::string groups(const Plan& plan) {
 }
 
 std::string memory(const MemoryForecast& f) {
+  if (f.on_gpu)
+    return fmt::format(
+        "memory   {} of the GPU's: {} parameters, {} gradients, {} optimizer, {} activations; {} of the CPU's are "
+        "copied to, to be saved\n",
+        human_bytes(f.more()), human_bytes(f.parameters), human_bytes(f.gradients), human_bytes(f.optimizer),
+        human_bytes(std::max(f.activations, f.validation)), human_bytes(static_cast<double>(f.copy)));
   return fmt::format(
       "memory   {} in all: {} program and libraries, {} parameters, {} gradients, {} optimizer, {} activations, {} "
       "{}, {}\n",
@@ -58,8 +64,16 @@ std::string memory(const MemoryForecast& f) {
                  : "none for a copy: training waits while it is saved");
 }
 
-std::string machine(const std::vector<std::string>& nodes) {
+std::string machine(const TrainConfig& t, const std::vector<std::string>& nodes, const GpuShare* gpu) {
   const size_t num_nodes = std::set<std::string>(nodes.begin(), nodes.end()).size();
+  if (gpu) {
+    const std::string shared =
+        gpu->ranks > 1 ? fmt::format("; {} share each, and talk through the CPU's memory", counted(gpu->ranks, "rank"))
+        : nodes.size() > 1 ? "; they talk through the CPU's memory"
+                           : "";
+    return fmt::format("machine  {}{} on GPUs, {}, {}{}\n", counted(std::ssize(nodes), "rank"),
+                       num_nodes > 1 ? fmt::format(" on {} nodes", num_nodes) : "", gpu->name, *t.precision, shared);
+  }
   return fmt::format("machine  {}{} on the CPU, float32, {}{}\n", counted(std::ssize(nodes), "rank"),
                      num_nodes > 1 ? fmt::format(" on {} nodes", num_nodes) : "",
                      counted(omp_get_max_threads(), "thread"), nodes.size() > 1 ? " each" : "");
@@ -114,7 +128,8 @@ std::string data(const Plan& plan) {
 
 }  // namespace
 
-std::string banner(const Plan& plan, const MemoryForecast& forecast, const std::vector<std::string>& nodes) {
+std::string banner(const Plan& plan, const MemoryForecast& forecast, const std::vector<std::string>& nodes,
+                   const GpuShare* gpu) {
   const TrainConfig& t = plan.config.train;
   std::string text =
       "configuration\n" + indented(plan.resolved()) + parameters(plan.config.model) + groups(plan) + memory(forecast);
@@ -130,7 +145,7 @@ std::string banner(const Plan& plan, const MemoryForecast& forecast, const std::
   text += fmt::format(
       "log      a line every {}; its loss and tok/s are means over about ten steps, metrics.jsonl has each\n",
       t.log_every_n_steps == 1 ? "step" : counted(t.log_every_n_steps, "step"));
-  text += machine(nodes);
+  text += machine(t, nodes, gpu);
   if (nodes.size() > 1) text += layout(plan, nodes);
   text += fmt::format("folder   {}\n", plan.paths.root().string());
   if (!t.wandb.empty())

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/gpu_of_rank.h"
 #include "train/build.h"
 #include "train/memory.h"
 
@@ -11,6 +12,7 @@ namespace gf {
 // What a person wants to know before the first step: the resolved configuration, parameters by kind of layer,
 // memory, tokens and steps to come, and how the ranks share the work. `forecast` is the first rank's; `nodes`: where
 // each rank runs.
-std::string banner(const Plan&, const MemoryForecast&, const std::vector<std::string>& nodes);
+// gpu: the first rank's; null where layers run on the CPU.
+std::string banner(const Plan&, const MemoryForecast&, const std::vector<std::string>& nodes, const GpuShare* gpu);
 
 }  // namespace gf

@@ -8,7 +8,6 @@
 #include "io/partial_file.h"
 #include "parallel/agreement.h"
 #include "parallel/communicator_staged.h"
-#include "parallel/gpu_of_rank.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"
 #include "train/planner/layer_times.h"
@@ -196,14 +195,14 @@ RankModelOptions model_options(const Plan& plan, Device device) {
 
 }  // namespace
 
-Run::Run(Plan& p, std::unique_ptr<Communicator> world, HangWatch* w, CheckpointWriter::Mode mode)
+Run::Run(Plan& p, std::unique_ptr<Communicator> world, Device d, HangWatch* w, CheckpointWriter::Mode mode)
     : plan(p),
       watch(w),
       save_mode(mode),
-      device(*p.config.train.accelerator == "gpu" ? choose_gpu(place_on_node(*world).rank) : kCpu),
-      mesh(make_mesh(device == kCpu ? std::move(world) : make_staged_communicator(std::move(world)),
+      device(d),
+      mesh(make_mesh(d == kCpu ? std::move(world) : make_staged_communicator(std::move(world)),
                      static_cast<int>(p.config.parallel.pipeline), p.data_ranks)),
-      model(p.config.model, mesh, model_options(p, device), watch),
+      model(p.config.model, mesh, model_options(p, d), watch),
       spikes(p.config.train.spike_z, p.config.train.spike_window) {
   const HangWatch::Doing doing(watch, "the start");
   warm_up(*mesh.pipe);

@@ -58,7 +58,7 @@ struct Place {
 // A run, ready to take its next step: the folder is held, the parameters are there. Its first rank writes what is not
 // a checkpoint, and has the folder and the metrics.
 struct Run {
-  Run(Plan&, std::unique_ptr<Communicator> world, HangWatch*, CheckpointWriter::Mode save_mode);
+  Run(Plan&, std::unique_ptr<Communicator> world, Device, HangWatch*, CheckpointWriter::Mode save_mode);
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 

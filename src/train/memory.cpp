@@ -30,15 +30,20 @@ size_t evaluation_bytes(LayerStack& layers, BoundaryShape in, int64_t batch, int
 struct OptimizerBytes {
   size_t parameters, gradients, moments;
 };
-OptimizerBytes sharded_bytes(const StageNeed::Numbers& all, int64_t largest, const RankShare& share) {
+OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers& all, int64_t largest,
+                             const RankShare& share) {
   const int zero = share.data_ranks > 1 ? share.sharding.zero : 0;
   // One bucket in use and one on its way, each of a bucket's size or of a larger layer's.
   const int64_t passing = 2 * std::max(largest, share.sharding.bucket_bytes / static_cast<int64_t>(sizeof(float)));
   const auto some = [&](int64_t n) { return std::min(n, n / share.data_ranks + passing); };
   const auto bytes = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
   const int64_t values = all.trained + all.frozen, trained = all.trained;
-  return {bytes(zero == 3 ? some(values) : values), bytes(zero >= 2 ? some(trained) : trained),
-          2 * bytes(zero >= 1 ? trained / share.data_ranks : trained)};
+  const size_t moments = 2 * bytes(zero >= 1 ? trained / share.data_ranks : trained);
+  if (config.accelerator.value_or("cpu") == "gpu") {  // what is given away there only loses its values
+    const size_t rounded = config.computes_in() == DType::bf16 ? bytes(values) / 2 : 0;
+    return {bytes(values) + rounded, bytes(trained), moments};
+  }
+  return {bytes(zero == 3 ? some(values) : values), bytes(zero >= 2 ? some(trained) : trained), moments};
 }
 
 std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
@@ -61,19 +66,22 @@ std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
 StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t validation_windows) {
   StageNeed need;
   const Partition stage_cuts{{begin, end}};
-  const auto cuts = boundary_shapes(config.model, stage_cuts, config.train.micro_bsz);
+  auto cuts = boundary_shapes(config.model, stage_cuts, config.train.micro_bsz);
   const TuningRule rule = config.train.groups.rule();
-  const auto gradients =
+  auto gradients =
       gradient_shapes(config.model, stage_cuts, config.train.micro_bsz, layers_that_train(config.model, rule));
+  const DType dtype = config.train.computes_in();
+  for (auto* all : {&cuts, &gradients})
+    for (BoundaryShape& cut : *all) cut.dtype = dtype;
   LayerStack layers(config.model, stage_layers(layout_of(config.model), begin, end),
                     std::make_shared<ParameterStore>(ParameterStore::kAlign, rule));
-  layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::zeroed);
+  layers.parameters().allocate(kMeta, dtype, ParameterStore::Gradients::zeroed);
   for (size_t i = 0; i < layers.layers().size(); ++i) {
     const LayerRange& range = layers.ranges()[i];
     need.numbers.push_back({range.trained.size(), range.frozen.size()});
     if (layers.layers()[i].kind == LayerSpec::Kind::key_expand) need.shared = need.numbers.back();
   }
-  StageOptions options{.device = kMeta, .recompute = config.train.grad_cp};
+  StageOptions options{.device = kMeta, .dtype = dtype, .recompute = config.train.grad_cp};
   options.gives = cuts[1].fields;
   options.gradients = gradients[0].fields;
   Stage stage(layers, options);
@@ -92,6 +100,7 @@ StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t 
 
 MemoryForecast forecast_memory(const Config& config, const RankShare& share, const std::vector<StageNeed>& stages) {
   MemoryForecast f;
+  f.on_gpu = config.train.accelerator.value_or("cpu") == "gpu";
   f.validation_windows = std::min(share.validation_windows, config.train.micro_bsz);
   const int64_t multiple = Sharding::layer_multiple(share.data_ranks, share.sharding.zero);
   const auto padded = [&](int64_t n) { return (n + multiple - 1) / multiple * multiple; };
@@ -117,7 +126,7 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share, con
   const int in_flight = goes_back ? peak_in_flight(find_schedule(config.parallel.schedule).plan(shape)) : 1;
   f.activations = pass * static_cast<size_t>(in_flight);
   numbers.trained += shared.trained, numbers.frozen += shared.frozen;
-  const auto bytes = sharded_bytes(numbers, largest, share);
+  const auto bytes = sharded_bytes(config.train, numbers, largest, share);
   f.parameters = bytes.parameters, f.gradients = bytes.gradients, f.optimizer = bytes.moments;
   // With both moments. Fresh parameters alone are saved before there is anything else to do.
   const auto saved = static_cast<size_t>((3 * numbers.trained + numbers.frozen) / share.data_ranks) * sizeof(float);

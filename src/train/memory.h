@@ -13,7 +13,8 @@
 namespace gf {
 
 struct MemoryForecast {
-  size_t program = 0;  // what the process holds already
+  bool on_gpu = false;  // then of the GPU's memory; what is on the CPU is little beside the copy
+  size_t program = 0;   // what the process holds already
   // Not reckoned but seen: the buffers of oneDNN's products and the heap between them, from 10 to 80 MB; and what HDF5
   // takes to index a checkpoint.
   static constexpr size_t libraries = 28'000'000, saving = 24'000'000;
@@ -25,10 +26,11 @@ struct MemoryForecast {
   size_t total() const { return program + more(); }
   // Indexing a checkpoint and a validation are short, and seldom meet.
   size_t more() const {
+    if (on_gpu) return parameters + gradients + optimizer + std::max(activations, validation);
     return libraries + parameters + gradients + optimizer + activations + copy + std::max(validation, saving);
   }
   void fit(size_t available) {  // without the copy, if that is what does not fit
-    if (more() > available) copy = 0;
+    if (!on_gpu && more() > available) copy = 0;
   }
 };
 

@@ -13,6 +13,7 @@
 #include "base/signals.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "parallel/agreement.h"
+#include "parallel/gpu_of_rank.h"
 #include "train/banner.h"
 #include "train/planner/layer_times.h"
 #include "train/planner/plan_text.h"
@@ -122,9 +123,9 @@ void say_once(const Run& run, fmt::format_string<Args...> text, Args&&... args) 
   if (run.first_rank()) fmt::print(text, std::forward<Args>(args)...);
 }
 
-Exit train(Plan& plan, std::unique_ptr<Communicator> world, const std::vector<std::string>& nodes, HangWatch* watch,
-           CheckpointWriter::Mode save_mode, const StopSignal& stop) {
-  Run run(plan, std::move(world), watch, save_mode);
+Exit train(Plan& plan, std::unique_ptr<Communicator> world, Device device, const std::vector<std::string>& nodes,
+           HangWatch* watch, CheckpointWriter::Mode save_mode, const StopSignal& stop) {
+  Run run(plan, std::move(world), device, watch, save_mode);
   if (run.first_rank()) {
     fmt::print("start    {}{}\n", run.start,
                run.folder->is_exclusive()
@@ -188,8 +189,10 @@ Exit run_training(const Config& config, const World& world, bool dry) {
   std::optional<Hardware> hardware;
   std::optional<MemoryForecast> forecast;
   const auto nodes = ranks->gather_text(world.node());
+  std::optional<GpuShare> gpu;
+  if (*config.train.accelerator == "gpu") gpu = share_of_gpu(*ranks);
   const size_t available =
-      available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), world.node()));
+      gpu ? gpu->memory : available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), world.node()));
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
     if (!config.parallel.hardware.empty()) hardware = load_hardware(config.parallel.hardware);
@@ -200,7 +203,7 @@ Exit run_training(const Config& config, const World& world, bool dry) {
     forecast = forecast_memory(plan->config, plan->share_of(ranks->rank()));
     forecast->fit(available);
     if (ranks->rank() > 0) return;
-    fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, nodes));
+    fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, nodes, gpu ? &*gpu : nullptr));
     if (dry || hardware) fmt::print("{}", plan_of(*plan, hardware ? &*hardware : nullptr, available));
     std::fflush(stdout);
   });
@@ -208,7 +211,7 @@ Exit run_training(const Config& config, const World& world, bool dry) {
   if (dry) return Exit::done;
   beginning.reset();
   const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
-  return train(*plan, std::move(ranks), nodes, watch ? &*watch : nullptr, save_mode, stop);
+  return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes, watch ? &*watch : nullptr, save_mode, stop);
 }
 
 }  // namespace gf
