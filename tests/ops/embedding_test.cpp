@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/random.h"
 #include "support/op_check.h"
 
@@ -69,6 +71,27 @@ TEST(Embedding, NamesATokenOutsideTheTable) {
     }
   }
 }
+
+#ifdef GF_WITH_CUDA
+TEST(Embedding, OnAGpuATokenOutsideTheTableMakesNoNumber) {
+  constexpr Device kGpu{Device::Kind::cuda, 0};
+  constexpr int64_t V = 5, C = 2;
+  Arena arena(kGpu);
+  Tape tape(arena);
+  const Tensor sum = Tensor::zeros({V, C}, DType::f32, kGpu);
+  const Var table = tape.parameter(on(kGpu, Tensor::of<float>({V, C}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9})), sum);
+  const Var y = embedding(on(kGpu, Tensor::of<int32_t>({1, 4}, {0, V, -1, 4})), table);
+  const Tensor rows = on(kCpu, y.value());
+  for (int64_t i = 0; i < 4 * C; ++i) {
+    const bool is_there = i / C == 0 || i / C == 3;
+    EXPECT_EQ(std::isnan(rows.data<float>()[i]), !is_there) << i;
+  }
+  tape.backward(std::vector{Tape::Seed{y, on(kGpu, Tensor::of<float>({1, 4, C}, std::vector<float>(4 * C, 1)))}});
+  const Tensor got = on(kCpu, sum);
+  EXPECT_EQ(std::vector<float>(got.data<float>(), got.data<float>() + V * C),
+            (std::vector<float>{1, 1, 0, 0, 0, 0, 0, 0, 1, 1}));
+}
+#endif
 
 }  // namespace
 }  // namespace gf

@@ -46,22 +46,24 @@ template <class T, int kCount>
 __global__ void __launch_bounds__(kMostRow) interpolate_kernel(DdlerpArgs<T> p) {
   for (int64_t c = int64_t{threadIdx.x} * kCount; c < p.C; c += int64_t{blockDim.x} * kCount) {
     Step<T, kCount> s[kMaxDdlerpSources] = {};
+    Pack<T, kCount> out[kMaxDdlerpTargets] = {};
 #pragma unroll
     for (int i = 0; i < kMaxDdlerpSources; ++i)
       if (i < p.num_sources) s[i] = step_of<T, kCount>(p, p.sources[i], blockIdx.x, c);
 #pragma unroll
+    for (int i = 0; i < kMaxDdlerpTargets; ++i)  // all loads first: they may not pass a store
+      if (i < p.targets) out[i] = load<kCount>(p.out[i] + blockIdx.x * p.C + c);
+#pragma unroll
     for (int i = 0; i < kMaxDdlerpTargets; ++i) {
       if (i >= p.targets) break;
       const auto mix = load<kCount>(p.mix[i] + c);
-      T* const out = p.out[i] + blockIdx.x * p.C + c;
-      auto of = load<kCount>(out);
       const Step<T, kCount> from = p.source_of[i] == 0 ? s[0] : p.source_of[i] == 1 ? s[1] : s[2];
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
         const auto now = wide(from.now.x[j]);
-        of.x[j] = narrow<T>(now + (wide(from.before.x[j]) - now) * (wide(mix.x[j]) + wide(of.x[j])));
+        out[i].x[j] = narrow<T>(now + (wide(from.before.x[j]) - now) * (wide(mix.x[j]) + wide(out[i].x[j])));
       }
-      store(out, of);
+      store(p.out[i] + blockIdx.x * p.C + c, out[i]);
     }
   }
 }
@@ -84,6 +86,10 @@ __global__ void __launch_bounds__(kBlock) dfactors_kernel(DdlerpBackwardArgs<T> 
   for (int64_t row = begin; row < end; ++row) {
     const int64_t at = row * C + c;
     I step[kMaxDdlerpSources][kCount] = {};
+    Pack<T, kCount> dout[kMaxDdlerpTargets] = {};
+#pragma unroll
+    for (int i = 0; i < kMaxDdlerpTargets; ++i)  // all loads first: they may not pass a store
+      if (i < f.targets && p.dout[i]) dout[i] = load<kCount>(p.dout[i] + at);
 #pragma unroll
     for (int s = 0; s < kMaxDdlerpSources; ++s) {
       if (s >= f.num_sources) break;
@@ -95,16 +101,14 @@ __global__ void __launch_bounds__(kBlock) dfactors_kernel(DdlerpBackwardArgs<T> 
 #pragma unroll
     for (int i = 0; i < kMaxDdlerpTargets; ++i) {
       if (i >= f.targets) break;
-      Pack<T, kCount> dout{};
-      if (p.dout[i]) dout = load<kCount>(p.dout[i] + at);
       const int s = f.source_of[i];
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
-        const I d = wide(dout.x[j]) * (s == 0 ? step[0][j] : s == 1 ? step[1][j] : step[2][j]);
+        const I d = wide(dout[i].x[j]) * (s == 0 ? step[0][j] : s == 1 ? step[1][j] : step[2][j]);
         dmix[i][j] += p.dout[i] ? d : 0;
-        dout.x[j] = narrow<T>(p.dout[i] ? d : 0);
+        dout[i].x[j] = narrow<T>(p.dout[i] ? d : 0);
       }
-      store(p.factors + i * rows * C + at, dout);
+      store(p.factors + i * rows * C + at, dout[i]);
     }
     place = place + 1 == f.Tn ? 0 : place + 1;
   }
@@ -135,42 +139,40 @@ __global__ void __launch_bounds__(kBlock) dsources_kernel(DdlerpBackwardArgs<T> 
   for (int64_t row = last; row >= begin; --row) {
     const bool is_first = place == 0, is_ours = row < end;
     const int64_t at = row * C + c;
-    I own[kMaxDdlerpSources][kCount], give[kMaxDdlerpSources][kCount] = {};
+    Pack<T, kCount> dout[kMaxDdlerpTargets] = {}, factor[kMaxDdlerpTargets] = {}, before{};
 #pragma unroll
-    for (int s = 0; s < kMaxDdlerpSources; ++s)
-#pragma unroll
-      for (int j = 0; j < kCount; ++j) own[s][j] = carried[s][j];
-#pragma unroll
-    for (int i = 0; i < kMaxDdlerpTargets; ++i) {
-      if (i >= f.targets) break;
-      if (!p.dout[i]) continue;
-      const auto dout = load<kCount>(p.dout[i] + at), factor = load<kCount>(p.factors + i * rows * C + at);
-      const auto mix = load<kCount>(f.mix[i] + c);
-#pragma unroll
-      for (int j = 0; j < kCount; ++j) {
-        const I d = wide(dout.x[j]), to_before = d * (wide(mix.x[j]) + wide(factor.x[j]));
-#pragma unroll
-        for (int s = 0; s < kMaxDdlerpSources; ++s)
-          if (s == f.source_of[i]) own[s][j] += d - to_before, give[s][j] += to_before;
-      }
-    }
+    for (int i = 0; i < kMaxDdlerpTargets; ++i)
+      if (i < f.targets && p.dout[i])
+        dout[i] = load<kCount>(p.dout[i] + at), factor[i] = load<kCount>(p.factors + i * rows * C + at);
     const auto dshifted = load<kCount>(p.dshifted + at);
-    Pack<T, kCount> before{};
     if (is_ours && row > 0) before = load<kCount>(f.sources[0] + at - C);
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) {
-      const I d = wide(dshifted.x[j]), to_before = d * wide(mix_x.x[j]);
-      own[0][j] += d - to_before, give[0][j] += to_before;
-      if (is_ours) dmix_x[j] += d * ((is_first ? 0 : wide(before.x[j])) - wide(x.x[j]));
-    }
 #pragma unroll
     for (int s = 0; s < kMaxDdlerpSources; ++s) {
       if (s >= f.num_sources) break;
+      I all[kCount] = {}, give[kCount] = {};
+#pragma unroll
+      for (int i = 0; i < kMaxDdlerpTargets; ++i) {
+        if (i >= f.targets || f.source_of[i] != s || !p.dout[i]) continue;
+        const auto mix = load<kCount>(f.mix[i] + c);
+#pragma unroll
+        for (int j = 0; j < kCount; ++j) {
+          const I d = wide(dout[i].x[j]);
+          all[j] += d;
+          give[j] += d * (wide(mix.x[j]) + wide(factor[i].x[j]));
+        }
+      }
+#pragma unroll
+      for (int j = 0; s == 0 && j < kCount; ++j) {
+        const I d = wide(dshifted.x[j]);
+        all[j] += d;
+        give[j] += d * wide(mix_x.x[j]);
+        if (is_ours) dmix_x[j] += d * ((is_first ? 0 : wide(before.x[j])) - wide(x.x[j]));
+      }
       Pack<T, kCount> ds;
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
-        ds.x[j] = narrow<T>(own[s][j]);
-        carried[s][j] = is_first ? 0 : give[s][j];
+        ds.x[j] = narrow<T>(all[j] - give[j] + carried[s][j]);
+        carried[s][j] = is_first ? 0 : give[j];
       }
       if (is_ours) store(p.dsources[s] + at, ds);
     }

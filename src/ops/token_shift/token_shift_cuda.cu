@@ -69,6 +69,10 @@ __global__ void __launch_bounds__(kBackward) backward_kernel(TokenShiftBackwardA
     const bool is_first = place == 0, is_ours = row < end;
     Pack<T, kCount> before{};
     if (is_ours && row > 0) before = load<kCount>(f.x + (row - 1) * C + c);
+    Pack<T, kCount> dout[kMaxShiftOutputs] = {};
+#pragma unroll
+    for (int i = 0; i < kMaxShiftOutputs; ++i)
+      if (i < f.count && p.dout[i]) dout[i] = load<kCount>(p.dout[i] + row * C + c);
     I own[kCount], give[kCount] = {};
 #pragma unroll
     for (int j = 0; j < kCount; ++j) own[j] = carried[j];
@@ -76,10 +80,9 @@ __global__ void __launch_bounds__(kBackward) backward_kernel(TokenShiftBackwardA
     for (int i = 0; i < kMaxShiftOutputs; ++i) {
       if (i >= f.count) break;
       if (!p.dout[i]) continue;
-      const auto dout = load<kCount>(p.dout[i] + row * C + c);
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
-        const I d = wide(dout.x[j]);
+        const I d = wide(dout[i].x[j]);
         own[j] += d * (1 - share[i][j]);
         give[j] += d * share[i][j];
         if (is_ours) dmix[i][j] += d * ((is_first ? 0 : wide(before.x[j])) - wide(x.x[j])) * sign;
