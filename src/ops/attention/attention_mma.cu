@@ -86,7 +86,7 @@ template <int kHead>
 __global__ void __launch_bounds__(kMmaThreads) forward_kernel(AttentionArgs<BFloat16> p, bool packs) {
   constexpr int kTile = 64, kStride = kRowStride<kHead>;
   const int N = static_cast<int>(p.N), warp = static_cast<int>(threadIdx.x) / kWarp;
-  const Place place((p.Tq + kBlockRows - 1) / kBlockRows);
+  const Place place(First::last_queries, p.Tq, kBlockRows);
   const Head<float> head(p, place.head);
   const Scores score(head);
   const int64_t block = place.block * kBlockRows, first = block + warp * kWarpRows;
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(kMmaThreads, kBackwardBlocks<kHead>)
     queries_kernel(AttentionBackwardArgs<BFloat16> p, bool packs) {
   constexpr int kTile = kKeyTile<kHead>, kStride = kRowStride<kHead>;
   const int N = static_cast<int>(p.N), warp = static_cast<int>(threadIdx.x) / kWarp;
-  const Place place((p.Tq + kBlockRows - 1) / kBlockRows);
+  const Place place(First::last_queries, p.Tq, kBlockRows);
   const Head<float> head(p, place.head);
   const Scores score(head);
   const int64_t block = place.block * kBlockRows, first = block + warp * kWarpRows;
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(kMmaThreads, kBackwardBlocks<kHead>)
     keys_kernel(AttentionBackwardArgs<BFloat16> p, bool packs) {
   constexpr int kTile = kQueryTile<kHead>, kStride = kRowStride<kHead>;
   const int N = static_cast<int>(p.N), warp = static_cast<int>(threadIdx.x) / kWarp;
-  const Place place((p.Tk + kBlockRows - 1) / kBlockRows);
+  const Place place(First::first_keys, p.Tk, kBlockRows);
   const Head<float> head(p, place.head);
   const Scores score(head);
   const int64_t block = place.block * kBlockRows, first = block + warp * kWarpRows;
