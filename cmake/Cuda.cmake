@@ -18,8 +18,42 @@ else()
   endif()
 endif()
 
+# cuDNN's attention. Its frontend is headers alone; Python's wheel of it puts them beside its packages.
+if(NOT GF_CUDA STREQUAL "emulated")
+  find_package(Python3 COMPONENTS Interpreter QUIET)
+  if(Python3_FOUND)
+    execute_process(COMMAND ${Python3_EXECUTABLE} -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+      OUTPUT_VARIABLE python_packages OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  endif()
+  find_path(GF_CUDNN_FRONTEND cudnn_frontend.h HINTS ${python_packages}/include
+    DOC "The folder of cuDNN's frontend headers, for its attention")
+  find_path(GF_CUDNN_INCLUDE cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(GF_CUDNN_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR})
+  if(NOT GF_CUDNN_FRONTEND OR NOT GF_CUDNN_INCLUDE OR NOT GF_CUDNN_LIBRARY)
+    message(STATUS "Without cuDNN's attention, so with our own, which is slower. It wants cuDNN 9 and its frontend: "
+      "pip install nvidia-cudnn-frontend, and where that is not found, -DGF_CUDNN_FRONTEND=<folder of cudnn_frontend.h>")
+  endif()
+endif()
+
+# add_cudnn(<target> FILE): the file that uses it, where there is one to use. Plain C++, and no business of nvcc.
+function(add_cudnn target file)
+  if(GF_CUDA STREQUAL "emulated" OR NOT GF_CUDNN_FRONTEND OR NOT GF_CUDNN_INCLUDE OR NOT GF_CUDNN_LIBRARY)
+    return()
+  endif()
+  set_source_files_properties(${file} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS -xc++
+    COMPILE_DEFINITIONS CUDNN_FRONTEND_SKIP_JSON_LIB INCLUDE_DIRECTORIES "${CUDAToolkit_INCLUDE_DIRS}")
+  target_sources(${target} PRIVATE ${file})
+  target_include_directories(${target} SYSTEM PRIVATE ${GF_CUDNN_FRONTEND} ${GF_CUDNN_INCLUDE})
+  target_compile_definitions(${target} PRIVATE GF_WITH_CUDNN)
+  target_link_libraries(${target} PUBLIC ${GF_CUDNN_LIBRARY})
+endfunction()
+
 function(add_cuda_sources target)
   target_compile_definitions(${target} PUBLIC GF_WITH_CUDA)
+  set(cudnn_file ${ARGN})
+  list(FILTER cudnn_file INCLUDE REGEX "_cudnn.cu$")
+  list(FILTER ARGN EXCLUDE REGEX "_cudnn.cu$")
+  add_cudnn(${target} ${cudnn_file})
   if(GF_CUDA STREQUAL "emulated")
     set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas")
     file(GLOB emulation CONFIGURE_DEPENDS tests/cuda_emulation/*.cpp)

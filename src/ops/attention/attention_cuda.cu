@@ -49,14 +49,19 @@ void check_head(int64_t N) {
 template <class T>
 void attention(const AttentionArgs<T>& p, CudaStream stream) {
   check_head(p.N);
-  if constexpr (std::is_same_v<T, BFloat16>)
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if constexpr (kWithCudnn)
+      if (cudnn_attention(p, stream)) return;
     if (p.N <= kMostTensorCoreHead) return tensor_core_attention(p, stream);
+  }
   plain_attention(p, stream);
 }
 
 template <class T>
 void attention_backward(const AttentionBackwardArgs<T>& p, CudaStream stream) {
   check_head(p.N);
+  if constexpr (std::is_same_v<T, BFloat16> && kWithCudnn)
+    if (cudnn_attention_backward(p, stream)) return;
   fill_delta(p, stream);
   if constexpr (std::is_same_v<T, BFloat16>)
     if (p.N <= kMostTensorCoreHead) return tensor_core_attention_backward(p, stream);

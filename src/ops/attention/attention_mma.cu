@@ -86,7 +86,7 @@ template <int kHead>
 __global__ void __launch_bounds__(kMmaThreads) forward_kernel(AttentionArgs<BFloat16> p, bool packs) {
   constexpr int kTile = 64, kStride = kRowStride<kHead>;
   const int N = static_cast<int>(p.N), warp = static_cast<int>(threadIdx.x) / kWarp;
-  const Place place((p.Tq + kBlockRows - 1) / kBlockRows);
+  const Place place(First::last_queries, p.Tq, kBlockRows);
   const Head<float> head(p, place.head);
   const Scores score(head);
   const int64_t block = place.block * kBlockRows, first = block + warp * kWarpRows;
@@ -145,15 +145,21 @@ __global__ void __launch_bounds__(kMmaThreads) forward_kernel(AttentionArgs<BFlo
   store_rows<kHead>(y, factor, head.C, N, first, p.Tq, packs, p.y + head.q);
 }
 
+// As many as registers hold, of which a block may have a half or a third of a processor's.
 template <int kHead>
-inline constexpr int kBackwardTile = kHead > 64 ? 32 : 64;  // as many as registers hold
+inline constexpr int kKeyTile = kHead > 64 ? 32 : 64;
+template <int kHead>
+inline constexpr int kQueryTile = kHead > 32 ? 32 : 64;
+template <int kHead>
+inline constexpr int kBackwardBlocks = kHead > 64 ? 2 : 3;
 
 // dq of a block of queries, over the keys that they see.
 template <int kHead>
-__global__ void __launch_bounds__(kMmaThreads) queries_kernel(AttentionBackwardArgs<BFloat16> p, bool packs) {
-  constexpr int kTile = kBackwardTile<kHead>, kStride = kRowStride<kHead>;
+__global__ void __launch_bounds__(kMmaThreads, kBackwardBlocks<kHead>)
+    queries_kernel(AttentionBackwardArgs<BFloat16> p, bool packs) {
+  constexpr int kTile = kKeyTile<kHead>, kStride = kRowStride<kHead>;
   const int N = static_cast<int>(p.N), warp = static_cast<int>(threadIdx.x) / kWarp;
-  const Place place((p.Tq + kBlockRows - 1) / kBlockRows);
+  const Place place(First::last_queries, p.Tq, kBlockRows);
   const Head<float> head(p, place.head);
   const Scores score(head);
   const int64_t block = place.block * kBlockRows, first = block + warp * kWarpRows;
@@ -212,10 +218,11 @@ __global__ void __launch_bounds__(kMmaThreads) queries_kernel(AttentionBackwardA
 
 // dk and dv of a block of keys, over the queries that see them: the same scores, transposed.
 template <int kHead>
-__global__ void __launch_bounds__(kMmaThreads) keys_kernel(AttentionBackwardArgs<BFloat16> p, bool packs) {
-  constexpr int kTile = kBackwardTile<kHead>, kStride = kRowStride<kHead>;
+__global__ void __launch_bounds__(kMmaThreads, kBackwardBlocks<kHead>)
+    keys_kernel(AttentionBackwardArgs<BFloat16> p, bool packs) {
+  constexpr int kTile = kQueryTile<kHead>, kStride = kRowStride<kHead>;
   const int N = static_cast<int>(p.N), warp = static_cast<int>(threadIdx.x) / kWarp;
-  const Place place((p.Tk + kBlockRows - 1) / kBlockRows);
+  const Place place(First::first_keys, p.Tk, kBlockRows);
   const Head<float> head(p, place.head);
   const Scores score(head);
   const int64_t block = place.block * kBlockRows, first = block + warp * kWarpRows;
@@ -311,13 +318,13 @@ void tensor_core_attention(const AttentionArgs<BFloat16>& p, CudaStream stream) 
 void tensor_core_attention_backward(const AttentionBackwardArgs<BFloat16>& p, CudaStream stream) {
   const bool packs = all_packs(p.N, {p.q, p.k, p.v, p.dy, p.dq, p.dk, p.dv});
   with_head(p.N, [&]<int kHead>(std::integral_constant<int, kHead>) {
-    constexpr int kTile = kBackwardTile<kHead>;
-    const size_t shared = shared_bytes<kHead>(2, kTile);
     if (p.dq && p.B * p.H * p.Tq > 0)
-      launch(stream, blocks_of_heads(p.B * p.H, p.Tq), kMmaThreads, shared, queries_kernel<kHead>, p, packs);
+      launch(stream, blocks_of_heads(p.B * p.H, p.Tq), kMmaThreads, shared_bytes<kHead>(2, kKeyTile<kHead>),
+             queries_kernel<kHead>, p, packs);
+    constexpr size_t kStatistics = 4 * kQueryTile<kHead> * sizeof(float);
     if ((p.dk || p.dv) && p.B * p.H * p.Tk > 0)
-      launch(stream, blocks_of_heads(p.B * p.H, p.Tk), kMmaThreads, shared + 4 * kTile * sizeof(float),
-             keys_kernel<kHead>, p, packs);
+      launch(stream, blocks_of_heads(p.B * p.H, p.Tk), kMmaThreads,
+             shared_bytes<kHead>(2, kQueryTile<kHead>) + kStatistics, keys_kernel<kHead>, p, packs);
   });
 }
 

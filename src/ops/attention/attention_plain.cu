@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionArgs<T> p) {
   Real* const all_weights = tile + kTile * P::kStride;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int N = static_cast<int>(p.N);
-  const Place place((p.Tq + P::kBlockRows - 1) / P::kBlockRows);
+  const Place place(First::last_queries, p.Tq, P::kBlockRows);
   const Head<Real> head(p, place.head);
   const int64_t block = place.block * P::kBlockRows, first = block + warp * P::kRows;
   const int64_t last = block + P::kBlockRows < p.Tq ? block + P::kBlockRows - 1 : p.Tq - 1;
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kThreads) queries_kernel(AttentionBackwardArgs
   Real* const all_weights = tile + kTile * P::kStride;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int N = static_cast<int>(p.N);
-  const Place place((p.Tq + P::kBlockRows - 1) / P::kBlockRows);
+  const Place place(First::last_queries, p.Tq, P::kBlockRows);
   const Head<Real> head(p, place.head);
   const int64_t block = place.block * P::kBlockRows, first = block + warp * P::kRows;
   const int64_t last = block + P::kBlockRows < p.Tq ? block + P::kBlockRows - 1 : p.Tq - 1;
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kThreads) keys_kernel(AttentionBackwardArgs<T>
   Real* const all_weights = tile + kTile * P::kStride;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int N = static_cast<int>(p.N);
-  const Place place((p.Tk + P::kBlockRows - 1) / P::kBlockRows);
+  const Place place(First::first_keys, p.Tk, P::kBlockRows);
   const Head<Real> head(p, place.head);
   const int64_t block = place.block * P::kBlockRows, first = block + warp * P::kRows;
   Real* const weights = all_weights + warp * P::kRows * kTile;

@@ -7,12 +7,16 @@
 
 namespace gf::cuda::attention_detail {
 
-// Blocks of one head follow one another, so that its keys stay in the cache; the last queries, which see the most keys,
-// go first.
+// Blocks of one head follow one another, so that what they all read stays in the cache. Those with the most work go
+// first: the last queries, which see the most keys, or the first keys, which the most queries see.
+enum class First : uint8_t { last_queries, first_keys };
 struct Place {
   int64_t head, block;
-  __device__ explicit Place(int64_t blocks)
-      : head(int64_t{blockIdx.x} / blocks), block(blocks - 1 - int64_t{blockIdx.x} % blocks) {}
+  __device__ Place(First order, int64_t rows, int64_t rows_of_block) {
+    const int64_t blocks = (rows + rows_of_block - 1) / rows_of_block, at = int64_t{blockIdx.x} % blocks;
+    head = int64_t{blockIdx.x} / blocks;
+    block = order == First::last_queries ? blocks - 1 - at : at;
+  }
 };
 
 // One head of one sequence.

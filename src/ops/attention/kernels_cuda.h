@@ -17,4 +17,13 @@ inline constexpr int64_t kMostTensorCoreHead = 128;
 void tensor_core_attention(const AttentionArgs<BFloat16>&, CudaStream);
 void tensor_core_attention_backward(const AttentionBackwardArgs<BFloat16>&, CudaStream);  // delta is there
 
+// bf16 by cuDNN, in a build that has it. False where it has no kernel for the shape, with nothing done.
+#ifdef GF_WITH_CUDNN
+inline constexpr bool kWithCudnn = true;
+#else
+inline constexpr bool kWithCudnn = false;
+#endif
+bool cudnn_attention(const AttentionArgs<BFloat16>&, CudaStream);
+bool cudnn_attention_backward(const AttentionBackwardArgs<BFloat16>&, CudaStream);
+
 }  // namespace gf::cuda
