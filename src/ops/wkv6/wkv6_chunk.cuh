@@ -56,13 +56,19 @@ __device__ inline void copy_tile(Tile& to, const BFloat16* from, int64_t stride,
   copy_rows<kStride>(to.x, from, stride, rows);
 }
 
-// What follows from w.
+// What follows from w, with errors of about 1e-6: __expf is a few instructions and most of this would be exponentials.
 struct Decay {
   float log, decay, key_scale;
   __device__ Decay(float w, bool scale_keys) {
-    log = -expf(w);
-    decay = expf(log);
-    key_scale = scale_keys ? -expm1f(log) : 1.0f;
+    log = -__expf(w);
+    decay = __expf(log);
+    key_scale = scale_keys ? less_than_one(log, decay) : 1.0f;
+  }
+  // -expm1(x) of exp(x): near 1 by the series, whose next term is under 4e-7 of the sum.
+  __device__ static float less_than_one(float x, float exp_x) {
+    const float series =
+        -x * (1 + x / 2 * (1 + x * (1 / 3.0f) * (1 + x / 4 * (1 + x * (1 / 5.0f) * (1 + x * (1 / 6.0f))))));
+    return x > -0.35f ? series : 1 - exp_x;
   }
 };
 
@@ -181,40 +187,47 @@ __device__ inline void scores_below(Operands& o, Early& early, Tile& to) {
   store_sum(sum, to, sub * kSub, other * kSub);
 }
 
+struct Four {
+  float x[4];
+  __device__ explicit Four(const BFloat16* from) {
+    const auto bits = load_as<uint2>(from);
+    x[0] = low_half(bits.x), x[1] = high_half(bits.x), x[2] = low_half(bits.y), x[3] = high_half(bits.y);
+  }
+};
+
 // The same within sub-chunks, where no single matrix product has factors of at most 1, and r . (u k) on the diagonal.
 // Four threads have a key each, 16 channels of it, which decays as it meets one step after another.
 __device__ inline void scores_near(const Operands& o, const Early& early, const BFloat16* u, Tile& to) {
   constexpr int kFours = kN / 16;
   const int quarter = static_cast<int>(threadIdx.x) % 4, j = static_cast<int>(threadIdx.x) / 4 % kSub;
-  const int first = static_cast<int>(threadIdx.x) / kN * kSub;
-  float key[4 * kFours], now[4 * kFours], bonus = 0;
+  const int first = static_cast<int>(threadIdx.x) / kN * kSub, first_of_warp = j / 8 * 8;
+  float key[4 * kFours], bonus = 0;
 #pragma unroll
   for (int m = 0; m < kFours; ++m) {
     const int n = 16 * m + 4 * quarter, at = (first + j) * kN + n;
-    const uint2 k = load_as<uint2>(o.k.x + at), r = load_as<uint2>(o.r.x + at);
-    const float ks[4] = {low_half(k.x), high_half(k.x), low_half(k.y), high_half(k.y)};
-    const float rs[4] = {low_half(r.x), high_half(r.x), low_half(r.y), high_half(r.y)};
+    const Four k(o.k.x + at), r(o.r.x + at);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      key[4 * m + i] = ks[i], now[4 * m + i] = 0;
-      if (u) bonus += rs[i] * wide(u[n + i]) * ks[i];
+    for (int e = 0; e < 4; ++e) {
+      key[4 * m + e] = k.x[e];
+      if (u) bonus += r.x[e] * wide(u[n + e]) * k.x[e];
     }
   }
-  for (int i = 0; i < kSub; ++i) {
-    float sum = i == j ? bonus : 0;
+  for (int i = quarter; i < first_of_warp; i += 4) *to.at(first + i, first + j) = BFloat16{0};
+  for (int i = first_of_warp; i < kSub; ++i) {
+    float sum = 0;
 #pragma unroll
     for (int m = 0; m < kFours; ++m) {
       const int at = (first + i) * kN + 16 * m + 4 * quarter;
-      const uint2 r = load_as<uint2>(o.r.x + at);
-      const float rs[4] = {low_half(r.x), high_half(r.x), low_half(r.y), high_half(r.y)};
+      const Four r(o.r.x + at);
       const float4 decay = *reinterpret_cast<const float4*>(early.decay + at);
-      const float ds[4] = {decay.x, decay.y, decay.z, decay.w};
+      const float decays[4] = {decay.x, decay.y, decay.z, decay.w};
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        sum += rs[e] * now[4 * m + e];
-        now[4 * m + e] = i == j ? key[4 * m + e] : now[4 * m + e] * ds[e];
+        sum += r.x[e] * key[4 * m + e];
+        if (i > j) key[4 * m + e] *= decays[e];
       }
     }
+    sum = i > j ? sum : i == j ? bonus : 0.0f;
     sum += __shfl_xor_sync(kAllLanes, sum, 1);
     sum += __shfl_xor_sync(kAllLanes, sum, 2);
     if (quarter == 0) *to.at(first + i, first + j) = narrow<BFloat16>(sum);

@@ -24,10 +24,11 @@ struct ScanMemory {
   float whole[kSubs * kN];
 };
 
+template <bool kReverse>
 __device__ void copy_stage(const StateScan& a, int64_t head, int64_t index, ScanMemory::Stage& to) {
   const Chunk chunk(a.f, head, index);
   copy_rows<kN>(to.w.x, a.f.w + chunk.base, chunk.stride, chunk.steps);
-  copy_rows<kN>(to.p.x, (a.reverse ? a.f.r : a.f.k) + chunk.base, chunk.stride, chunk.steps);
+  copy_rows<kN>(to.p.x, (kReverse ? a.f.r : a.f.k) + chunk.base, chunk.stride, chunk.steps);
   copy_tile(to.q, a.q + chunk.base, chunk.stride, chunk.steps);
 }
 
@@ -37,6 +38,7 @@ __device__ void split(float x, BFloat16& high, BFloat16& low) {
 }
 
 // P of a chunk, and the products of decays; all threads.
+template <bool kReverse>
 __device__ void load_p(const StateScan& a, int steps, const ScanMemory::Stage& from, ScanMemory& m) {
   const Column c;
   float decay[kSub], p[kSub], product = 1;
@@ -46,20 +48,21 @@ __device__ void load_p(const StateScan& a, int steps, const ScanMemory::Stage& f
     const bool there = c.row(i) < steps;
     const Decay of(wide(from.w.x[at]), a.f.scale_keys);
     decay[i] = there ? of.decay : 1.0f;
-    p[i] = wide(from.p.x[at]) * (a.reverse ? 1.0f : of.key_scale);
+    p[i] = wide(from.p.x[at]) * (kReverse ? 1.0f : of.key_scale);
     product *= decay[i];
   }
   m.whole[c.sub * kN + c.n] = product;
   __syncthreads();
-  float with = a.reverse ? decay_over(m.whole, 0, c.sub, c.n) : decay_over(m.whole, c.sub + 1, kSubs, c.n);
+  float with = kReverse ? decay_over(m.whole, 0, c.sub, c.n) : decay_over(m.whole, c.sub + 1, kSubs, c.n);
 #pragma unroll
   for (int n = 0; n < kSub; ++n) {
-    const int i = kSub - 1 - n;
-    if (!a.reverse) split(p[i] * with, *m.high.at(c.row(i), c.n), *m.low.at(c.row(i), c.n)), with *= decay[i];
-    if (a.reverse) split(p[n] * with, *m.high.at(c.row(n), c.n), *m.low.at(c.row(n), c.n)), with *= decay[n];
+    const int i = kReverse ? n : kSub - 1 - n;
+    split(p[i] * with, *m.high.at(c.row(i), c.n), *m.low.at(c.row(i), c.n));
+    with *= decay[i];
   }
 }
 
+template <bool kReverse>
 __global__ __launch_bounds__(kThreads, 3) void state_scan_kernel(StateScan a) {
   ScanMemory& m = *dynamic_shared<ScanMemory>();
   const Strip strip;
@@ -71,20 +74,22 @@ __global__ __launch_bounds__(kThreads, 3) void state_scan_kernel(StateScan a) {
       const float* const from = a.first + head * kStateSize + i * kN + j;
       x = from[0], y = from[1];
     });
-  if (chunks > 0) copy_stage(a, head, a.reverse ? chunks - 1 : 0, m.stages[0]);
+  if (chunks > 0) copy_stage<kReverse>(a, head, kReverse ? chunks - 1 : 0, m.stages[0]);
   for (int64_t n = 0; n < chunks; ++n) {
-    const Chunk chunk(a.f, head, a.reverse ? chunks - 1 - n : n);
+    const Chunk chunk(a.f, head, kReverse ? chunks - 1 - n : n);
     ScanMemory::Stage& stage = m.stages[n % 2];
     wait_for_copies();
     __syncthreads();  // this chunk's rows are there, the one before it is done with the other stage and with P
-    if (n + 1 < chunks) copy_stage(a, head, a.reverse ? chunks - 2 - n : n + 1, m.stages[(n + 1) % 2]);
-    load_p(a, chunk.steps, stage, m);
+    if (n + 1 < chunks) copy_stage<kReverse>(a, head, kReverse ? chunks - 2 - n : n + 1, m.stages[(n + 1) % 2]);
+    load_p<kReverse>(a, chunk.steps, stage, m);
     __syncthreads();
+    const int row = strip.row + static_cast<int>(threadIdx.x) % kWarp / 4;
+    const float upper = decay_over(m.whole, 0, kSubs, row), lower = decay_over(m.whole, 0, kSubs, row + 8);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
       each_pair(state[half], strip.row, strip.column + 16 * half, [&](int i, int j, float& x, float& y) {
         store_as(a.kept + chunk.state + i * kN + j, two_halves(x, y));
-        const float decay = decay_over(m.whole, 0, kSubs, i);
+        const float decay = i == row ? upper : lower;
         x *= decay, y *= decay;
       });
 #pragma unroll
@@ -158,7 +163,8 @@ __global__ __launch_bounds__(kThreads, 2) void output_kernel(Wkv6Args<BFloat16> 
 }  // namespace
 
 void scan_states(const StateScan& a, CudaStream stream) {
-  launch(stream, static_cast<unsigned>(a.f.B * a.f.H), kThreads, sizeof(ScanMemory), state_scan_kernel, a);
+  launch(stream, static_cast<unsigned>(a.f.B * a.f.H), kThreads, sizeof(ScanMemory),
+         a.reverse ? state_scan_kernel<true> : state_scan_kernel<false>, a);
 }
 
 void check_chunked(const Wkv6Args<BFloat16>& p, std::initializer_list<const BFloat16*> more) {
