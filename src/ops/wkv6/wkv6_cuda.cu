@@ -304,7 +304,11 @@ template void wkv6(const Wkv6Args<BFloat16>&, CudaStream);
 template void wkv6_backward(const Wkv6BackwardArgs<float>&, CudaStream);
 template void wkv6_backward(const Wkv6BackwardArgs<double>&, CudaStream);
 template void wkv6_backward(const Wkv6BackwardArgs<BFloat16>&, CudaStream);
+template void wkv6_sequential(const Wkv6Args<float>&, CudaStream);
+template void wkv6_sequential(const Wkv6Args<double>&, CudaStream);
 template void wkv6_sequential(const Wkv6Args<BFloat16>&, CudaStream);
+template void wkv6_sequential_backward(const Wkv6BackwardArgs<float>&, CudaStream);
+template void wkv6_sequential_backward(const Wkv6BackwardArgs<double>&, CudaStream);
 template void wkv6_sequential_backward(const Wkv6BackwardArgs<BFloat16>&, CudaStream);
 
 }  // namespace gf::cuda
