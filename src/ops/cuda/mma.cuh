@@ -49,22 +49,23 @@ __device__ inline unsigned two_halves(float low, float high) {
 
 namespace mma_detail {
 
-// Four matrices of 8 x 8: the first beside or under the second as `first_down` says, of what lies in memory. Lane l
+// Four matrices of 8 x 8: the first beside or under the second as `second_below` says, of what lies in memory. Lane l
 // gets row l / 4, columns 2 (l % 4) and the next of each; of each one's transpose where kTransposed.
 template <bool kTransposed>
-__device__ inline MmaOperand load(const BFloat16* tile, int stride, bool first_down) {
+__device__ inline MmaOperand load(const BFloat16* tile, int stride, bool second_below) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   MmaOperand to;
 #ifdef GF_CUDA_EMULATED
   for (int i = 0; i < 4; ++i) {
-    const BFloat16* const matrix = tile + 8 * (first_down ? i % 2 : i / 2) * stride + 8 * (first_down ? i / 2 : i % 2);
+    const BFloat16* const matrix =
+        tile + 8 * (second_below ? i % 2 : i / 2) * stride + 8 * (second_below ? i / 2 : i % 2);
     const int row = lane / 4, column = 2 * (lane % 4);
     const BFloat16 low = kTransposed ? matrix[column * stride + row] : matrix[row * stride + column];
     const BFloat16 high = kTransposed ? matrix[(column + 1) * stride + row] : matrix[row * stride + column + 1];
     to.x[i] = low.bits | static_cast<unsigned>(high.bits) << 16;
   }
 #else
-  const int down = first_down ? lane / 8 % 2 : lane / 16, right = first_down ? lane / 16 : lane / 8 % 2;
+  const int down = second_below ? lane / 8 % 2 : lane / 16, right = second_below ? lane / 16 : lane / 8 % 2;
   const BFloat16* const row = tile + (8 * down + lane % 8) * stride + 8 * right;
   const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
   if constexpr (kTransposed)
@@ -116,8 +117,7 @@ __device__ inline void mma(MmaSum& sum, const MmaOperand& a, const MmaOperand& b
 #else
 #pragma unroll
   for (int right = 0; right < 2; ++right)
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};"
         : "+f"(sum.x[right][0]), "+f"(sum.x[right][1]), "+f"(sum.x[right][2]), "+f"(sum.x[right][3])
         : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "r"(b.x[2 * right]), "r"(b.x[2 * right + 1]));

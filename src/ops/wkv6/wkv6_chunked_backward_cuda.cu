@@ -74,7 +74,7 @@ __device__ void value_gradients(GradientMemory& m, const Strip& strip, const Chu
 #pragma unroll
   for (int half = 0; half < 2; ++half)
     each_pair(sum[half], strip.row, strip.column + 16 * half, [&](int row, int n, float x, float y) {
-      if (row < chunk.steps) store_as(dv + chunk.at(row, n), two_halves(x, y));
+      if (row < chunk.steps) store_as(dv + chunk.first + chunk.at(row, n), two_halves(x, y));
     });
 }
 
@@ -179,13 +179,14 @@ __device__ float passing_sub_chunk(const GradientMemory& m, const Column& c) {
 __device__ void channel_gradients(const Wkv6BackwardArgs<BFloat16>& a, const Chunk& chunk, GradientMemory& m) {
   const Wkv6Args<BFloat16>& p = a.forward;
   const Column c;
-  const float u = p.u ? wide(p.u[chunk.head % p.H * kN + c.n]) : 0.0f;
+  const float u = p.u ? wide(p.u[chunk.head * kN + c.n]) : 0.0f;
+  const BFloat16 *const w = p.w + chunk.first, *const k_given = p.k + chunk.first;
+  BFloat16 *const dr_out = a.dr + chunk.first, *const dk_out = a.dk + chunk.first, *const dw_out = a.dw + chunk.first;
   float k[kSub], decay[kSub], since[kSub], dk[kSub], dlw[kSub];
 #pragma unroll
   for (int i = 0; i < kSub; ++i) {
     const bool there = c.row(i) < chunk.steps;
-    const BFloat16 w = p.w[chunk.at(there ? c.row(i) : 0, c.n)];
-    decay[i] = there ? Decay(wide(w), false).decay : 1.0f;
+    decay[i] = there ? fast_exp(log_decay(wide(w[chunk.at(there ? c.row(i) : 0, c.n)]))) : 1.0f;
     k[i] = wide(m.operands.k.x[c.row(i) * kN + c.n]);
   }
   float to_come = 1;
@@ -225,7 +226,7 @@ __device__ void channel_gradients(const Wkv6BackwardArgs<BFloat16>& a, const Chu
     const float bonus = dscores[i] * u;
     dk[i] += bonus * r;
     du += dscores[i] * r * k[i];
-    if (row < chunk.steps) a.dr[chunk.at(row, c.n)] = narrow<BFloat16>(through_states + own + bonus * k[i]);
+    if (row < chunk.steps) dr_out[chunk.at(row, c.n)] = narrow<BFloat16>(through_states + own + bonus * k[i]);
     so_far *= decay[i];
   }
   m.du[c.sub * kN + c.n] = du;
@@ -233,25 +234,28 @@ __device__ void channel_gradients(const Wkv6BackwardArgs<BFloat16>& a, const Chu
 #pragma unroll
   for (int i = kSub - 1; i >= 0; --i) {
     const int row = c.row(i);
-    const float dlw_here = dlw[i] + ended;
+    float dlw_here = dlw[i] + ended;
     ended += m.dr[row * kFloatStride + c.n];
     if (row >= chunk.steps) continue;
-    const int64_t at = chunk.at(row, c.n);
-    const Decay of(wide(p.w[at]), p.scale_keys);
-    const float through_key = p.scale_keys ? dk[i] * wide(p.k[at]) * of.decay : 0.0f;
-    a.dk[at] = narrow<BFloat16>(dk[i] * of.key_scale);
-    a.dw[at] = narrow<BFloat16>((dlw_here - through_key) * of.log);
+    const int at = chunk.at(row, c.n);
+    const float log = log_decay(wide(w[at]));
+    if (p.scale_keys) {
+      dlw_here -= dk[i] * wide(k_given[at]) * decay[i];
+      dk[i] *= key_scale(log, decay[i]);
+    }
+    dk_out[at] = narrow<BFloat16>(dk[i]);
+    dw_out[at] = narrow<BFloat16>(dlw_here * log);
   }
 }
 
-__global__ __launch_bounds__(kThreads, 2) void gradient_kernel(Wkv6BackwardArgs<BFloat16> a, int64_t chunks,
+__global__ __launch_bounds__(kThreads, 2) void gradient_kernel(Wkv6BackwardArgs<BFloat16> a, unsigned chunks,
                                                                const BFloat16* before, const BFloat16* after,
                                                                float* du) {
   GradientMemory& m = *dynamic_shared<GradientMemory>();
   const Wkv6Args<BFloat16>& p = a.forward;
-  const Chunk chunk(p, blockIdx.x / chunks, blockIdx.x % chunks);
-  copy_tile(m.rows.v, p.v + chunk.base, chunk.stride, chunk.steps);
-  copy_tile(m.rows.dy, a.dy + chunk.base, chunk.stride, chunk.steps);
+  const Chunk chunk(p, blockIdx.x / chunks, blockIdx.x % chunks, chunks);
+  copy_tile(m.rows.v, p.v + chunk.first, chunk.stride, chunk.steps);
+  copy_tile(m.rows.dy, a.dy + chunk.first, chunk.stride, chunk.steps);
   prepare(
       p, chunk, m.operands, m.early, [](int, int, float) {},
       [&](int row, int n, float k) { *m.k_all.at(row, n) = narrow<BFloat16>(k); });
@@ -259,7 +263,7 @@ __global__ __launch_bounds__(kThreads, 2) void gradient_kernel(Wkv6BackwardArgs<
   __syncthreads();
   score_gradients(m);
   scores_below(m.operands, m.early, m.scores);
-  scores_near(m.operands, m.early, p.u ? p.u + chunk.head % p.H * kN : nullptr, m.scores);
+  scores_near(m.operands, m.early, p.u ? p.u + chunk.head * kN : nullptr, m.scores);
   __syncthreads();  // m.early gives way to the states
   copy_tile(m.states.before, before + chunk.state, kN, kSteps);
   copy_tile(m.states.after, after + chunk.state, kN, kSteps);
@@ -299,11 +303,10 @@ void wkv6_chunked_backward(const Wkv6BackwardArgs<BFloat16>& a, CudaStream strea
   auto* const before = reinterpret_cast<BFloat16*>(p.scratch);
   BFloat16* const after = before + heads * chunks * kStateSize;
   float* const du = a.du_partial ? reinterpret_cast<float*>(after + heads * chunks * kStateSize) : nullptr;
-  scan_states({.f = p, .q = p.v, .reverse = false, .first = p.state, .last = nullptr, .kept = before}, stream);
-  scan_states({.f = p, .q = a.dy, .reverse = true, .first = a.dstate_last, .last = a.dstate_first, .kept = after},
-              stream);
-  launch(stream, static_cast<unsigned>(heads * chunks), kThreads, sizeof(GradientMemory), gradient_kernel, a, chunks,
-         before, after, du);
+  const StateScan reverse{.f = p, .q = a.dy, .first = a.dstate_last, .last = a.dstate_first, .kept = after};
+  scan_states({.f = p, .q = p.v, .first = p.state, .last = nullptr, .kept = before}, &reverse, stream);
+  launch(stream, static_cast<unsigned>(heads * chunks), kThreads, sizeof(GradientMemory), gradient_kernel, a,
+         static_cast<unsigned>(chunks), before, after, du);
   if (du)
     each(stream, heads * kN, [du, sum = a.du_partial, chunks] __device__(int64_t i) {
       float all = 0;
