@@ -181,12 +181,14 @@ __device__ void channel_gradients(const Wkv6BackwardArgs<BFloat16>& a, const Chu
   const Column c;
   const float u = p.u ? wide(p.u[chunk.head * kN + c.n]) : 0.0f;
   const BFloat16 *const w = p.w + chunk.first, *const k_given = p.k + chunk.first;
-  BFloat16 *const dr_out = a.dr + chunk.first, *const dk_out = a.dk + chunk.first, *const dw_out = a.dw + chunk.first;
+  BFloat16 given[kSub];  // all asked of the memory before the first is needed
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) given[i] = w[chunk.at(c.row(i) < chunk.steps ? c.row(i) : 0, c.n)];
   float k[kSub], decay[kSub], since[kSub], dk[kSub], dlw[kSub];
 #pragma unroll
   for (int i = 0; i < kSub; ++i) {
-    const bool there = c.row(i) < chunk.steps;
-    decay[i] = there ? fast_exp(log_decay(wide(w[chunk.at(there ? c.row(i) : 0, c.n)]))) : 1.0f;
+    decay[i] = fast_exp(log_decay(wide(given[i])));
+    if (c.row(i) >= chunk.steps) decay[i] = 1;
     k[i] = wide(m.operands.k.x[c.row(i) * kN + c.n]);
   }
   float to_come = 1;
@@ -205,46 +207,54 @@ __device__ void channel_gradients(const Wkv6BackwardArgs<BFloat16>& a, const Chu
     *kept = r * through_states;  // for the sum over steps behind
     dlw[i] = begun;
     begun += k[i] * dk[i];
-    float own = 0, dscores[kSub];
+    float own = 0, diagonal = 0;
 #pragma unroll
-    for (int eight = 0; eight < kSub; eight += 8) {
-      const auto x = load_as<uint4>(m.dscores.at(row, c.sub * kSub + eight));
-      dscores[eight] = low_half(x.x), dscores[eight + 1] = high_half(x.x);
-      dscores[eight + 2] = low_half(x.y), dscores[eight + 3] = high_half(x.y);
-      dscores[eight + 4] = low_half(x.z), dscores[eight + 5] = high_half(x.z);
-      dscores[eight + 6] = low_half(x.w), dscores[eight + 7] = high_half(x.w);
-    }
+    for (int four = 0; four <= i; four += 4) {
+      const Four dscore(m.dscores.at(row, c.sub * kSub + four));
 #pragma unroll
-    for (int j = 0; j < i; ++j) {
-      const float product = dscores[j] * since[j];
-      own += product * k[j];
-      dk[j] += product * r;
-      if (j + 1 < i) dlw[j + 1] += own * r;
-      since[j] *= decay[i];
+      for (int j = four; j < four + 4; ++j) {
+        if (j == i) diagonal = dscore.x[j - four];
+        if (j >= i) continue;
+        const float product = dscore.x[j - four] * since[j];
+        own += product * k[j];
+        dk[j] += product * r;
+        if (j + 1 < i) dlw[j + 1] += own * r;
+        since[j] *= decay[i];
+      }
     }
     since[i] = 1;
-    const float bonus = dscores[i] * u;
+    const float bonus = diagonal * u;
     dk[i] += bonus * r;
-    du += dscores[i] * r * k[i];
-    if (row < chunk.steps) dr_out[chunk.at(row, c.n)] = narrow<BFloat16>(through_states + own + bonus * k[i]);
+    du += diagonal * r * k[i];
+    if (row < chunk.steps)
+      a.dr[chunk.first + chunk.at(row, c.n)] = narrow<BFloat16>(through_states + own + bonus * k[i]);
     so_far *= decay[i];
   }
   m.du[c.sub * kN + c.n] = du;
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) given[i] = w[chunk.at(c.row(i) < chunk.steps ? c.row(i) : 0, c.n)];
   float ended = 0;
 #pragma unroll
   for (int i = kSub - 1; i >= 0; --i) {
-    const int row = c.row(i);
-    float dlw_here = dlw[i] + ended;
-    ended += m.dr[row * kFloatStride + c.n];
-    if (row >= chunk.steps) continue;
-    const int at = chunk.at(row, c.n);
-    const float log = log_decay(wide(w[at]));
-    if (p.scale_keys) {
-      dlw_here -= dk[i] * wide(k_given[at]) * decay[i];
-      dk[i] *= key_scale(log, decay[i]);
+    dlw[i] += ended;
+    ended += m.dr[c.row(i) * kFloatStride + c.n];
+  }
+  if (p.scale_keys) {
+    BFloat16 key[kSub];
+#pragma unroll
+    for (int i = 0; i < kSub; ++i) key[i] = k_given[chunk.at(c.row(i) < chunk.steps ? c.row(i) : 0, c.n)];
+#pragma unroll
+    for (int i = 0; i < kSub; ++i) {
+      dlw[i] -= dk[i] * wide(key[i]) * decay[i];
+      dk[i] *= key_scale(log_decay(wide(given[i])), decay[i]);
     }
-    dk_out[at] = narrow<BFloat16>(dk[i]);
-    dw_out[at] = narrow<BFloat16>(dlw_here * log);
+  }
+  BFloat16 *const dk_out = a.dk + chunk.first, *const dw_out = a.dw + chunk.first;
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) {
+    const int at = chunk.at(c.row(i), c.n);
+    const float dw = dlw[i] * log_decay(wide(given[i]));
+    if (c.row(i) < chunk.steps) dk_out[at] = narrow<BFloat16>(dk[i]), dw_out[at] = narrow<BFloat16>(dw);
   }
 }
 
