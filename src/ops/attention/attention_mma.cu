@@ -100,15 +100,15 @@ __global__ void __launch_bounds__(kMmaThreads) forward_kernel(AttentionArgs<BFlo
   };
   load_tile<kHead, kBlockRows>(p.q + head.q, head.C, N, block, p.Tq, packs, queries);
   if (tiles > 0) load_keys(0);
-  mma::end_copies();
+  end_copies();
 
   mma::C y[kHead / 8] = {};
   RunningSoftmax softmax;
   if (p.go_on) go_on<kHead>(p, head, first, softmax, y);
   for (int64_t tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load_keys(tile + 1);
-    mma::end_copies();
-    mma::wait_for_copies<1>();
+    end_copies();
+    wait_for_copies<1>();
     __syncthreads();
     mma::C s[kTile / 8];
     multiply_transposed<kHead, kTile>(queries + warp * kWarpRows * kStride, stages.first(tile), s);
@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(kMmaThreads, kBackwardBlocks<kHead>)
   load_tile<kHead, kBlockRows>(p.q + head.q, head.C, N, block, p.Tq, packs, queries);
   load_tile<kHead, kBlockRows>(p.dy + head.q, head.C, N, block, p.Tq, packs, dys);
   if (tiles > 0) load_keys(0);
-  mma::end_copies();
+  end_copies();
 
   float lse[2], delta[2];
 #pragma unroll
@@ -187,8 +187,8 @@ __global__ void __launch_bounds__(kMmaThreads, kBackwardBlocks<kHead>)
   mma::C dq[kHead / 8] = {};
   for (int64_t tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load_keys(tile + 1);
-    mma::end_copies();
-    mma::wait_for_copies<1>();
+    end_copies();
+    wait_for_copies<1>();
     __syncthreads();
     mma::C s[kTile / 8], ds[kTile / 8];
     multiply_transposed<kHead, kTile>(queries + warp * kWarpRows * kStride, stages.first(tile), s);
@@ -246,13 +246,13 @@ __global__ void __launch_bounds__(kMmaThreads, kBackwardBlocks<kHead>)
   load_tile<kHead, kBlockRows>(p.k + head.k, head.C, N, block, p.Tk, packs, keys);
   load_tile<kHead, kBlockRows>(p.v + head.k, head.C, N, block, p.Tk, packs, values);
   if (tiles > 0) load_queries(0);
-  mma::end_copies();
+  end_copies();
 
   mma::C dk[kHead / 8] = {}, dv[kHead / 8] = {};
   for (int64_t tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load_queries(tile + 1);
-    mma::end_copies();
-    mma::wait_for_copies<1>();
+    end_copies();
+    wait_for_copies<1>();
     __syncthreads();
     const float *const lse = lse_of(tile), *const delta = lse + kTile;
     mma::C s[kTile / 8];

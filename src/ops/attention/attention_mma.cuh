@@ -8,6 +8,7 @@
 
 #include "ops/attention/head.cuh"
 #include "ops/attention/kernels_cuda.h"
+#include "ops/cuda/async_copy.cuh"
 #include "ops/cuda/mma.cuh"
 #include "tensor/cuda/launch.cuh"
 #include "tensor/cuda/pack.cuh"
@@ -34,7 +35,7 @@ __device__ void load_tile(const BFloat16* from, int64_t C, int N, int64_t first,
     const BFloat16* const row = from + (there ? first + r : 0) * C;
     BFloat16* const at = to + r * kRowStride<kHead> + c;
     if (packs) {
-      mma::copy_later(at, row + (c < N ? c : 0), there && c < N);
+      copy_async(at, row + (c < N ? c : 0), there && c < N);
     } else {
       for (int j = 0; j < 8; ++j) at[j] = there && c + j < N ? row[c + j] : BFloat16{0};
     }

@@ -21,7 +21,21 @@ __device__ inline void copy_async(void* to, const void* from, bool there) {
 #endif
 }
 
-// Waits for all this thread's copies; those of others are there after a barrier.
+// Ends a group of copies.
+__device__ inline void end_copies() {
+#ifndef GF_CUDA_EMULATED
+  asm volatile("cp.async.commit_group;" : : : "memory");
+#endif
+}
+
+// Waits for this thread's copies but those of the kLater last groups; those of others are there after a barrier.
+template <int kLater>
+__device__ inline void wait_for_copies() {
+#ifndef GF_CUDA_EMULATED
+  asm volatile("cp.async.wait_group %0;" : : "n"(kLater) : "memory");
+#endif
+}
+// Waits for all of them.
 __device__ inline void wait_for_copies() {
 #ifndef GF_CUDA_EMULATED
   asm volatile("cp.async.wait_all;" : : : "memory");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of 16 x 16 by 16 x 8 matrices of bf16 by a warp's tensor core (mma.sync m16n8k16), their fragments' loads
-// from shared memory (ldmatrix), and copies to it that do not wait (cp.async). All lanes of the warp take part.
-// Fragments, with g = lane / 4 and t = lane % 4, pairs being neighbours in a row, the lower number in the lower half:
+// Products of 16 x 16 by 16 x 8 matrices of bf16 by a warp's tensor core (mma.sync m16n8k16), and their fragments'
+// loads from shared memory (ldmatrix). All lanes of the warp take part. Fragments, with g = lane / 4 and t = lane % 4,
+// pairs being neighbours in a row, the lower number in the lower half:
 //   a: rows g and g + 8, columns 2t, 2t + 1; then the same of columns + 8
 //   b: rows 2t, 2t + 1 of column g; then of rows + 8
 //   c: columns 2t, 2t + 1 of row g, then of row g + 8
@@ -117,34 +117,6 @@ __device__ inline TwoBs load_b_transposed(const BFloat16* from, int stride) {
   unsigned x[4];
   load_matrices<false>(from + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 8, x);
   return {{{{x[0], x[1]}}, {{x[2], x[3]}}}};
-}
-
-// 16 bytes to shared memory, or zeros where there is nothing to copy; there after wait() and a barrier.
-__device__ inline void copy_later(BFloat16* to, const BFloat16* from, bool there) {
-#ifdef GF_CUDA_EMULATED
-  if (there)
-    std::memcpy(to, from, 16);
-  else
-    std::memset(to, 0, 16);
-#else
-  asm volatile(
-      "cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
-      "l"(from), "r"(there ? 16 : 0)
-      : "memory");
-#endif
-}
-// Ends a group of copies.
-__device__ inline void end_copies() {
-#ifndef GF_CUDA_EMULATED
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-// Waits for all groups of this thread but the kLater last ones.
-template <int kLater>
-__device__ inline void wait_for_copies() {
-#ifndef GF_CUDA_EMULATED
-  asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
-#endif
 }
 
 // 2^x, good to some 2^-22.

@@ -44,13 +44,13 @@ __device__ inline float high_half(unsigned two) {
 }
 namespace mma_detail {
 
-// Four matrices of 8 x 8: the first beside or under the second as `first_down` says, of what lies in memory. Lane l
+// Four matrices of 8 x 8: the first beside or under the second as `second_below` says, of what lies in memory. Lane l
 // gets row l / 4, columns 2 (l % 4) and the next of each; of each one's transpose where kTransposed.
 template <bool kTransposed>
-__device__ inline MmaOperand load(const BFloat16* tile, int stride, bool first_down) {
+__device__ inline MmaOperand load(const BFloat16* tile, int stride, bool second_below) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   MmaOperand to;
-  const int down = first_down ? lane / 8 % 2 : lane / 16, right = first_down ? lane / 16 : lane / 8 % 2;
+  const int down = second_below ? lane / 8 % 2 : lane / 16, right = second_below ? lane / 16 : lane / 8 % 2;
   mma::load_matrices<kTransposed>(tile + (8 * down + lane % 8) * stride + 8 * right, to.x);
   return to;
 }

@@ -28,23 +28,25 @@ struct alignas(16) Rows {
 
 // One chunk of one head. Steps past the sequence's end count as ones without decay, whose inputs are zeros.
 struct Chunk {
-  int64_t head, base, stride;  // step i begins at base + i * stride
-  int64_t state;               // in the kept states
-  int steps;                   // in the sequence
+  int head, stride;  // its step i begins i * stride after its first, which a 32-bit number can tell
+  int64_t first;
+  int64_t state;  // in the kept states
+  int steps;      // in the sequence
 
-  __device__ Chunk(const Wkv6Args<BFloat16>& p, int64_t head_index, int64_t chunk) : head(head_index) {
-    const int64_t chunks = (p.Tn + kSteps - 1) / kSteps, left = p.Tn - chunk * kSteps;
-    stride = p.H * kN;
-    base = (head / p.H * p.Tn + chunk * kSteps) * stride + head % p.H * kN;
-    state = (head * chunks + chunk) * kStateSize;
+  __device__ Chunk(const Wkv6Args<BFloat16>& p, unsigned head_index, unsigned chunk, int64_t chunks) {
+    const auto H = static_cast<unsigned>(p.H);  // 64-bit divisions take long
+    const int64_t left = p.Tn - int64_t{chunk} * kSteps;
+    head = static_cast<int>(head_index % H), stride = static_cast<int>(H) * kN;
+    first = (head_index / H * p.Tn + int64_t{chunk} * kSteps) * stride + head * kN;
+    state = (head_index * chunks + chunk) * kStateSize;
     steps = left < kSteps ? static_cast<int>(left) : kSteps;
   }
-  __device__ int64_t at(int step, int n) const { return base + step * stride + n; }
+  __device__ int at(int step, int n) const { return step * stride + n; }
 };
 
 // Rows of 64 numbers that are `stride` apart; zeros from row `rows` on.
 template <int kRowStride>
-__device__ void copy_rows(BFloat16* to, const BFloat16* from, int64_t stride, int rows) {
+__device__ void copy_rows(BFloat16* to, const BFloat16* from, int stride, int rows) {
   constexpr int kPieces = kN / 8;
   for (int i = static_cast<int>(threadIdx.x); i < kSteps * kPieces; i += kThreads) {
     const int row = i / kPieces, column = i % kPieces * 8;
@@ -52,19 +54,32 @@ __device__ void copy_rows(BFloat16* to, const BFloat16* from, int64_t stride, in
     copy_async(to + row * kRowStride + column, from + (there ? row * stride : 0) + column, there);
   }
 }
-__device__ inline void copy_tile(Tile& to, const BFloat16* from, int64_t stride, int rows) {
+__device__ inline void copy_tile(Tile& to, const BFloat16* from, int stride, int rows) {
   copy_rows<kStride>(to.x, from, stride, rows);
 }
 
-// What follows from w.
-struct Decay {
-  float log, decay, key_scale;
-  __device__ Decay(float w, bool scale_keys) {
-    log = -expf(w);
-    decay = expf(log);
-    key_scale = scale_keys ? -expm1f(log) : 1.0f;
-  }
-};
+// 2^x with an error of 2 units in the last place; numbers under 2^-126 are zero.
+__device__ inline float fast_exp2(float x) {
+#ifdef GF_CUDA_EMULATED
+  return std::exp2(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+__device__ inline float fast_exp(float x) {
+  return fast_exp2(x * 1.44269504f);
+}
+__device__ inline float log_decay(float w) {
+  return -fast_exp(w);
+}
+// 1 - decay: -expm1 of its logarithm, near 1 by the series, whose next term is under 4e-7 of the sum.
+__device__ inline float key_scale(float x, float decay) {
+  const float series =
+      -x * (1 + x * (1 / 2.0f + x * (1 / 6.0f + x * (1 / 24.0f + x * (1 / 120.0f + x * (1 / 720.0f))))));
+  return x > -0.35f ? series : 1 - decay;
+}
 
 // A thread's place: a channel of a sub-chunk.
 struct Column {
@@ -120,20 +135,31 @@ __device__ void prepare(const Wkv6Args<BFloat16>& p, const Chunk& chunk, Operand
                         const StoreR& store_r, const StoreK& store_k) {
   const Column c;
   BFloat16 given[3][kSub];  // all asked of the memory before the first is needed
+  const BFloat16 *const w = p.w + chunk.first, *const r_given = p.r + chunk.first, *const k_given = p.k + chunk.first;
 #pragma unroll
   for (int i = 0; i < kSub; ++i) {
-    const int64_t at = chunk.at(c.row(i) < chunk.steps ? c.row(i) : 0, c.n);
-    given[0][i] = p.w[at], given[1][i] = p.r[at], given[2][i] = p.k[at];
+    const int at = chunk.at(c.row(i) < chunk.steps ? c.row(i) : 0, c.n);
+    given[0][i] = w[at], given[1][i] = r_given[at], given[2][i] = k_given[at];
   }
   float decay[kSub], r[kSub], k[kSub], product = 1;
 #pragma unroll
   for (int i = 0; i < kSub; ++i) {
     const bool there = c.row(i) < chunk.steps;
-    const Decay of(wide(given[0][i]), p.scale_keys);
-    decay[i] = there ? of.decay : 1.0f;
+    k[i] = log_decay(wide(given[0][i]));
+    decay[i] = there ? fast_exp(k[i]) : 1.0f;
     r[i] = there ? wide(given[1][i]) : 0.0f;
-    k[i] = there ? wide(given[2][i]) * of.key_scale : 0.0f;
+  }
+  if (p.scale_keys) {
+#pragma unroll
+    for (int i = 0; i < kSub; ++i) k[i] = key_scale(k[i], decay[i]) * wide(given[2][i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kSub; ++i) k[i] = wide(given[2][i]);
+  }
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) {
     const int at = c.row(i) * kN + c.n;
+    k[i] = c.row(i) < chunk.steps ? k[i] : 0.0f;
     o.r.x[at] = narrow<BFloat16>(r[i]), o.k.x[at] = narrow<BFloat16>(k[i]), early.decay[at] = decay[i];
     product *= decay[i];
   }
@@ -181,40 +207,47 @@ __device__ inline void scores_below(Operands& o, Early& early, Tile& to) {
   store_sum(sum, to, sub * kSub, other * kSub);
 }
 
+struct Four {
+  float x[4];
+  __device__ explicit Four(const BFloat16* from) {
+    const auto bits = load_as<uint2>(from);
+    x[0] = low_half(bits.x), x[1] = high_half(bits.x), x[2] = low_half(bits.y), x[3] = high_half(bits.y);
+  }
+};
+
 // The same within sub-chunks, where no single matrix product has factors of at most 1, and r . (u k) on the diagonal.
 // Four threads have a key each, 16 channels of it, which decays as it meets one step after another.
 __device__ inline void scores_near(const Operands& o, const Early& early, const BFloat16* u, Tile& to) {
   constexpr int kFours = kN / 16;
   const int quarter = static_cast<int>(threadIdx.x) % 4, j = static_cast<int>(threadIdx.x) / 4 % kSub;
-  const int first = static_cast<int>(threadIdx.x) / kN * kSub;
-  float key[4 * kFours], now[4 * kFours], bonus = 0;
+  const int first = static_cast<int>(threadIdx.x) / kN * kSub, first_of_warp = j / 8 * 8;
+  float key[4 * kFours], bonus = 0;
 #pragma unroll
   for (int m = 0; m < kFours; ++m) {
     const int n = 16 * m + 4 * quarter, at = (first + j) * kN + n;
-    const uint2 k = load_as<uint2>(o.k.x + at), r = load_as<uint2>(o.r.x + at);
-    const float ks[4] = {low_half(k.x), high_half(k.x), low_half(k.y), high_half(k.y)};
-    const float rs[4] = {low_half(r.x), high_half(r.x), low_half(r.y), high_half(r.y)};
+    const Four k(o.k.x + at), r(o.r.x + at);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      key[4 * m + i] = ks[i], now[4 * m + i] = 0;
-      if (u) bonus += rs[i] * wide(u[n + i]) * ks[i];
+    for (int e = 0; e < 4; ++e) {
+      key[4 * m + e] = k.x[e];
+      if (u) bonus += r.x[e] * wide(u[n + e]) * k.x[e];
     }
   }
-  for (int i = 0; i < kSub; ++i) {
-    float sum = i == j ? bonus : 0;
+  for (int i = quarter; i < first_of_warp; i += 4) *to.at(first + i, first + j) = BFloat16{0};
+  for (int i = first_of_warp; i < kSub; ++i) {
+    float sum = 0;
 #pragma unroll
     for (int m = 0; m < kFours; ++m) {
       const int at = (first + i) * kN + 16 * m + 4 * quarter;
-      const uint2 r = load_as<uint2>(o.r.x + at);
-      const float rs[4] = {low_half(r.x), high_half(r.x), low_half(r.y), high_half(r.y)};
+      const Four r(o.r.x + at);
       const float4 decay = *reinterpret_cast<const float4*>(early.decay + at);
-      const float ds[4] = {decay.x, decay.y, decay.z, decay.w};
+      const float decays[4] = {decay.x, decay.y, decay.z, decay.w};
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        sum += rs[e] * now[4 * m + e];
-        now[4 * m + e] = i == j ? key[4 * m + e] : now[4 * m + e] * ds[e];
+        sum += r.x[e] * key[4 * m + e];
+        if (i > j) key[4 * m + e] *= decays[e];
       }
     }
+    sum = i > j ? sum : i == j ? bonus : 0.0f;
     sum += __shfl_xor_sync(kAllLanes, sum, 1);
     sum += __shfl_xor_sync(kAllLanes, sum, 2);
     if (quarter == 0) *to.at(first + i, first + j) = narrow<BFloat16>(sum);

@@ -74,7 +74,7 @@ __device__ void value_gradients(GradientMemory& m, const Strip& strip, const Chu
 #pragma unroll
   for (int half = 0; half < 2; ++half)
     each_pair(sum[half], strip.row, strip.column + 16 * half, [&](int row, int n, float x, float y) {
-      if (row < chunk.steps) store_as(dv + chunk.at(row, n), mma::pair(x, y));
+      if (row < chunk.steps) store_as(dv + chunk.first + chunk.at(row, n), mma::pair(x, y));
     });
 }
 
@@ -179,13 +179,16 @@ __device__ float passing_sub_chunk(const GradientMemory& m, const Column& c) {
 __device__ void channel_gradients(const Wkv6BackwardArgs<BFloat16>& a, const Chunk& chunk, GradientMemory& m) {
   const Wkv6Args<BFloat16>& p = a.forward;
   const Column c;
-  const float u = p.u ? wide(p.u[chunk.head % p.H * kN + c.n]) : 0.0f;
+  const float u = p.u ? wide(p.u[chunk.head * kN + c.n]) : 0.0f;
+  const BFloat16 *const w = p.w + chunk.first, *const k_given = p.k + chunk.first;
+  BFloat16 given[kSub];  // all asked of the memory before the first is needed
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) given[i] = w[chunk.at(c.row(i) < chunk.steps ? c.row(i) : 0, c.n)];
   float k[kSub], decay[kSub], since[kSub], dk[kSub], dlw[kSub];
 #pragma unroll
   for (int i = 0; i < kSub; ++i) {
-    const bool there = c.row(i) < chunk.steps;
-    const BFloat16 w = p.w[chunk.at(there ? c.row(i) : 0, c.n)];
-    decay[i] = there ? Decay(wide(w), false).decay : 1.0f;
+    decay[i] = fast_exp(log_decay(wide(given[i])));
+    if (c.row(i) >= chunk.steps) decay[i] = 1;
     k[i] = wide(m.operands.k.x[c.row(i) * kN + c.n]);
   }
   float to_come = 1;
@@ -204,54 +207,65 @@ __device__ void channel_gradients(const Wkv6BackwardArgs<BFloat16>& a, const Chu
     *kept = r * through_states;  // for the sum over steps behind
     dlw[i] = begun;
     begun += k[i] * dk[i];
-    float own = 0, dscores[kSub];
+    float own = 0, diagonal = 0;
 #pragma unroll
-    for (int eight = 0; eight < kSub; eight += 8) {
-      const auto x = load_as<uint4>(m.dscores.at(row, c.sub * kSub + eight));
-      dscores[eight] = low_half(x.x), dscores[eight + 1] = high_half(x.x);
-      dscores[eight + 2] = low_half(x.y), dscores[eight + 3] = high_half(x.y);
-      dscores[eight + 4] = low_half(x.z), dscores[eight + 5] = high_half(x.z);
-      dscores[eight + 6] = low_half(x.w), dscores[eight + 7] = high_half(x.w);
-    }
+    for (int four = 0; four <= i; four += 4) {
+      const Four dscore(m.dscores.at(row, c.sub * kSub + four));
 #pragma unroll
-    for (int j = 0; j < i; ++j) {
-      const float product = dscores[j] * since[j];
-      own += product * k[j];
-      dk[j] += product * r;
-      if (j + 1 < i) dlw[j + 1] += own * r;
-      since[j] *= decay[i];
+      for (int j = four; j < four + 4; ++j) {
+        if (j == i) diagonal = dscore.x[j - four];
+        if (j >= i) continue;
+        const float product = dscore.x[j - four] * since[j];
+        own += product * k[j];
+        dk[j] += product * r;
+        if (j + 1 < i) dlw[j + 1] += own * r;
+        since[j] *= decay[i];
+      }
     }
     since[i] = 1;
-    const float bonus = dscores[i] * u;
+    const float bonus = diagonal * u;
     dk[i] += bonus * r;
-    du += dscores[i] * r * k[i];
-    if (row < chunk.steps) a.dr[chunk.at(row, c.n)] = narrow<BFloat16>(through_states + own + bonus * k[i]);
+    du += diagonal * r * k[i];
+    if (row < chunk.steps)
+      a.dr[chunk.first + chunk.at(row, c.n)] = narrow<BFloat16>(through_states + own + bonus * k[i]);
     so_far *= decay[i];
   }
   m.du[c.sub * kN + c.n] = du;
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) given[i] = w[chunk.at(c.row(i) < chunk.steps ? c.row(i) : 0, c.n)];
   float ended = 0;
 #pragma unroll
   for (int i = kSub - 1; i >= 0; --i) {
-    const int row = c.row(i);
-    const float dlw_here = dlw[i] + ended;
-    ended += m.dr[row * kFloatStride + c.n];
-    if (row >= chunk.steps) continue;
-    const int64_t at = chunk.at(row, c.n);
-    const Decay of(wide(p.w[at]), p.scale_keys);
-    const float through_key = p.scale_keys ? dk[i] * wide(p.k[at]) * of.decay : 0.0f;
-    a.dk[at] = narrow<BFloat16>(dk[i] * of.key_scale);
-    a.dw[at] = narrow<BFloat16>((dlw_here - through_key) * of.log);
+    dlw[i] += ended;
+    ended += m.dr[c.row(i) * kFloatStride + c.n];
+  }
+  if (p.scale_keys) {
+    BFloat16 key[kSub];
+#pragma unroll
+    for (int i = 0; i < kSub; ++i) key[i] = k_given[chunk.at(c.row(i) < chunk.steps ? c.row(i) : 0, c.n)];
+#pragma unroll
+    for (int i = 0; i < kSub; ++i) {
+      dlw[i] -= dk[i] * wide(key[i]) * decay[i];
+      dk[i] *= key_scale(log_decay(wide(given[i])), decay[i]);
+    }
+  }
+  BFloat16 *const dk_out = a.dk + chunk.first, *const dw_out = a.dw + chunk.first;
+#pragma unroll
+  for (int i = 0; i < kSub; ++i) {
+    const int at = chunk.at(c.row(i), c.n);
+    const float dw = dlw[i] * log_decay(wide(given[i]));
+    if (c.row(i) < chunk.steps) dk_out[at] = narrow<BFloat16>(dk[i]), dw_out[at] = narrow<BFloat16>(dw);
   }
 }
 
-__global__ __launch_bounds__(kThreads, 2) void gradient_kernel(Wkv6BackwardArgs<BFloat16> a, int64_t chunks,
+__global__ __launch_bounds__(kThreads, 2) void gradient_kernel(Wkv6BackwardArgs<BFloat16> a, unsigned chunks,
                                                                const BFloat16* before, const BFloat16* after,
                                                                float* du) {
   GradientMemory& m = *dynamic_shared<GradientMemory>();
   const Wkv6Args<BFloat16>& p = a.forward;
-  const Chunk chunk(p, blockIdx.x / chunks, blockIdx.x % chunks);
-  copy_tile(m.rows.v, p.v + chunk.base, chunk.stride, chunk.steps);
-  copy_tile(m.rows.dy, a.dy + chunk.base, chunk.stride, chunk.steps);
+  const Chunk chunk(p, blockIdx.x / chunks, blockIdx.x % chunks, chunks);
+  copy_tile(m.rows.v, p.v + chunk.first, chunk.stride, chunk.steps);
+  copy_tile(m.rows.dy, a.dy + chunk.first, chunk.stride, chunk.steps);
   prepare(
       p, chunk, m.operands, m.early, [](int, int, float) {},
       [&](int row, int n, float k) { *m.k_all.at(row, n) = narrow<BFloat16>(k); });
@@ -259,7 +273,7 @@ __global__ __launch_bounds__(kThreads, 2) void gradient_kernel(Wkv6BackwardArgs<
   __syncthreads();
   score_gradients(m);
   scores_below(m.operands, m.early, m.scores);
-  scores_near(m.operands, m.early, p.u ? p.u + chunk.head % p.H * kN : nullptr, m.scores);
+  scores_near(m.operands, m.early, p.u ? p.u + chunk.head * kN : nullptr, m.scores);
   __syncthreads();  // m.early gives way to the states
   copy_tile(m.states.before, before + chunk.state, kN, kSteps);
   copy_tile(m.states.after, after + chunk.state, kN, kSteps);
@@ -299,11 +313,10 @@ void wkv6_chunked_backward(const Wkv6BackwardArgs<BFloat16>& a, CudaStream strea
   auto* const before = reinterpret_cast<BFloat16*>(p.scratch);
   BFloat16* const after = before + heads * chunks * kStateSize;
   float* const du = a.du_partial ? reinterpret_cast<float*>(after + heads * chunks * kStateSize) : nullptr;
-  scan_states({.f = p, .q = p.v, .reverse = false, .first = p.state, .last = nullptr, .kept = before}, stream);
-  scan_states({.f = p, .q = a.dy, .reverse = true, .first = a.dstate_last, .last = a.dstate_first, .kept = after},
-              stream);
-  launch(stream, static_cast<unsigned>(heads * chunks), kThreads, sizeof(GradientMemory), gradient_kernel, a, chunks,
-         before, after, du);
+  const StateScan reverse{.f = p, .q = a.dy, .first = a.dstate_last, .last = a.dstate_first, .kept = after};
+  scan_states({.f = p, .q = p.v, .first = p.state, .last = nullptr, .kept = before}, &reverse, stream);
+  launch(stream, static_cast<unsigned>(heads * chunks), kThreads, sizeof(GradientMemory), gradient_kernel, a,
+         static_cast<unsigned>(chunks), before, after, du);
   if (du)
     each(stream, heads * kN, [du, sum = a.du_partial, chunks] __device__(int64_t i) {
       float all = 0;

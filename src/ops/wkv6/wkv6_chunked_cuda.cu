@@ -24,11 +24,11 @@ struct ScanMemory {
   float whole[kSubs * kN];
 };
 
-__device__ void copy_stage(const StateScan& a, int64_t head, int64_t index, ScanMemory::Stage& to) {
-  const Chunk chunk(a.f, head, index);
-  copy_rows<kN>(to.w.x, a.f.w + chunk.base, chunk.stride, chunk.steps);
-  copy_rows<kN>(to.p.x, (a.reverse ? a.f.r : a.f.k) + chunk.base, chunk.stride, chunk.steps);
-  copy_tile(to.q, a.q + chunk.base, chunk.stride, chunk.steps);
+template <bool kReverse>
+__device__ void copy_stage(const StateScan& a, const Chunk& chunk, ScanMemory::Stage& to) {
+  copy_rows<kN>(to.w.x, a.f.w + chunk.first, chunk.stride, chunk.steps);
+  copy_rows<kN>(to.p.x, (kReverse ? a.f.r : a.f.k) + chunk.first, chunk.stride, chunk.steps);
+  copy_tile(to.q, a.q + chunk.first, chunk.stride, chunk.steps);
 }
 
 __device__ void split(float x, BFloat16& high, BFloat16& low) {
@@ -37,6 +37,7 @@ __device__ void split(float x, BFloat16& high, BFloat16& low) {
 }
 
 // P of a chunk, and the products of decays; all threads.
+template <bool kReverse>
 __device__ void load_p(const StateScan& a, int steps, const ScanMemory::Stage& from, ScanMemory& m) {
   const Column c;
   float decay[kSub], p[kSub], product = 1;
@@ -44,47 +45,55 @@ __device__ void load_p(const StateScan& a, int steps, const ScanMemory::Stage& f
   for (int i = 0; i < kSub; ++i) {
     const int at = c.row(i) * kN + c.n;
     const bool there = c.row(i) < steps;
-    const Decay of(wide(from.w.x[at]), a.f.scale_keys);
-    decay[i] = there ? of.decay : 1.0f;
-    p[i] = wide(from.p.x[at]) * (a.reverse ? 1.0f : of.key_scale);
+    const float log = log_decay(wide(from.w.x[at]));
+    decay[i] = there ? fast_exp(log) : 1.0f;
+    p[i] = wide(from.p.x[at]);
+    if (!kReverse && a.f.scale_keys) p[i] *= key_scale(log, decay[i]);
     product *= decay[i];
   }
   m.whole[c.sub * kN + c.n] = product;
   __syncthreads();
-  float with = a.reverse ? decay_over(m.whole, 0, c.sub, c.n) : decay_over(m.whole, c.sub + 1, kSubs, c.n);
+  float with = kReverse ? decay_over(m.whole, 0, c.sub, c.n) : decay_over(m.whole, c.sub + 1, kSubs, c.n);
 #pragma unroll
   for (int n = 0; n < kSub; ++n) {
-    const int i = kSub - 1 - n;
-    if (!a.reverse) split(p[i] * with, *m.high.at(c.row(i), c.n), *m.low.at(c.row(i), c.n)), with *= decay[i];
-    if (a.reverse) split(p[n] * with, *m.high.at(c.row(n), c.n), *m.low.at(c.row(n), c.n)), with *= decay[n];
+    const int i = kReverse ? n : kSub - 1 - n;
+    split(p[i] * with, *m.high.at(c.row(i), c.n), *m.low.at(c.row(i), c.n));
+    with *= decay[i];
   }
 }
 
-__global__ __launch_bounds__(kThreads, 3) void state_scan_kernel(StateScan a) {
-  ScanMemory& m = *dynamic_shared<ScanMemory>();
+template <bool kReverse>
+__device__ void scan(const StateScan& a, ScanMemory& m) {
   const Strip strip;
-  const int64_t head = blockIdx.x, chunks = (a.f.Tn + kSteps - 1) / kSteps;
+  const unsigned head = blockIdx.x;
+  const int64_t chunks = (a.f.Tn + kSteps - 1) / kSteps;
+  const auto chunk_of = [&](int64_t n) {
+    return Chunk(a.f, head, static_cast<unsigned>(kReverse ? chunks - 1 - n : n), chunks);
+  };
   MmaSum state[2];
   for (int half = 0; half < 2; ++half)
     each_pair(state[half], strip.row, strip.column + 16 * half, [&](int i, int j, float& x, float& y) {
       if (!a.first) return;
-      const float* const from = a.first + head * kStateSize + i * kN + j;
+      const float* const from = a.first + int64_t{head} * kStateSize + i * kN + j;
       x = from[0], y = from[1];
     });
-  if (chunks > 0) copy_stage(a, head, a.reverse ? chunks - 1 : 0, m.stages[0]);
+  if (chunks > 0) copy_stage<kReverse>(a, chunk_of(0), m.stages[0]);
   for (int64_t n = 0; n < chunks; ++n) {
-    const Chunk chunk(a.f, head, a.reverse ? chunks - 1 - n : n);
+    const Chunk chunk = chunk_of(n);
     ScanMemory::Stage& stage = m.stages[n % 2];
     wait_for_copies();
     __syncthreads();  // this chunk's rows are there, the one before it is done with the other stage and with P
-    if (n + 1 < chunks) copy_stage(a, head, a.reverse ? chunks - 2 - n : n + 1, m.stages[(n + 1) % 2]);
-    load_p(a, chunk.steps, stage, m);
+    if (n + 1 < chunks) copy_stage<kReverse>(a, chunk_of(n + 1), m.stages[(n + 1) % 2]);
+    load_p<kReverse>(a, chunk.steps, stage, m);
     __syncthreads();
+    const int row = strip.row + static_cast<int>(threadIdx.x) % kWarp / 4;
+    const float upper = decay_over(m.whole, 0, kSubs, row), lower = decay_over(m.whole, 0, kSubs, row + 8);
+    BFloat16* const kept = a.kept + chunk.state;
 #pragma unroll
     for (int half = 0; half < 2; ++half)
       each_pair(state[half], strip.row, strip.column + 16 * half, [&](int i, int j, float& x, float& y) {
-        store_as(a.kept + chunk.state + i * kN + j, mma::pair(x, y));
-        const float decay = decay_over(m.whole, 0, kSubs, i);
+        store_as(kept + i * kN + j, mma::pair(x, y));
+        const float decay = i == row ? upper : lower;
         x *= decay, y *= decay;
       });
 #pragma unroll
@@ -102,9 +111,18 @@ __global__ __launch_bounds__(kThreads, 3) void state_scan_kernel(StateScan a) {
   if (!a.last) return;
   for (int half = 0; half < 2; ++half)
     each_pair(state[half], strip.row, strip.column + 16 * half, [&](int i, int j, float x, float y) {
-      float* const to = a.last + head * kStateSize + i * kN + j;
+      float* const to = a.last + int64_t{head} * kStateSize + i * kN + j;
       to[0] = x, to[1] = y;
     });
+}
+
+// Both ways side by side: 512 heads alone do not fill a Hopper evenly.
+__global__ __launch_bounds__(kThreads, 3) void state_scan_kernel(StateScan forward, StateScan reverse) {
+  ScanMemory& m = *dynamic_shared<ScanMemory>();
+  if (blockIdx.y == 0)
+    scan<false>(forward, m);
+  else
+    scan<true>(reverse, m);
 }
 
 // y = (r from the beginning of the chunk) S + A v + add. 100 KB of shared memory: two blocks on a Hopper
@@ -115,18 +133,18 @@ struct OutputMemory {
   Early early;
 };
 
-__global__ __launch_bounds__(kThreads, 2) void output_kernel(Wkv6Args<BFloat16> p, int64_t chunks,
+__global__ __launch_bounds__(kThreads, 2) void output_kernel(Wkv6Args<BFloat16> p, unsigned chunks,
                                                              const BFloat16* states) {
   OutputMemory& m = *dynamic_shared<OutputMemory>();
-  const Chunk chunk(p, blockIdx.x / chunks, blockIdx.x % chunks);
-  copy_tile(m.v, p.v + chunk.base, chunk.stride, chunk.steps);
+  const Chunk chunk(p, blockIdx.x / chunks, blockIdx.x % chunks, chunks);
+  copy_tile(m.v, p.v + chunk.first, chunk.stride, chunk.steps);
   copy_tile(m.state, states + chunk.state, kN, kSteps);
   prepare(
       p, chunk, m.operands, m.early, [&](int row, int n, float r) { *m.r_all.at(row, n) = narrow<BFloat16>(r); },
       [](int, int, float) {});
   __syncthreads();
   scores_below(m.operands, m.early, m.scores);
-  scores_near(m.operands, m.early, p.u ? p.u + chunk.head % p.H * kN : nullptr, m.scores);
+  scores_near(m.operands, m.early, p.u ? p.u + chunk.head * kN : nullptr, m.scores);
   wait_for_copies();
   __syncthreads();
   const Strip strip;
@@ -148,19 +166,20 @@ __global__ __launch_bounds__(kThreads, 2) void output_kernel(Wkv6Args<BFloat16> 
   for (int half = 0; half < 2; ++half)
     each_pair(y[half], strip.row, strip.column + 16 * half, [&](int row, int n, float a, float b) {
       if (row >= chunk.steps) return;
-      const int64_t at = chunk.at(row, n);
+      const int at = chunk.at(row, n);
       if (p.add) {
-        const auto add = load_as<unsigned>(p.add + at);
+        const auto add = load_as<unsigned>(p.add + chunk.first + at);
         a += low_half(add), b += high_half(add);
       }
-      store_as(p.y + at, mma::pair(a, b));
+      store_as(p.y + chunk.first + at, mma::pair(a, b));
     });
 }
 
 }  // namespace
 
-void scan_states(const StateScan& a, CudaStream stream) {
-  launch(stream, static_cast<unsigned>(a.f.B * a.f.H), kThreads, sizeof(ScanMemory), state_scan_kernel, a);
+void scan_states(const StateScan& forward, const StateScan* reverse, CudaStream stream) {
+  launch(stream, {static_cast<unsigned>(forward.f.B * forward.f.H), reverse ? 2u : 1u}, kThreads, sizeof(ScanMemory),
+         state_scan_kernel, forward, reverse ? *reverse : StateScan{});
 }
 
 void check_chunked(const Wkv6Args<BFloat16>& p, std::initializer_list<const BFloat16*> more) {
@@ -177,9 +196,9 @@ void wkv6_chunked(const Wkv6Args<BFloat16>& p, CudaStream stream) {
   const int64_t chunks = (p.Tn + kSteps - 1) / kSteps;
   if (p.B * p.H * chunks == 0) return;
   auto* const states = reinterpret_cast<BFloat16*>(p.scratch);
-  scan_states({.f = p, .q = p.v, .reverse = false, .first = p.state, .last = p.state, .kept = states}, stream);
-  launch(stream, static_cast<unsigned>(p.B * p.H * chunks), kThreads, sizeof(OutputMemory), output_kernel, p, chunks,
-         states);
+  scan_states({.f = p, .q = p.v, .first = p.state, .last = p.state, .kept = states}, nullptr, stream);
+  launch(stream, static_cast<unsigned>(p.B * p.H * chunks), kThreads, sizeof(OutputMemory), output_kernel, p,
+         static_cast<unsigned>(chunks), states);
 }
 
 }  // namespace gf::cuda

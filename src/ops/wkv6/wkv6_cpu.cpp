@@ -270,6 +270,12 @@ void store_keys(const Wkv6BackwardArgs<T>& p, const Head& head, int64_t begin, i
   }
 }
 
+template <class T>
+void load_transposed(const T* from, int64_t head_size, T* to, int64_t N) {
+  for (int64_t i = 0; i < head_size; ++i)
+    for (int64_t j = 0; j < head_size; ++j) to[j * N + i] = from[i * head_size + j];
+}
+
 // Forward in time: dr' = S_{t-1} dy. Keeps S^T before each chunk and after the last, as m.state(0 .. chunks), and the
 // decays of all steps.
 template <class T>
@@ -277,6 +283,7 @@ void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, S
   const Wkv6Args<T>& f = p.forward;
   const int64_t N = m.N();
   std::fill_n(m.state(0), N * N, T(0));
+  if (f.state) load_transposed(f.state + head.state, head.N, m.state(0), N);
   for (int64_t begin = 0, c = 0; begin < f.Tn; begin += kChunk, ++c) {
     const int64_t end = std::min(begin + kChunk, f.Tn);
     load_rows(head, f.v, begin, end, m.rows(kV), N);
@@ -301,6 +308,10 @@ void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
   backward_pass_over_states(p, head, m);
   T *const D = m.state(chunks + 1), *Dt = m.state(chunks + 2), *Dt_before = m.state(chunks + 3);
   std::fill_n(D, 2 * N * N, T(0));
+  if (p.dstate_last) {
+    for (int64_t i = 0; i < head.N; ++i) copy_row(p.dstate_last + head.state + i * head.N, D + i * N, head.N);
+    load_transposed(p.dstate_last + head.state, head.N, Dt, N);
+  }
   if (du) std::fill_n(du, head.N, T(0));
   for (int64_t c = chunks - 1; c >= 0; --c) {
     const int64_t begin = c * kChunk, end = std::min(begin + kChunk, f.Tn), steps = end - begin;
@@ -324,6 +335,8 @@ void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
     store_rows(head, m.rows(kDr), begin, end, p.dr, N);
     store_rows(head, m.rows(kDv), begin, end, p.dv, N);
   }
+  if (p.dstate_first)
+    for (int64_t i = 0; i < head.N; ++i) copy_row(D + i * N, p.dstate_first + head.state + i * head.N, head.N);
 }
 
 }  // namespace

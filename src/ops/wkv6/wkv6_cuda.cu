@@ -206,8 +206,8 @@ __device__ void store_key_gradients(const Scan<T, Pass::dk>& s, int64_t begin, i
   }
 }
 
-template <class T, Pass kPass>
-__global__ __launch_bounds__(1024) void scan_kernel(Wkv6BackwardArgs<T> args, int steps) {
+template <class T, Pass kPass, int kMostThreads>
+__global__ __launch_bounds__(kMostThreads) void scan_kernel(Wkv6BackwardArgs<T> args, int steps) {
   using I = Inner<T>;
   constexpr int kWide = kRows<I>;
   Scan<T, kPass> s(args, steps);
@@ -258,12 +258,14 @@ void scan(const Wkv6BackwardArgs<T>& a, CudaStream stream) {
   using I = Inner<T>;
   const Wkv6Args<T>& f = a.forward;
   if (f.B * f.H * f.N == 0) return;
+  constexpr int kFew = 256, kMany = 1024;  // threads: these have registers enough, and those must be able to start
   const int64_t width = (f.N + kWarp - 1) / kWarp * kWarp;
   const int64_t bytes_a_step = (4 * width + 2 * kRows<I> + 1) * static_cast<int64_t>(sizeof(I));
   int64_t steps = kMostSteps;
   while (steps * bytes_a_step > (47 << 10)) steps /= 2;  // what a block gets without asking
   launch(stream, {static_cast<unsigned>(f.B * f.H), blocks_of(f.N, kRows<I>)}, static_cast<unsigned>(width),
-         static_cast<size_t>(steps * bytes_a_step), scan_kernel<T, kPass>, a, static_cast<int>(steps));
+         static_cast<size_t>(steps * bytes_a_step),
+         width <= kFew ? scan_kernel<T, kPass, kFew> : scan_kernel<T, kPass, kMany>, a, static_cast<int>(steps));
 }
 
 }  // namespace
@@ -302,7 +304,11 @@ template void wkv6(const Wkv6Args<BFloat16>&, CudaStream);
 template void wkv6_backward(const Wkv6BackwardArgs<float>&, CudaStream);
 template void wkv6_backward(const Wkv6BackwardArgs<double>&, CudaStream);
 template void wkv6_backward(const Wkv6BackwardArgs<BFloat16>&, CudaStream);
+template void wkv6_sequential(const Wkv6Args<float>&, CudaStream);
+template void wkv6_sequential(const Wkv6Args<double>&, CudaStream);
 template void wkv6_sequential(const Wkv6Args<BFloat16>&, CudaStream);
+template void wkv6_sequential_backward(const Wkv6BackwardArgs<float>&, CudaStream);
+template void wkv6_sequential_backward(const Wkv6BackwardArgs<double>&, CudaStream);
 template void wkv6_sequential_backward(const Wkv6BackwardArgs<BFloat16>&, CudaStream);
 
 }  // namespace gf::cuda
