@@ -15,13 +15,6 @@
 
 namespace gf {
 
-Tensor on(Device device, const Tensor& t) {
-  if (!t || t.device() == device) return t;
-  Tensor there = Tensor::empty(t.shape(), t.dtype(), device);
-  copy(t, there);
-  return there;
-}
-
 namespace {
 
 double hashed(const std::string& name, double low, double high, int64_t i) {

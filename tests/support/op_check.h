@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "autodiff/tape.h"
+#include "tensor/arithmetic.h"
 
 namespace gf {
 
@@ -36,9 +37,6 @@ struct OpCase {
   double bf16_tolerance = 1e-2;
   bool is_loss = false;  // the backward pass starts with a gradient of 1, else with random ones
 };
-
-// The tensor itself where it is on the device, else a copy that is.
-Tensor on(Device, const Tensor&);
 
 // Central differences: for small cases, each element of each input is moved.
 void check_gradients(const OpCase&);
