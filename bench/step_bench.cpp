@@ -123,7 +123,7 @@ void run(const Config& config, int steps, int top) {
   const auto world = make_self_communicator();
   ShardedOptimizer optimizer(layers, *world, {}, {});
   const int64_t tokens = config.train.global_batch() * config.model.ctx_len;
-  Stage stage(layers, {kCpu, config.train.grad_cp, 1 / static_cast<double>(tokens), 1e-4, 0});
+  Stage stage(layers, {kCpu, DType::f32, config.train.grad_cp, 1 / static_cast<double>(tokens), 1e-4, 0});
   Pipeline pipeline(stage, *world, find_schedule("one_f_one_b"));
   const auto timed_step = [&](int i) {
     const std::vector<Batch> batches(microbatches_per_rank(config.train, 1), random_batch(config, i));
