@@ -16,8 +16,14 @@ class StagedCommunicator final : public Communicator {
 
   std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) override {
     if (whole.device() == kCpu) return inner_->all_gather(shard, whole);
-    const Tensor to = memory_.empty(whole.shape(), whole.dtype());
-    return then(inner_->all_gather(staged(shard), to), [to, whole] { copy(to, whole); });
+    const Tensor to = memory_.empty({whole.numel()}, whole.dtype());
+    // In place, this rank's part is there already, and may be written to while the others' are on their way.
+    const bool in_place = shard.raw() == whole.raw() + static_cast<size_t>(rank()) * shard.bytes();
+    const int64_t begin = in_place ? rank() * shard.numel() : 0, end = in_place ? begin + shard.numel() : 0;
+    return then(inner_->all_gather(staged(shard), to), [to, whole, begin, end] {
+      copy(to.range(0, begin), whole.range(0, begin));
+      copy(to.range(end, to.numel()), whole.range(end, whole.numel()));
+    });
   }
 
   std::unique_ptr<Work> all_to_all(Tensor from, Tensor to) override {

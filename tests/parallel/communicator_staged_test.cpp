@@ -34,6 +34,15 @@ TEST(StagedCommunicatorOnGpu, GivesWhatTheCpuGets) {
     c.all_gather(there(4, rank), gathered)->wait();
     for (int r = 0; r < size; ++r) EXPECT_TRUE(same_bits(on(kCpu, gathered).range(4 * r, 4 * r + 4), counted(4, r)));
 
+    // What is written to its own part of a gather in place, while that is on its way, stays.
+    const Tensor in_place = Tensor::zeros({4 * size}, DType::f32, kGpu), own = in_place.range(4 * rank, 4 * rank + 4);
+    copy(there(4, rank), own);
+    const auto gathering = c.all_gather(own, in_place);
+    copy(there(4, 7), own);
+    gathering->wait();
+    for (int r = 0; r < size; ++r)
+      EXPECT_TRUE(same_bits(on(kCpu, in_place).range(4 * r, 4 * r + 4), counted(4, r == rank ? 7 : r)));
+
     const Tensor to = Tensor::zeros({2 * size}, DType::f32, kGpu);
     c.all_to_all(there(2 * size, rank), to)->wait();
     for (int r = 0; r < size; ++r)
