@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds, runs all tests; ends with the counts.
 #   launch/test.sh                   the preset cpu
+#   CUDA=1 launch/test.sh            and the CUDA kernels, emulated on the CPU: another build
 #   SANITIZERS=1 launch/test.sh      and those that sanitizers serve best again under them: two more builds
-#   SANITIZERS=only launch/test.sh   these alone
-# Tests that need a GPU (label gpu) are not among them.
+#   CUDA=only, SANITIZERS=only       these alone
+# Where nvcc is, the kernels are compiled too. Tests on a GPU itself: ctest --preset gpu (docs/gpu.md).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,7 +21,7 @@ run() {
   done
   if [[ $# -gt 0 ]]; then
     targets=(--target "${targets[@]}")
-    select=(-R "^($(IFS='|' && echo "$*"))\\.")
+    select=(-R "^(gpu\\.)?($(IFS='|' && echo "$*"))\\.")
   fi
   [[ -t 1 ]] || quiet=(-- --quiet)
   printf '\n== %s\n' "$preset"
@@ -33,8 +34,24 @@ run() {
   summary+=("$(printf '%-5s %s, %d s with the build' "$preset" "$closing" $((SECONDS - begin)))")
 }
 
+# By NVIDIA's compiler, without a warning.
+compile_kernels() {
+  local begin=$SECONDS
+  if ! command -v nvcc >/dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then return; fi
+  printf '\n== cuda\n'
+  cmake --preset cuda --log-level=WARNING >/dev/null
+  cmake --build --preset cuda --target gf_kernels
+  summary+=("$(printf 'cuda  the kernels compile, %d s' $((SECONDS - begin)))")
+}
+
 ./launch/setup.sh test
-if [[ ${SANITIZERS:-} != only ]]; then run cpu; fi
+if [[ ${SANITIZERS:-} != only && ${CUDA:-} != only ]]; then
+  run cpu
+  compile_kernels
+fi
+if [[ -n ${CUDA:-} ]]; then
+  run cuda-emulated tensor autodiff ops parallel optim
+fi
 if [[ -n ${SANITIZERS:-} ]]; then
   run asan base tensor autodiff ops io
   run tsan io parallel optim

@@ -12,6 +12,7 @@
 #include "base/process_memory.h"
 #include "base/signals.h"
 #include "io/checkpoint/checkpoint_folder.h"
+#include "ops/cuda/gemm.h"
 #include "parallel/agreement.h"
 #include "parallel/gpu_of_rank.h"
 #include "train/banner.h"
@@ -190,7 +191,10 @@ Exit run_training(const Config& config, const World& world, bool dry) {
   std::optional<MemoryForecast> forecast;
   const auto nodes = ranks->gather_text(world.node());
   std::optional<GpuShare> gpu;
-  if (*config.train.accelerator == "gpu") gpu = share_of_gpu(*ranks);
+  if (*config.train.accelerator == "gpu") {
+    gpu = share_of_gpu(*ranks);
+    if constexpr (kWithCuda) cuda::use_tf32(*config.train.precision == "tf32");
+  }
   const size_t available =
       gpu ? gpu->memory : available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), world.node()));
   all_or_none(*ranks, [&] {

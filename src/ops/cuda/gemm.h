@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix products on a GPU by cuBLASLt, row-major: C = alpha op(A) op(B) + beta C, op(A) m x k, op(B) k x n. Sums are
-// float (double for double) and never TF32. The algorithm for a shape is chosen once in a process and kept, so that
+// float (double for double). The algorithm for a shape is chosen once in a process and kept, so that
 // two runs on the same GPU have the same bits.
 #pragma once
 #include <cstdint>
@@ -8,6 +8,9 @@
 #include "tensor/on_device.h"
 
 namespace gf::cuda {
+
+// Of this thread, from now on: whether factors of float are rounded to TF32, 10 bits, for tensor cores. Not at first.
+void use_tf32(bool);
 
 struct GemmShape {
   bool transpose_a, transpose_b;

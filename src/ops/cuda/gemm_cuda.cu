@@ -56,7 +56,7 @@ struct Product {
 
 struct Key {
   int in, out;
-  bool transpose_a, transpose_b, adds;
+  bool transpose_a, transpose_b, adds, tf32;
   int64_t m, n, k, lda, ldb, ldc, count, a, b, c;
   int alignment;  // of the least aligned of the three, in bytes
   auto operator<=>(const Key&) const = default;
@@ -82,17 +82,28 @@ class Products {
     cublasLtDestroy(handle_);
   }
 
+  void use_tf32(bool use) { tf32_ = use; }
+
   template <class In, class Out>
   void run(CudaStream stream, const GemmShape& s, const GemmStrides& batch, Inner<In> alpha, const In* a, const In* b,
            Inner<In> beta, Out* c) {
-    const Key key{type_of<In>(), type_of<Out>(),
-                  s.transpose_a, s.transpose_b,
-                  beta != 0,     s.m,
-                  s.n,           s.k,
-                  s.lda,         s.ldb,
-                  s.ldc,         batch.count,
-                  batch.a,       batch.b,
-                  batch.c,       alignment_of({a, b, c})};
+    const Key key{type_of<In>(),
+                  type_of<Out>(),
+                  s.transpose_a,
+                  s.transpose_b,
+                  beta != 0,
+                  tf32_,
+                  s.m,
+                  s.n,
+                  s.k,
+                  s.lda,
+                  s.ldb,
+                  s.ldc,
+                  batch.count,
+                  batch.a,
+                  batch.b,
+                  batch.c,
+                  alignment_of({a, b, c})};
     auto found = known_.find(key);
     if (found == known_.end()) found = known_.emplace(key, make<In, Out>(key, s, batch)).first;
     const Product& p = found->second;
@@ -107,8 +118,9 @@ class Products {
   template <class In, class Out>
   Product make(const Key& key, const GemmShape& s, const GemmStrides& batch) {
     cublasLtMatmulDesc_t operation = nullptr;
-    const bool is_double = std::is_same_v<In, double>;
-    check_cublas(cublasLtMatmulDescCreate(&operation, is_double ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
+    const bool is_double = std::is_same_v<In, double>, rounds = std::is_same_v<In, float> && key.tf32;
+    const cublasComputeType_t in_float = rounds ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    check_cublas(cublasLtMatmulDescCreate(&operation, is_double ? CUBLAS_COMPUTE_64F : in_float,
                                           is_double ? CUDA_R_64F : CUDA_R_32F),
                  "describe a product");
     Product p{{operation, cublasLtMatmulDescDestroy},
@@ -149,6 +161,7 @@ class Products {
     p.algorithm = best.algo;
   }
 
+  bool tf32_ = false;
   cublasLtHandle_t handle_ = nullptr;
   std::byte* workspace_ = nullptr;
   std::map<Key, Product> known_;
@@ -160,6 +173,10 @@ Products& products() {
 }
 
 }  // namespace
+
+void use_tf32(bool use) {
+  products().use_tf32(use);
+}
 
 template <class In, class Out>
 void batched_gemm(CudaStream stream, const GemmShape& s, const GemmStrides& batch, Inner<In> alpha, const In* a,
