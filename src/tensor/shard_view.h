@@ -17,7 +17,7 @@ struct ShardView {
   std::byte* data;     // end - begin elements
   Device device = kCpu;
 
-  size_t bytes() const { return static_cast<size_t>(end - begin) * size_of(dtype); }
+  int64_t bytes() const { return (end - begin) * static_cast<int64_t>(size_of(dtype)); }
 };
 
 }  // namespace gf

@@ -168,7 +168,7 @@ void write_part(const fs::path& path, std::span<const ShardView> views, HangWatc
   file.reserve(layout.size());
   std::vector<Bytes> places;
   for (size_t i = 0; i < views.size(); ++i) {
-    const int64_t bytes = (views[i].end - views[i].begin) * static_cast<int64_t>(size_of(views[i].dtype));
+    const int64_t bytes = views[i].bytes();
     if (bytes == 0) continue;
     const HangWatch::Doing piece(watch, views[i].name);
     int64_t at = offsets[i];

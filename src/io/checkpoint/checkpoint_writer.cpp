@@ -23,10 +23,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-int64_t bytes_of(const ShardView& v) {
-  return (v.end - v.begin) * static_cast<int64_t>(size_of(v.dtype));
-}
-
 // A name becomes a path in HDF5 files.
 void check_names(std::span<const ShardView> views) {
   for (const ShardView& v : views) {
@@ -78,7 +74,7 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
   const Stopwatch watch;
   attributes_ = attributes, mode_ = mode, before_done_ = std::move(before_done);
   own_bytes_ = 0;
-  for (const ShardView& v : views) own_bytes_ += bytes_of(v);
+  for (const ShardView& v : views) own_bytes_ += v.bytes();
   if (!cleaned_)
     together([&] {
       if (world_.rank() != 0) return;
@@ -107,16 +103,16 @@ void CheckpointWriter::copy(std::vector<ShardView>& views) {
     on_device(
         v.device,
         [&] {
-          parallel_ranges(bytes_of(v), kBlockBytes, [&](int64_t begin, int64_t end) {
+          parallel_ranges(v.bytes(), kBlockBytes, [&](int64_t begin, int64_t end) {
             std::memcpy(to + begin, v.data + begin, static_cast<size_t>(end - begin));
           });
         },
         [&](auto stream) {
-          cuda::copy(v.data, to, v.bytes(), stream);
+          cuda::copy(v.data, to, static_cast<size_t>(v.bytes()), stream);
           cuda::synchronize(stream);
         });
     v.data = to, v.device = kCpu;
-    to += bytes_of(v);
+    to += v.bytes();
   }
 }
 

@@ -34,14 +34,14 @@ struct RunningSoftmax {
         const float other = __shfl_xor_sync(kAllLanes, top, away);
         top = other > top ? other : top;
       }
-      const float base = top == kNoScore ? 0.0f : top, factor = mma::exp2_fast(max[r] - base);
+      const float base = top == kNoScore ? 0.0f : top, factor = fast_exp2(max[r] - base);
       float more = 0;
 #pragma unroll
       for (int n = 0; n < kColumns; ++n)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& x = s[n].x[2 * r + e];
-          x = mma::exp2_fast(x - base);
+          x = fast_exp2(x - base);
           more += x;
         }
       max[r] = top, sum[r] = sum[r] * factor + more;
@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(kMmaThreads, kBackwardBlocks<kHead>)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           const int column = n * 8 + first_column_of_lane() + e;
-          const float weight = mma::exp2_fast(score(s[n].x[2 * r + e], distance + column) - lse[r]);
+          const float weight = fast_exp2(score(s[n].x[2 * r + e], distance + column) - lse[r]);
           float& x = ds[n].x[2 * r + e];
           x = column < seen ? weight * (x - delta[r]) : 0.0f;
         }
@@ -267,7 +267,7 @@ __global__ void __launch_bounds__(kMmaThreads, kBackwardBlocks<kHead>)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int column = n * 8 + first_column_of_lane() + i % 2;
-        const float weight = mma::exp2_fast(score(s[n].x[i], distance + i / 2 * 8 - column) - lse[column]);
+        const float weight = fast_exp2(score(s[n].x[i], distance + i / 2 * 8 - column) - lse[column]);
         s[n].x[i] = seen(i, column) ? weight : 0.0f;
       }
     if (p.dv) multiply_add<kHead, kTile>(s, stages.second(tile), dv);

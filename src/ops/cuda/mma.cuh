@@ -101,6 +101,14 @@ __device__ inline A load_a(const BFloat16* from, int stride) {
   return a;
 }
 
+// The same where its transpose is at `from`.
+__device__ inline A load_a_transposed(const BFloat16* from, int stride) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  A a;
+  load_matrices<true>(from + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 8, a.x);
+  return a;
+}
+
 // Two neighbours as right factors: of the 16 x 16 (rows x columns) matrix R at `from` its columns [0, 8) and [8, 16).
 struct TwoBs {
   B b[2];
@@ -117,17 +125,6 @@ __device__ inline TwoBs load_b_transposed(const BFloat16* from, int stride) {
   unsigned x[4];
   load_matrices<false>(from + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 8, x);
   return {{{{x[0], x[1]}}, {{x[2], x[3]}}}};
-}
-
-// 2^x, good to some 2^-22.
-__device__ inline float exp2_fast(float x) {
-#ifdef GF_CUDA_EMULATED
-  return std::exp2(x);
-#else
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#endif
 }
 
 }  // namespace gf::cuda::mma

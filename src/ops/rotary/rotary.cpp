@@ -6,16 +6,15 @@
 #include <numbers>
 
 #include "ops/rotary/kernels.h"
-#include "tensor/arithmetic_kernels.h"
+#include "tensor/arithmetic.h"
 
 namespace gf {
 namespace {
 
 Tensor make_angles(const std::vector<double>& speeds, int64_t T, DType dtype, Device device) {
   const Shape shape{T, static_cast<int64_t>(speeds.size()), 2};
-  Tensor there = Tensor::empty(shape, dtype, device);
-  if (device.kind == Device::Kind::meta) return there;
-  const Tensor here = device.kind == Device::Kind::cpu ? there : Tensor::empty(shape, dtype, kCpu);
+  if (device.kind == Device::Kind::meta) return Tensor::empty(shape, dtype, device);
+  const Tensor here = Tensor::empty(shape, dtype, kCpu);
   with_float(dtype, [&]<class Real>(Type<Real>) {
     Real* out = here.data<Real>();
     for (int64_t t = 0; t < T; ++t) {
@@ -25,10 +24,8 @@ Tensor make_angles(const std::vector<double>& speeds, int64_t T, DType dtype, De
         *out++ = static_cast<Real>(std::sin(angle));
       }
     }
-    on_device(
-        device, [] {}, [&](auto stream) { cuda::copy(here.raw(), there.raw(), there.bytes(), stream); });
   });
-  return there;
+  return on(device, here);
 }
 
 void turn(const Tensor& x, int64_t num_heads, const Tensor& angles, bool back, const Tensor& y) {

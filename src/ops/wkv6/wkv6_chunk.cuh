@@ -58,16 +58,6 @@ __device__ inline void copy_tile(Tile& to, const BFloat16* from, int stride, int
   copy_rows<kStride>(to.x, from, stride, rows);
 }
 
-// 2^x with an error of 2 units in the last place; numbers under 2^-126 are zero.
-__device__ inline float fast_exp2(float x) {
-#ifdef GF_CUDA_EMULATED
-  return std::exp2(x);
-#else
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#endif
-}
 __device__ inline float fast_exp(float x) {
   return fast_exp2(x * 1.44269504f);
 }
@@ -192,7 +182,8 @@ __device__ void prepare(const Wkv6Args<BFloat16>& p, const Chunk& chunk, Operand
 __device__ inline MmaSum block_product(const BFloat16* a, const BFloat16* b) {
   MmaSum sum;
 #pragma unroll
-  for (int n = 0; n < kN; n += 16) multiply_add(sum, load_a(a + n, kStride), load_b_transposed(b + n, kStride));
+  for (int n = 0; n < kN; n += 16)
+    multiply_add(sum, mma::load_a(a + n, kStride), mma::load_b_transposed(b + n, kStride));
   return sum;
 }
 

@@ -60,16 +60,16 @@ __device__ void value_gradients(GradientMemory& m, const Strip& strip, const Chu
   MmaSum sum[2];
 #pragma unroll
   for (int n = 0; n < kN; n += 16) {
-    const MmaOperand k = load_a(m.k_all.at(strip.row, n), kStride);
+    const mma::A k = mma::load_a(m.k_all.at(strip.row, n), kStride);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      multiply_add(sum[half], k, load_b(m.states.after.at(n, strip.column + 16 * half), kStride));
+      multiply_add(sum[half], k, mma::load_b(m.states.after.at(n, strip.column + 16 * half), kStride));
   }
   for (int i = strip.row; i < kSteps; i += kSub) {
-    const MmaOperand score = load_a_transposed(m.scores.at(i, strip.row), kStride);
+    const mma::A score = mma::load_a_transposed(m.scores.at(i, strip.row), kStride);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      multiply_add(sum[half], score, load_b(m.rows.dy.at(i, strip.column + 16 * half), kStride));
+      multiply_add(sum[half], score, mma::load_b(m.rows.dy.at(i, strip.column + 16 * half), kStride));
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half)
@@ -109,19 +109,19 @@ __device__ void let_decay(MmaSum& sum, const float* whole, int column) {
 __device__ void gradients_of_r(GradientMemory& m, const Strip& strip, MmaSum* sum) {
 #pragma unroll
   for (int v = 0; v < kN; v += 16) {
-    const MmaOperand dy = load_a(m.rows.dy.at(strip.row, v), kStride);
+    const mma::A dy = mma::load_a(m.rows.dy.at(strip.row, v), kStride);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      multiply_add(sum[half], dy, load_b_transposed(m.states.before.at(strip.column + 16 * half, v), kStride));
+      multiply_add(sum[half], dy, mma::load_b_transposed(m.states.before.at(strip.column + 16 * half, v), kStride));
   }
   for (int before = 0; before < strip.sub; ++before) {
-    const MmaOperand dscore = load_a(m.dscores.at(strip.row, before * kSub), kStride);
+    const mma::A dscore = mma::load_a(m.dscores.at(strip.row, before * kSub), kStride);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int column = strip.column + 16 * half;
       let_decay(sum[half], m.operands.whole + before * kN, column);
       sum_rows(sum[half], m.operands.r_near, strip.row, column, m.end_here + pair(strip.sub, before) * kN);
-      multiply_add(sum[half], dscore, load_b(m.operands.k_near.at(before * kSub, column), kStride));
+      multiply_add(sum[half], dscore, mma::load_b(m.operands.k_near.at(before * kSub, column), kStride));
     }
   }
 }
@@ -130,21 +130,21 @@ __device__ void gradients_of_r(GradientMemory& m, const Strip& strip, MmaSum* su
 __device__ void gradients_of_k(GradientMemory& m, const Strip& strip, MmaSum* sum) {
 #pragma unroll
   for (int v = 0; v < kN; v += 16) {
-    const MmaOperand value = load_a(m.rows.v.at(strip.row, v), kStride);
+    const mma::A value = mma::load_a(m.rows.v.at(strip.row, v), kStride);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      multiply_add(sum[half], value, load_b_transposed(m.states.after.at(strip.column + 16 * half, v), kStride));
+      multiply_add(sum[half], value, mma::load_b_transposed(m.states.after.at(strip.column + 16 * half, v), kStride));
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half)
     sum_rows(sum[half], m.operands.k_near, strip.row, strip.column + 16 * half, m.begin_here + strip.sub * kN);
   for (int behind = kSubs - 1; behind > strip.sub; --behind) {
-    const MmaOperand dscore = load_a_transposed(m.dscores.at(behind * kSub, strip.row), kStride);
+    const mma::A dscore = mma::load_a_transposed(m.dscores.at(behind * kSub, strip.row), kStride);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int column = strip.column + 16 * half;
       let_decay(sum[half], m.operands.whole + behind * kN, column);
-      multiply_add(sum[half], dscore, load_b(m.operands.r_near.at(behind * kSub, column), kStride));
+      multiply_add(sum[half], dscore, mma::load_b(m.operands.r_near.at(behind * kSub, column), kStride));
     }
   }
 }

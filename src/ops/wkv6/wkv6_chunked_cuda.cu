@@ -98,11 +98,11 @@ __device__ void scan(const StateScan& a, ScanMemory& m) {
       });
 #pragma unroll
     for (int t = 0; t < kSteps; t += 16) {
-      const MmaOperand high = load_a_transposed(m.high.at(t, strip.row), kStride);
-      const MmaOperand low = load_a_transposed(m.low.at(t, strip.row), kStride);
+      const mma::A high = mma::load_a_transposed(m.high.at(t, strip.row), kStride);
+      const mma::A low = mma::load_a_transposed(m.low.at(t, strip.row), kStride);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const MmaOperand q = load_b(stage.q.at(t, strip.column + 16 * half), kStride);
+        const mma::TwoBs q = mma::load_b(stage.q.at(t, strip.column + 16 * half), kStride);
         multiply_add(state[half], high, q);
         multiply_add(state[half], low, q);
       }
@@ -151,16 +151,16 @@ __global__ __launch_bounds__(kThreads, 2) void output_kernel(Wkv6Args<BFloat16> 
   MmaSum y[2];
 #pragma unroll
   for (int n = 0; n < kN; n += 16) {
-    const MmaOperand r = load_a(m.r_all.at(strip.row, n), kStride);
+    const mma::A r = mma::load_a(m.r_all.at(strip.row, n), kStride);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      multiply_add(y[half], r, load_b(m.state.at(n, strip.column + 16 * half), kStride));
+      multiply_add(y[half], r, mma::load_b(m.state.at(n, strip.column + 16 * half), kStride));
   }
   for (int j = 0; j <= strip.row; j += kSub) {
-    const MmaOperand score = load_a(m.scores.at(strip.row, j), kStride);
+    const mma::A score = mma::load_a(m.scores.at(strip.row, j), kStride);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      multiply_add(y[half], score, load_b(m.v.at(j, strip.column + 16 * half), kStride));
+      multiply_add(y[half], score, mma::load_b(m.v.at(j, strip.column + 16 * half), kStride));
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half)

@@ -27,4 +27,15 @@ __device__ inline BFloat16 narrow<BFloat16>(float x) {
   return {__bfloat16_as_ushort(__float2bfloat16_rn(x))};
 }
 
+// 2^x with an error of 2 units in the last place; numbers under 2^-126 are zero.
+__device__ inline float fast_exp2(float x) {
+#ifdef GF_CUDA_EMULATED
+  return std::exp2(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
 }  // namespace gf::cuda
