@@ -35,6 +35,30 @@ if(NOT GF_CUDA STREQUAL "emulated")
   endif()
 endif()
 
+# NCCL, of which the toolkit's own copy will do.
+if(NOT GF_CUDA STREQUAL "emulated")
+  find_path(GF_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(GF_NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  if(NOT GF_NCCL_INCLUDE OR NOT GF_NCCL_LIBRARY)
+    message(STATUS "Without NCCL, so GPUs talk through memory of the CPU, which is slower. Debian: libnccl-dev; else "
+      "-DGF_NCCL_INCLUDE=<folder of nccl.h> -DGF_NCCL_LIBRARY=<libnccl.so>")
+  endif()
+endif()
+
+# add_nccl(<target> FILE): likewise.
+function(add_nccl target file)
+  if(GF_CUDA STREQUAL "emulated")
+    target_sources(${target} PRIVATE ${file})
+  elseif(GF_NCCL_INCLUDE AND GF_NCCL_LIBRARY)
+    set_source_files_properties(${file} PROPERTIES INCLUDE_DIRECTORIES "${GF_NCCL_INCLUDE};${CUDAToolkit_INCLUDE_DIRS}")
+    target_sources(${target} PRIVATE ${file})
+    target_link_libraries(${target} PUBLIC ${GF_NCCL_LIBRARY})
+  else()
+    return()
+  endif()
+  target_compile_definitions(${target} PUBLIC GF_WITH_NCCL)
+endfunction()
+
 # add_cudnn(<target> FILE): the file that uses it, where there is one to use. Plain C++, and no business of nvcc.
 function(add_cudnn target file)
   if(GF_CUDA STREQUAL "emulated" OR NOT GF_CUDNN_FRONTEND OR NOT GF_CUDNN_INCLUDE OR NOT GF_CUDNN_LIBRARY)
@@ -55,6 +79,7 @@ function(add_cuda_sources target)
   list(FILTER cudnn_file INCLUDE REGEX "_cudnn.cu$")
   list(FILTER ARGN EXCLUDE REGEX "_cudnn.cu$")
   add_cudnn(${target} ${cudnn_file})
+  add_nccl(${target} src/parallel/communicator_nccl.cpp)
   if(GF_CUDA STREQUAL "emulated")
     set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas")
     file(GLOB emulation CONFIGURE_DEPENDS tests/cuda_emulation/*.cpp)

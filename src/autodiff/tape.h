@@ -118,6 +118,7 @@ class Tape {
   // Runs each node once, last to first, and releases what it saved. Seeds that nobody else holds die on the way too.
   void backward(std::vector<Seed>, WeightGradients = WeightGradients::now);
   void backward_weights();  // what `later` put off, in the order it was put off
+  bool has_put_off() const { return !put_off_.empty(); }
   std::vector<PutOff> take_backward_weights() { return std::move(put_off_); }
   Tensor grad(const Var& leaf) const;  // empty where none reached it
 

@@ -110,6 +110,19 @@ Head::Loss LayerStack::loss(Tape& tape, const Pass& pass, const Var& x, Paramete
   return with_hooks(tape, layers_.size() - 1, goes_back, hooks, [&] { return head_->loss(pass, x); });
 }
 
+void LayerStack::announce_uses(ParameterHooks& hooks) const {
+  for (size_t i = 0; i < ranges_.size(); ++i) {
+    hooks.before_use(ranges_[i]);
+    if (trains_[i]) hooks.before_gradients(ranges_[i]);
+    hooks.after_use(ranges_[i]);
+  }
+}
+
+void LayerStack::announce_gradients(ParameterHooks& hooks) const {
+  for (size_t i = ranges_.size(); i-- > 0;)
+    if (trains_[i]) hooks.gradients_done(ranges_[i]);
+}
+
 bool LayerStack::reads_tokens() const {
   return std::any_of(specs_.begin(), specs_.end(), [](const LayerSpec& spec) {
     return spec.kind == LayerSpec::Kind::embed || spec.kind == LayerSpec::Kind::head;

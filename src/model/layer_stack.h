@@ -21,6 +21,9 @@ class ParameterHooks {
   virtual void before_gradients(const LayerRange&) {}
   virtual void gradients_done(const LayerRange&) {}  // a microbatch has added all it has
   virtual void look() {}                             // between any two ops
+  // Whether all of a microbatch's uses may be told before its forward pass, and all its gradients after its backward
+  // pass, nothing being told within.
+  virtual bool may_come_at_once(int64_t /*microbatch*/) const { return true; }
 };
 
 class LayerStack {
@@ -53,6 +56,9 @@ class LayerStack {
   Flow forward_part(Tape&, const Pass&, Flow, size_t first, size_t last) const;
   // What key_expand writes, from tokens and compressed keys alone. tokens: (B, T); compressed: (B, T, Z)
   Flow expand_keys(Tape&, const Tensor& tokens_BT, const Tensor& compressed_BTZ) const;
+  // Of all layers at once: see ParameterHooks::may_come_at_once.
+  void announce_uses(ParameterHooks&) const;
+  void announce_gradients(ParameterHooks&) const;
   // Through the head.
   Head::Loss loss(Tape&, const Pass&, const Var& x_BTC, ParameterHooks* = nullptr) const;
 

@@ -39,7 +39,13 @@ int64_t Sharding::layer_multiple(int data_ranks, int zero) {
 ShardedOptimizer::ShardedOptimizer(const std::vector<const LayerStack*>& pieces, ParameterStore& store,
                                    const ParameterRanks& ranks, const std::vector<std::string>& names,
                                    const AdamWConfig& config, const GroupRules& rules, const Sharding& sharding)
-    : store_(store), ranks_(ranks), config_(config), rules_(rules), sharding_(sharding), num_names_(names.size()) {
+    : store_(store),
+      ranks_(ranks),
+      config_(config),
+      rules_(rules),
+      sharding_(sharding),
+      num_names_(names.size()),
+      norm_memory_(store.values().device()) {
   if (ranks_.data.size() == 1) sharding_.zero = 0;  // nobody to share with
   make_buckets(pieces);
   make_parts(names);
@@ -138,6 +144,11 @@ void ShardedOptimizer::gradients_done(const LayerRange& layer) {
   if (sharding_.zero >= 2 || b.done == b.layers * microbatches_) reduce(b);
 }
 
+// The last one's gradients are reduced layer by layer while those below are still to come.
+bool ShardedOptimizer::may_come_at_once(int64_t microbatch) const {
+  return ranks_.data.size() == 1 || (sharding_.zero < 2 && microbatch + 1 < microbatches_);
+}
+
 void ShardedOptimizer::look() {
   for (Bucket& b : buckets_) {
     if (b.reduction && b.reduction->poll()) finish_reduction(b);
@@ -223,14 +234,21 @@ void ShardedOptimizer::finish_gradients() {
 }
 
 // One sum a parameter, added up in the order of the whole model: the same bits however the model is cut into stages.
-double ShardedOptimizer::gradient_norm() const {
+double ShardedOptimizer::gradient_norm() {
   const TraceSpan span(Trace::Kind::op, [&] {
     return Trace::What{"gradient norm", "", static_cast<double>(store_.grads().bytes())};
   });
   const Tensor squares = Tensor::zeros({static_cast<int64_t>(num_names_)}, DType::f64, kCpu);
   double* const square = squares.data<double>();
-  for (const Part& part : parts_)
-    if (part.mine) square[part.name] += sum_of_squares(store_.grads().range(part.flat.begin, part.flat.end));
+  std::vector<Tensor> grads;
+  std::vector<size_t> names;
+  for (const Part& part : parts_) {
+    if (!part.mine) continue;
+    grads.push_back(store_.grads().range(part.flat.begin, part.flat.end));
+    names.push_back(part.name);
+  }
+  const std::vector<double> sums = sums_of_squares(grads, norm_memory_);
+  for (size_t i = 0; i < sums.size(); ++i) square[names[i]] += sums[i];
   ranks_.world.all_reduce(squares, Reduce::sum);
   double sum = 0;
   for (size_t i = 0; i < num_names_; ++i) sum += square[i];

@@ -60,6 +60,7 @@ class ShardedOptimizer final : public ParameterHooks {
   void before_gradients(const LayerRange&) override;
   void gradients_done(const LayerRange&) override;
   void look() override;
+  bool may_come_at_once(int64_t microbatch) const override;
 
   struct Update {
     double grad_norm;  // before clipping
@@ -99,7 +100,7 @@ class ShardedOptimizer final : public ParameterHooks {
   void finish_gathering(Bucket&);
   void drop_values(Bucket&);
   void finish_gradients();
-  double gradient_norm() const;
+  double gradient_norm();
   void update_all(double norm, double learning_rate, double weight_decay);
   void spread_update();
   bool owns_all() const { return sharding_.zero == 0; }  // of moments and gradients
@@ -115,6 +116,7 @@ class ShardedOptimizer final : public ParameterHooks {
   std::vector<Bucket> buckets_;  // in the order of the flat buffers
   std::vector<Part> parts_, frozen_parts_;
   Tensor exp_avg_, exp_avg_sq_;  // of the owned parts, one after another; zero 0: of all
+  Arena norm_memory_;
   int64_t microbatches_ = 0;
   int64_t last_used_ = 0;  // bucket
   int64_t updates_ = 0;

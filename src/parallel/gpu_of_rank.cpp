@@ -5,6 +5,8 @@
 
 #include <array>
 
+#include "parallel/communicator_nccl.h"
+#include "parallel/communicator_staged.h"
 #include "tensor/on_device.h"
 
 namespace gf {
@@ -42,9 +44,22 @@ GpuShare share_of_gpu(Communicator& world) {
     share.name = cuda::gpu_name();
     world.barrier();  // nobody has taken anything yet
     share.memory = cuda::gpu_memory_left() / static_cast<size_t>(share.ranks);
-    world.barrier();
+    const Tensor most = Tensor::of<int32_t>({1}, {share.ranks});
+    world.all_reduce(most, Reduce::max);
+    share.alone = most.data<int32_t>()[0] == 1;
   }
   return share;
+}
+
+bool uses_nccl(const GpuShare& share) {
+  return kWithNccl && share.alone;
+}
+
+std::unique_ptr<Communicator> with_gpus(std::unique_ptr<Communicator> world, const GpuShare* share, HangWatch* watch) {
+  if (!share) return world;
+  if constexpr (kWithNccl)
+    if (uses_nccl(*share) && world->size() > 1) return make_nccl_communicator(std::move(world), share->device, watch);
+  return make_staged_communicator(std::move(world));
 }
 
 }  // namespace gf

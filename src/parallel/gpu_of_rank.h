@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which GPU a rank computes on.
+// Which GPU a rank computes on, and how it talks to the others.
 #pragma once
 #include <string>
 
 #include "parallel/communicator.h"
+#include "parallel/hang_watch.h"
 
 namespace gf {
 
@@ -17,9 +18,15 @@ struct GpuShare {
   Device device;
   std::string name;
   int ranks = 1;      // that share it
+  bool alone = true;  // no rank shares its own with another
   size_t memory = 0;  // left for each of these
 };
 // Collective: for the ranks of each node.
 GpuShare share_of_gpu(Communicator& world);
+
+// How these ranks talk about tensors on their GPUs: over NCCL where there is that and each has one of its own.
+bool uses_nccl(const GpuShare&);
+// Collective. `world` as it is where the share is null.
+std::unique_ptr<Communicator> with_gpus(std::unique_ptr<Communicator> world, const GpuShare*, HangWatch*);
 
 }  // namespace gf

@@ -5,6 +5,8 @@
 #include <chrono>
 
 #include "base/clock.h"
+#include "base/error.h"
+#include "base/human.h"
 
 namespace gf {
 
@@ -42,19 +44,39 @@ const HangWatch::Doings* HangWatch::oldest() const {
   return first == threads_.end() ? nullptr : &first->second;
 }
 
+void HangWatch::add_witness(std::weak_ptr<Witness> witness) {
+  const std::lock_guard lock(mutex_);
+  witnesses_.push_back(std::move(witness));
+  changed_.notify_all();
+}
+
+// The first answer of a witness that is still there.
+std::string HangWatch::ask(std::string (Witness::*question)()) const {
+  for (const auto& witness : witnesses_)
+    if (const auto here = witness.lock())
+      if (std::string answer = ((*here).*question)(); !answer.empty()) return answer;
+  return "";
+}
+
 void HangWatch::look_on(const std::stop_token& stop) {
+  constexpr double kAsk = 1;  // seconds: what is broken is told soon
   std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
     const Doings* const found = oldest();
-    const double seconds = found ? seconds_now() - found->since : 0;
-    if (!found || seconds < limit_s_) {
-      changed_.wait_for(lock, stop, std::chrono::duration<double>(limit_s_ - seconds), [] { return false; });
+    const double seconds = found ? seconds_now() - found->since : 0, left = limit_s_ - seconds;
+    std::string wrong = ask(&Witness::broken);
+    if (wrong.empty() && found && left <= 0) {
+      wrong = cat("has been at this for ", human_duration(seconds), ": ");
+      for (const std::string& what : found->what) wrong += (&what == found->what.data() ? "" : ", ") + what;
+      if (const std::string also = ask(&Witness::doing); !also.empty()) wrong += "; " + also;
+    }
+    if (wrong.empty()) {
+      const double wait = witnesses_.empty() ? left : std::min(left, kAsk);
+      changed_.wait_for(lock, stop, std::chrono::duration<double>(wait), [] { return false; });
       continue;
     }
-    std::string doing;
-    for (const std::string& what : found->what) doing += (doing.empty() ? "" : ", ") + what;
     lock.unlock();
-    hung_(doing, seconds);
+    hung_(wrong);
     return;
   }
 }

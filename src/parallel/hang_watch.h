@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -15,8 +16,9 @@ namespace gf {
 
 class HangWatch {
  public:
-  // `hung` is called once, on the watching thread, with what was being done, outermost first, and for how long.
-  using Hung = std::function<void(const std::string& doing, double seconds)>;
+  // `hung` is called once, on the watching thread, with what is wrong: what has been done for too long, outermost
+  // first, or what a witness found broken.
+  using Hung = std::function<void(const std::string& what)>;
   HangWatch(double limit_s, Hung hung);
   ~HangWatch();
   HangWatch(const HangWatch&) = delete;
@@ -34,6 +36,15 @@ class HangWatch {
     HangWatch* watch_;
   };
 
+  // Who knows of work that no thread is doing. Called on the watching thread; empty where there is nothing to tell.
+  class Witness {
+   public:
+    virtual ~Witness() = default;
+    virtual std::string doing() = 0;   // what has been begun and has not ended
+    virtual std::string broken() = 0;  // what never will
+  };
+  void add_witness(std::weak_ptr<Witness>);
+
  private:
   // Of one thread, from its first Doing to its last: a thread that does nothing waits for nobody.
   struct Doings {
@@ -44,12 +55,14 @@ class HangWatch {
   void end();
   void look_on(const std::stop_token&);
   const Doings* oldest() const;
+  std::string ask(std::string (Witness::*question)()) const;
 
   const double limit_s_;
   const Hung hung_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any changed_;
   std::map<std::thread::id, Doings> threads_;
+  std::vector<std::weak_ptr<Witness>> witnesses_;
   std::jthread watcher_;  // last: it ends before what it uses goes
 };
 

@@ -32,6 +32,7 @@ class Pipeline::StepHooks final : public ParameterHooks {
     pipeline_.look();
     inner_.look();
   }
+  bool may_come_at_once(int64_t microbatch) const override { return inner_.may_come_at_once(microbatch); }
 
  private:
   Pipeline& pipeline_;

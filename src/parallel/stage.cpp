@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/stage.h"
 
+#include <algorithm>
+
+#include "parallel/stage_graphs.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
@@ -19,6 +22,9 @@ std::vector<Tensor> tensors_of(const Boundary& b) {
     if (t) all.push_back(t);
   return all;
 }
+
+Stage::Stage(LayerStack& layers, StageOptions options) : layers_(layers), options_(options) {}
+Stage::~Stage() = default;
 
 // With its tokens where the layers are.
 Batch Stage::batch_on(const Batch& batch) const {
@@ -44,43 +50,77 @@ Boundary Stage::given(const Flow& flow) const {
   return {value(flow.x_BTC, kX), value(flow.origin_BTC, kOrigin), value(flow.compressed_BTZ, kCompressed)};
 }
 
-std::unique_ptr<Arena> Stage::take_arena() {
-  if (idle_.empty()) return std::make_unique<Arena>(options_.device);
-  auto arena = std::move(idle_.back());
-  idle_.pop_back();
-  return arena;
+std::unique_ptr<Stage::Slot> Stage::take_slot() {
+  const auto free =
+      std::ranges::find_if(idle_, [](const auto& slot) { return !slot->graphs || slot->graphs->is_free(); });
+  if (free == idle_.end()) return std::make_unique<Slot>(options_.device);
+  auto slot = std::move(*free);
+  idle_.erase(free);
+  return slot;
 }
 
-Boundary Stage::forward(int microbatch, Batch batch, const Boundary& in, ParameterHooks* hooks) {
+void Stage::end_flight(int microbatch) {
+  InFlight& f = in_flight_.at(microbatch);
+  f.tape.reset();
+  if (f.slot->graphs) f.slot->graphs->ready = true;
+  idle_.push_back(std::move(f.slot));
+  in_flight_.erase(microbatch);
+}
+
+Stage::InFlight& Stage::in_flight(int microbatch, const char* pass) {
+  const auto found = in_flight_.find(microbatch);
+  GF_CHECK(found != in_flight_.end(), pass, " of microbatch ", microbatch, ", which is not in flight");
+  return found->second;
+}
+
+Boundary Stage::forward(int microbatch, const Batch& batch, const Boundary& in, ParameterHooks* hooks) {
   GF_CHECK(!in_flight_.contains(microbatch), "microbatch ", microbatch, " is already in flight");
   InFlight& f = in_flight_[microbatch];
-  f.batch = batch_on(batch);
-  f.arena = take_arena();
-  f.tape = std::make_unique<Tape>(*f.arena, goes_back() ? Tape::Mode::record : Tape::Mode::evaluate);
+  f.slot = take_slot();
+  f.captured = may_capture(f, microbatch, batch, hooks);
+  Boundary up;
+  if (f.captured) {
+    up = launch_forward(f, batch, in, hooks);
+  } else {
+    f.batch = batch_on(batch);
+    up = run_forward(f, in, hooks);
+    if (f.loss) keep_loss(f.loss.value());
+    if (options_.graphs && !f.slot->graphs) f.slot->graphs = std::make_unique<Graphs>(f.batch, in, up, f.loss);
+  }
+  if (!layers_.head() && !goes_back()) end_flight(microbatch);
+  return up;
+}
+
+Boundary Stage::run_forward(InFlight& f, const Boundary& in, ParameterHooks* hooks) {
+  f.tape = std::make_unique<Tape>(f.slot->arena, goes_back() ? Tape::Mode::record : Tape::Mode::evaluate);
   if (hooks) f.tape->between_ops([hooks] { hooks->look(); });
   f.in = flow_of(*f.tape, in);
   const Pass pass = pass_of(f.batch);
   Flow out = layers_.forward(*f.tape, pass, f.in, options_.recompute, {}, hooks);
   if (layers_.head()) {
     f.loss = layers_.loss(*f.tape, pass, out.x_BTC, hooks).loss;
-    keep_loss(f.loss.value());
     return {};
   }
   f.out = std::move(out);
   f.out.keys_BTA = {};
   f.out.values_BTC = {};
-  Boundary up = given(f.out);
-  if (!goes_back()) {
-    release(f);
-    in_flight_.erase(microbatch);
-  }
-  return up;
+  return given(f.out);
 }
 
 Boundary Stage::backward(int microbatch, const Boundary& grad_out, WeightGradients weights) {
-  const auto found = in_flight_.find(microbatch);
-  GF_CHECK(found != in_flight_.end(), "backward of microbatch ", microbatch, ", which is not in flight");
-  InFlight& f = found->second;
+  InFlight& f = in_flight(microbatch, "backward");
+  Boundary down;
+  if (f.captured) {
+    down = launch_backward(f, grad_out, weights);
+  } else {
+    down = run_backward(f, grad_out, weights);
+    if (f.slot->graphs) f.slot->graphs->learn_backward(grad_out, down);
+  }
+  if (weights == WeightGradients::now) end_flight(microbatch);
+  return down;
+}
+
+Boundary Stage::run_backward(InFlight& f, const Boundary& grad_out, WeightGradients weights) {
   std::vector<Tape::Seed> seeds;
   if (f.loss) {
     const Tensor one = f.tape->empty({1}, f.loss.value().dtype());
@@ -97,24 +137,16 @@ Boundary Stage::backward(int microbatch, const Boundary& grad_out, WeightGradien
   Boundary grad_in{grad(f.in.x_BTC), grad(f.in.origin_BTC), grad(f.in.compressed_BTZ)};
   f.in = {};
   f.loss = {};
-  if (weights == WeightGradients::now) {
-    release(f);
-    in_flight_.erase(found);
-  }
   return grad_in;
 }
 
 void Stage::backward_weights(int microbatch) {
-  const auto found = in_flight_.find(microbatch);
-  GF_CHECK(found != in_flight_.end(), "weight gradients of microbatch ", microbatch, ", which is not in flight");
-  found->second.tape->backward_weights();
-  release(found->second);
-  in_flight_.erase(found);
-}
-
-void Stage::release(InFlight& f) {
-  f.tape.reset();
-  idle_.push_back(std::move(f.arena));
+  InFlight& f = in_flight(microbatch, "weight gradients");
+  if (f.captured)
+    launch_backward_weights(f);
+  else
+    f.tape->backward_weights();
+  end_flight(microbatch);
 }
 
 void Stage::keep_loss(const Tensor& loss) {
@@ -160,8 +192,8 @@ Boundary Stage::evaluate(Arena& arena, const Batch& batch, const Boundary& in, S
 
 size_t Stage::activation_bytes() const {
   size_t bytes = 0;
-  for (const auto& arena : idle_) bytes += arena->reserved_bytes();
-  for (const auto& [microbatch, f] : in_flight_) bytes += f.arena->reserved_bytes();
+  for (const auto& slot : idle_) bytes += slot->arena.reserved_bytes();
+  for (const auto& [microbatch, f] : in_flight_) bytes += f.slot->arena.reserved_bytes();
   return bytes;
 }
 

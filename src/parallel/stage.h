@@ -35,11 +35,15 @@ struct StageOptions {
   Fields gives = kX | kOrigin | kCompressed;  // what the next stage reads
   // Whose gradients the stage below wants; none, where nothing is trained there.
   Fields gradients = kX | kOrigin | kCompressed;
+  // On a GPU: captures each pass once and then launches it as a whole. The numbers in a pass may not change from one
+  // microbatch to the next, so no dropout, and set_loss_scale() must not be called.
+  bool graphs = false;
 };
 
 class Stage {
  public:
-  Stage(LayerStack& layers, StageOptions options) : layers_(layers), options_(options) {}
+  Stage(LayerStack& layers, StageOptions options);
+  ~Stage();
 
   LayerStack& layers() { return layers_; }
   Device device() const { return options_.device; }
@@ -47,7 +51,7 @@ class Stage {
   bool goes_back() const { return options_.gradients != 0 || layers_.trains_any(); }
   // -> what the next stage reads; empty from the last one, which keeps the loss. The microbatch is in flight until its
   // backward pass, where there is one.
-  Boundary forward(int microbatch, Batch, const Boundary& in, ParameterHooks* = nullptr);
+  Boundary forward(int microbatch, const Batch&, const Boundary& in, ParameterHooks* = nullptr);
   // Gradients of what forward() returned -> those of what it was given. With WeightGradients::later the microbatch
   // stays in flight until backward_weights().
   Boundary backward(int microbatch, const Boundary& grad_out, WeightGradients = WeightGradients::now);
@@ -74,25 +78,36 @@ class Stage {
   size_t activation_bytes() const;  // that all arenas have got so far
 
  private:
+  struct Graphs;
+  struct Slot;  // what a microbatch in flight has to itself, and the next one after it
   struct InFlight {
     Batch batch;
-    std::unique_ptr<Arena> arena;
+    std::unique_ptr<Slot> slot;
     std::unique_ptr<Tape> tape;
     Flow in, out;
     Var loss;
+    bool captured = false;  // its passes are graphs
+    ParameterHooks* hooks = nullptr;
   };
   Batch batch_on(const Batch&) const;
+  Boundary run_forward(InFlight&, const Boundary& in, ParameterHooks*);
+  Boundary run_backward(InFlight&, const Boundary& grad_out, WeightGradients);
+  Boundary launch_forward(InFlight&, const Batch&, const Boundary& in, ParameterHooks*);
+  Boundary launch_backward(InFlight&, const Boundary& grad_out, WeightGradients);
+  void launch_backward_weights(InFlight&);
+  bool may_capture(const InFlight&, int microbatch, const Batch&, ParameterHooks*) const;
   void keep_loss(const Tensor& loss);
   Pass pass_of(const Batch& batch) const;
   Flow flow_of(Tape&, const Boundary&) const;
   Boundary given(const Flow&) const;
-  std::unique_ptr<Arena> take_arena();
-  void release(InFlight&);
+  std::unique_ptr<Slot> take_slot();
+  void end_flight(int microbatch);
+  InFlight& in_flight(int microbatch, const char* pass);
 
   LayerStack& layers_;
   StageOptions options_;
   std::map<int, InFlight> in_flight_;
-  std::vector<std::unique_ptr<Arena>> idle_;
+  std::vector<std::unique_ptr<Slot>> idle_;
   double loss_ = 0;
   // On a GPU losses wait there until the step asks for them, so that no pass has to wait for the device.
   std::unique_ptr<Arena> loss_arena_;

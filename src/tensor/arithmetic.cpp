@@ -138,13 +138,25 @@ void scale(const Tensor& t, double factor) {
 }
 
 double sum_of_squares(const Tensor& t) {
-  double sum = 0;
-  with_real(t.dtype(), [&]<class T>(Type<T>) {
-    on_device(
-        t.device(), SumOfSquaresArgs<T>{t.numel(), t.data<T>(), &sum}, [](const auto& p) { cpu::sum_of_squares(p); },
-        [](const auto& p, auto stream) { cuda::sum_of_squares(p, stream); });
-  });
-  return sum;
+  Arena arena(t.device());
+  return sums_of_squares({&t, 1}, arena)[0];
+}
+
+std::vector<double> sums_of_squares(std::span<const Tensor> tensors, Arena& arena) {
+  const auto count = std::ssize(tensors);
+  const Tensor numbers = arena.empty({count + kPartialSums}, DType::f64), sums = numbers.range(0, count);
+  double* const partial = numbers.data<double>() + count;
+  for (int64_t i = 0; i < count; ++i) {
+    const Tensor& t = tensors[i];
+    with_real(t.dtype(), [&]<class T>(Type<T>) {
+      on_device(
+          arena.device(), SumOfSquaresArgs<T>{t.numel(), t.data<T>(), sums.data<double>() + i, partial},
+          [](const auto& p) { cpu::sum_of_squares(p); },
+          [](const auto& p, auto stream) { cuda::sum_of_squares(p, stream); });
+    });
+  }
+  const Tensor here = on(kCpu, sums);
+  return {here.data<double>(), here.data<double>() + count};
 }
 
 namespace {

@@ -7,7 +7,7 @@
 namespace gf::cuda {
 namespace {
 
-constexpr int kBlock = 256, kPartials = 1024;
+constexpr int kBlock = 256;
 
 // One sum per block; which thread adds what is told by n alone.
 template <class T>
@@ -53,14 +53,9 @@ void scale(const ScaleArgs<T>& a, CudaStream stream) {
 
 template <class T>
 void sum_of_squares(const SumOfSquaresArgs<T>& a, CudaStream stream) {
-  const unsigned blocks = std::clamp<unsigned>(blocks_of(a.n, kBlock), 1, kPartials);
-  auto* const partial = reinterpret_cast<double*>(allocate((blocks + 1) * sizeof(double), stream));
-  double* const sum = partial + blocks;
-  launch(stream, blocks, kBlock, 0, squares_kernel<T>, a.x, a.n, partial);
-  launch(stream, 1, kBlock, 0, sum_kernel, partial, static_cast<int>(blocks), sum);
-  copy(reinterpret_cast<const std::byte*>(sum), reinterpret_cast<std::byte*>(a.sum), sizeof(double), stream);
-  synchronize(stream);
-  release(reinterpret_cast<std::byte*>(partial), stream);
+  const unsigned blocks = std::clamp<unsigned>(blocks_of(a.n, kBlock), 1, kPartialSums);
+  launch(stream, blocks, kBlock, 0, squares_kernel<T>, a.x, a.n, a.partial);
+  launch(stream, 1, kBlock, 0, sum_kernel, a.partial, static_cast<int>(blocks), a.sum);
 }
 
 template <class From, class To>

@@ -39,8 +39,10 @@ template <class T>
 struct SumOfSquaresArgs {
   int64_t n;
   const T* x;
-  double* sum;  // on the CPU
+  double* sum;
+  double* partial;  // on a GPU: kPartialSums numbers to work with
 };
+inline constexpr int64_t kPartialSums = 1024;
 
 namespace cpu {
 template <class T>

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <exception>
+
 #include "tensor/cuda/launch.cuh"
 
 namespace gf::cuda {
+namespace {
 
-CudaStream current_stream() {
-  return {};
+// To free memory waits for all that the GPU was given, which may itself wait for a rank that has failed: while an error
+// is on its way out, memory is left to the end of the process.
+bool can_wait() {
+  return std::uncaught_exceptions() == 0;
 }
 
-void synchronize(CudaStream stream) {
-  check_cuda(cudaStreamSynchronize(native(stream)), "finish what was started");
-}
+}  // namespace
 
 std::byte* allocate(size_t bytes, CudaStream) {
   void* p = nullptr;
@@ -21,9 +24,8 @@ std::byte* allocate(size_t bytes, CudaStream) {
   return static_cast<std::byte*>(p);
 }
 
-// After all that was started on it, since cudaFree waits for the device.
 void release(std::byte* p, CudaStream) {
-  (void)cudaFree(p);  // fails where the device has failed, which has been said then
+  if (can_wait()) (void)cudaFree(p);  // fails where the device has failed, which has been said then
 }
 
 void fill_zero(std::byte* p, size_t bytes, CudaStream stream) {
@@ -41,7 +43,7 @@ std::byte* allocate_pinned(size_t bytes) {
 }
 
 void release_pinned(std::byte* p) {
-  (void)cudaFreeHost(p);
+  if (can_wait()) (void)cudaFreeHost(p);
 }
 
 int num_gpus() {

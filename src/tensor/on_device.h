@@ -20,9 +20,16 @@ struct CudaStream {
   void* handle = nullptr;  // a cudaStream_t, without CUDA's headers
 };
 
-// Memory on a CUDA device; defined in a build with CUDA.
+struct CudaEvent {
+  void* handle = nullptr;  // a cudaEvent_t
+};
+struct CudaGraph {
+  void* handle = nullptr;  // a cudaGraphExec_t
+};
+
+// Memory on a CUDA device, and the order of work on it; defined in a build with CUDA.
 namespace cuda {
-CudaStream current_stream();   // where this thread's work goes, in order
+CudaStream current_stream();   // where what this thread computes goes, in order
 void synchronize(CudaStream);  // waits for all that was started on it
 std::byte* allocate(size_t bytes, CudaStream);
 void release(std::byte*, CudaStream);
@@ -30,6 +37,19 @@ void fill_zero(std::byte*, size_t bytes, CudaStream);
 void copy(const std::byte* from, std::byte* to, size_t bytes, CudaStream);  // from and to any device
 std::byte* allocate_pinned(size_t bytes);                                   // of the CPU; see PinnedMemory
 void release_pinned(std::byte*);
+CudaStream make_stream();  // of the GPU in use; see SideStream
+CudaEvent make_event();
+void destroy(CudaStream);
+void destroy(CudaEvent);
+void record(CudaEvent, CudaStream);  // at the end of what the stream has been given
+bool passed(CudaEvent);
+void wait(CudaEvent);              // until it has passed
+void wait(CudaStream, CudaEvent);  // what the stream is given next waits
+void begin_capture(CudaStream);    // see CapturedWork
+CudaGraph end_capture(CudaStream);
+void abandon_capture(CudaStream);
+void launch(CudaGraph, CudaStream);
+void destroy(CudaGraph);
 int num_gpus();            // that this process sees
 void use_gpu(int);         // on this thread, from now on
 std::string gpu_name();    // of the one in use

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/pinned_memory.h"
 
+#include <algorithm>
 #include <bit>
 #include <map>
 
@@ -41,8 +42,10 @@ class PinnedMemory::Pool {
 PinnedMemory::PinnedMemory() : pool_(std::make_shared<Pool>()) {}
 
 Tensor PinnedMemory::empty(Shape shape, DType dtype) {
+  // Of few different sizes, at most an eighth more than is asked for.
   constexpr size_t kLeast = 4096;
-  const size_t bytes = std::bit_ceil(std::max(kLeast, static_cast<size_t>(shape.numel()) * size_of(dtype)));
+  const size_t wanted = std::max(kLeast, static_cast<size_t>(shape.numel()) * size_of(dtype));
+  const size_t step = std::bit_floor(wanted) / 8, bytes = (wanted + step - 1) / step * step;
   std::byte* const p = pool_->take(bytes);
   return {std::shared_ptr<std::byte>(p, [pool = pool_, bytes](std::byte* q) { pool->put_back(q, bytes); }), shape,
           dtype, kCpu};

@@ -69,8 +69,9 @@ std::string machine(const TrainConfig& t, const std::vector<std::string>& nodes,
   if (gpu) {
     const std::string shared =
         gpu->ranks > 1 ? fmt::format("; {} share each, and talk through the CPU's memory", counted(gpu->ranks, "rank"))
-        : nodes.size() > 1 ? "; they talk through the CPU's memory"
-                           : "";
+        : nodes.size() == 1 ? ""
+        : uses_nccl(*gpu)   ? "; they talk over NCCL"
+                            : "; they talk through the CPU's memory";
     return fmt::format("machine  {}{} on GPUs, {}, {}{}\n", counted(std::ssize(nodes), "rank"),
                        num_nodes > 1 ? fmt::format(" on {} nodes", num_nodes) : "", gpu->name, *t.precision, shared);
   }

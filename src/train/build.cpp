@@ -7,7 +7,6 @@
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/partial_file.h"
 #include "parallel/agreement.h"
-#include "parallel/communicator_staged.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"
 #include "train/planner/layer_times.h"
@@ -187,6 +186,7 @@ RankModelOptions model_options(const Plan& plan, Device device) {
   options.stage.recompute = t.grad_cp;
   options.stage.loss_scale = 1 / static_cast<double>(plan.tokens_per_step);
   options.stage.seed = static_cast<uint64_t>(t.seed_everything);
+  options.stage.graphs = device.kind == Device::Kind::cuda && plan.config.model.dropout == 0 && !t.loss_mask;
   options.micro_batch = t.micro_bsz;
   options.layer_multiple = Sharding::layer_multiple(plan.data_ranks, plan.sharding.zero);
   options.tuning = t.groups.rule();
@@ -200,8 +200,7 @@ Run::Run(Plan& p, std::unique_ptr<Communicator> world, Device d, HangWatch* w, C
       watch(w),
       save_mode(mode),
       device(d),
-      mesh(make_mesh(d == kCpu ? std::move(world) : make_staged_communicator(std::move(world)),
-                     static_cast<int>(p.config.parallel.pipeline), p.data_ranks)),
+      mesh(make_mesh(std::move(world), static_cast<int>(p.config.parallel.pipeline), p.data_ranks)),
       model(p.config.model, mesh, model_options(p, d), watch),
       spikes(p.config.train.spike_z, p.config.train.spike_window) {
   const HangWatch::Doing doing(watch, "the start");

@@ -177,9 +177,8 @@ Exit run_training(const Config& config, const World& world, bool dry) {
       stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
   std::optional<HangWatch> watch;
   if (world.size() > 1)
-    watch.emplace(static_cast<double>(config.parallel.hang_seconds), [&](const std::string& doing, double seconds) {
-      fmt::print(stderr, "gf-dist-train: rank {} of {} on {} has been at this for {}: {}\n", world.rank(), world.size(),
-                 world.node(), human_duration(seconds), doing);
+    watch.emplace(static_cast<double>(config.parallel.hang_seconds), [&](const std::string& what) {
+      fmt::print(stderr, "gf-dist-train: rank {} of {} on {} {}\n", world.rank(), world.size(), world.node(), what);
       world.end_all(static_cast<int>(Exit::failed));
     });
   auto ranks = world.communicator(watch ? &*watch : nullptr);
@@ -213,6 +212,7 @@ Exit run_training(const Config& config, const World& world, bool dry) {
   });
   all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available); });
   if (dry) return Exit::done;
+  ranks = with_gpus(std::move(ranks), gpu ? &*gpu : nullptr, watch ? &*watch : nullptr);
   beginning.reset();
   const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
   return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes, watch ? &*watch : nullptr, save_mode, stop);

@@ -64,6 +64,7 @@ void Trainer::learn(StepMetrics& metrics, std::span<const Batch> microbatches) {
         nothing_counts ? "no token of its samples is marked by the loss mask" : run_.spikes.judge({metrics.loss, norm});
     return metrics.skipped.empty();
   };
+  run_.checkpoints->before_change();
   const auto update = run_.optimizer->step(metrics.lr, schedule.weight_decay_at(metrics.step), accepts);
   metrics.grad_norm = update.grad_norm;
   if (update.applied) {

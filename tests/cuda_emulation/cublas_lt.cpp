@@ -104,7 +104,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha, const void* a,
                               cublasLtMatrixLayout_t la, const void* b, cublasLtMatrixLayout_t lb, const void* beta,
                               const void* c, cublasLtMatrixLayout_t lc, void* d, cublasLtMatrixLayout_t ld,
-                              const cublasLtMatmulAlgo_t*, void*, size_t, cudaStream_t) {
+                              const cublasLtMatmulAlgo_t*, void*, size_t, cudaStream_t stream) {
   const auto m = static_cast<int64_t>(lc->rows), n = static_cast<int64_t>(lc->cols);
   const auto k = static_cast<int64_t>(desc->a == CUBLAS_OP_N ? la->cols : la->rows);
   const auto ka = desc->a == CUBLAS_OP_N ? la->rows : la->cols, kb = desc->b == CUBLAS_OP_N ? lb->cols : lb->rows;
@@ -112,17 +112,19 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   if (static_cast<int64_t>(ka) != m || static_cast<int64_t>(kb) != n || static_cast<int64_t>(kk) != k)
     return CUBLAS_STATUS_INVALID_VALUE;
   const double by = load(alpha, desc->scale, 0), keep = load(beta, desc->scale, 0);
+  emulation::give(stream, [=] {
 #pragma omp parallel for collapse(3)
-  for (int64_t batch = 0; batch < lc->count; ++batch)
-    for (int64_t col = 0; col < n; ++col)
-      for (int64_t row = 0; row < m; ++row) {
-        double sum = 0;
-        for (int64_t i = 0; i < k; ++i)
-          sum += load(a, la->type, place(la, desc->a, batch, row, i)) *
-                 load(b, lb->type, place(lb, desc->b, batch, i, col));
-        sum *= by;
-        if (keep != 0) sum += keep * load(c, lc->type, place(lc, CUBLAS_OP_N, batch, row, col));
-        store(d, ld->type, place(ld, CUBLAS_OP_N, batch, row, col), sum);
-      }
+    for (int64_t batch = 0; batch < lc->count; ++batch)
+      for (int64_t col = 0; col < n; ++col)
+        for (int64_t row = 0; row < m; ++row) {
+          double sum = 0;
+          for (int64_t i = 0; i < k; ++i)
+            sum += load(a, la->type, place(la, desc->a, batch, row, i)) *
+                   load(b, lb->type, place(lb, desc->b, batch, i, col));
+          sum *= by;
+          if (keep != 0) sum += keep * load(c, lc->type, place(lc, CUBLAS_OP_N, batch, row, col));
+          store(d, ld->type, place(ld, CUBLAS_OP_N, batch, row, col), sum);
+        }
+  });
   return CUBLAS_STATUS_SUCCESS;
 }

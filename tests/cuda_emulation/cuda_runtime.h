@@ -2,7 +2,8 @@
 // CUDA's runtime interface on a CPU, as much of it as this project uses: kernels run block by block, each thread of a
 // block as a fiber, so that what they compute can be tested where there is no GPU. Threads of a block run in an order
 // that changes from one barrier to the next, which shows most uses of shared memory that lack one. Streams do at once
-// what they are given. Nothing here tells of speed, of memory order or of alignment.
+// what they are given, but for messages (nccl.h), which take as long as they need. Nothing here tells of speed, of
+// memory order or of alignment.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -154,7 +155,15 @@ inline float __uint_as_float(unsigned x) {
 
 using cudaStream_t = struct EmulatedStream*;
 using cudaEvent_t = struct EmulatedEvent*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorNotReady = 600 };
+using cudaGraph_t = struct EmulatedGraph*;
+using cudaGraphExec_t = struct EmulatedGraph*;
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorNotReady = 600,
+  cudaErrorStreamCaptureUnsupported = 900
+};
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
 enum cudaMemcpyKind {
   cudaMemcpyHostToHost,
   cudaMemcpyHostToDevice,
@@ -176,10 +185,16 @@ struct cudaDeviceProp {
   int multiProcessorCount, major, minor;
 };
 
+namespace emulation {
+// What a stream that captures keeps, and any other does: after all that it was given before.
+cudaError_t give(cudaStream_t, std::function<void()> work);
+}  // namespace emulation
+
 template <class... Params, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), Args&&... args) {
-  emulation::run(config->gridDim, config->blockDim, config->dynamicSmemBytes, [&] { kernel(args...); });
-  return cudaSuccess;
+  return emulation::give(config->stream, [config = *config, kernel, ... args = std::remove_cvref_t<Args>(args)] {
+    emulation::run(config.gridDim, config.blockDim, config.dynamicSmemBytes, [&] { kernel(args...); });
+  });
 }
 template <class F>
 cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int) {
@@ -206,6 +221,12 @@ cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
 cudaError_t cudaEventQuery(cudaEvent_t);
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
+cudaError_t cudaGraphDestroy(cudaGraph_t);
 cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t);

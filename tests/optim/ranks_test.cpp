@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "optim/sharded_optimizer.h"
+#include "parallel/communicator_nccl.h"
 #include "parallel/communicator_staged.h"
 #include "parallel/communicator_threads.h"
 #include "parallel/rank_model.h"
@@ -28,9 +29,10 @@ struct Layout {
   bool skips = false;  // a step before each step
   Device device = kCpu;
   DType dtype = DType::f32;
+  bool nccl = false, graphs = false;
   std::string name() const {
     return cat("pipeline ", pipeline, " data ", data, " zero ", zero, " ", schedule, " pieces ", pieces,
-               recompute ? " recompute" : "", skips ? " skips" : "");
+               recompute ? " recompute" : "", skips ? " skips" : "", nccl ? " nccl" : "", graphs ? " graphs" : "");
   }
 };
 
@@ -57,7 +59,9 @@ void take_state(Trained& all, const std::vector<ShardView>& views) {
 void train_rank(const ModelConfig& c, const TuningRule& rule, const Layout& l, Communicator& world, Trained& all,
                 std::mutex& guard) {
   auto ranks = world.split(0, world.rank());
-  if (l.device != kCpu) ranks = make_staged_communicator(std::move(ranks));
+  if constexpr (kWithNccl)
+    if (l.nccl) ranks = make_nccl_communicator(std::move(ranks), l.device, nullptr);
+  if (l.device != kCpu && !l.nccl) ranks = make_staged_communicator(std::move(ranks));
   const Mesh mesh = make_mesh(std::move(ranks), l.pipeline, l.data);
   const int stages = l.pipeline * l.pieces;
   RankModelOptions options{balanced_partition(c, layer_costs(c), stages),
@@ -66,7 +70,8 @@ void train_rank(const ModelConfig& c, const TuningRule& rule, const Layout& l, C
                             .dtype = l.dtype,
                             .recompute = l.recompute,
                             .loss_scale = 1.0 / (kT * kMicro * kMicrobatches),
-                            .seed = 7},
+                            .seed = 7,
+                            .graphs = l.graphs},
                            kMicro,
                            Sharding::layer_multiple(l.data, l.zero),
                            rule};
@@ -267,6 +272,21 @@ TEST_P(RanksOnGpu, TrainAsOnTheCpu) {
     const Trained again = train(config, rule, l);
     EXPECT_EQ(got.losses, again.losses);
     EXPECT_TRUE(got.state == again.state) << "twice the same bits";
+  }
+}
+
+// The same kernels in the same order, however they are launched and whatever brings the messages.
+TEST_P(RanksOnGpu, GraphsAndNcclChangeNoBit) {
+  for (Layout l : {Layout{1, 1}, {2, 1}, {2, 1, 0, "zero_bubble"}, {2, 1, 0, "interleaved", 2}, {1, 2, 1}, {2, 2, 1}}) {
+    l.device = kGpu;
+    const Trained plain = train(config, rule, l);
+    for (const auto& [nccl, graphs] : {std::pair(false, true), {kWithNccl, false}, {kWithNccl, true}}) {
+      l.nccl = nccl, l.graphs = graphs;
+      SCOPED_TRACE(l.name());
+      const Trained got = train(config, rule, l);
+      EXPECT_EQ(got.losses, plain.losses);
+      EXPECT_TRUE(got.state == plain.state);
+    }
   }
 }
 

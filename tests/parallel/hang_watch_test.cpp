@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <future>
+#include <memory>
 #include <thread>
 
 namespace gf {
@@ -13,16 +14,23 @@ namespace {
 struct Told {
   std::promise<std::string> what;
   HangWatch::Hung hung() {
-    return [this](const std::string& doing, double) { what.set_value(doing); };
+    return [this](const std::string& said) { what.set_value(said); };
   }
 };
+
+// Without the time.
+std::string doing(const std::string& said) {
+  const std::string begin = "has been at this for ";
+  EXPECT_TRUE(said.starts_with(begin)) << said;
+  return said.substr(said.find(": ") + 2);
+}
 
 TEST(HangWatchThreads, SaysWhatHangs) {
   Told told;
   auto said = told.what.get_future();
   HangWatch watch(0.01, told.hung());
   const HangWatch::Doing step(&watch, "step 3"), pass(&watch, "forward of microbatch 1");
-  EXPECT_EQ(said.get(), "step 3, forward of microbatch 1");
+  EXPECT_EQ(doing(said.get()), "step 3, forward of microbatch 1");
 }
 
 TEST(HangWatchThreads, WhatHasEndedDoesNotHang) {
@@ -31,7 +39,7 @@ TEST(HangWatchThreads, WhatHasEndedDoesNotHang) {
   HangWatch watch(0.01, told.hung());
   const HangWatch::Doing step(&watch, "step 3");
   { const HangWatch::Doing pass(&watch, "forward of microbatch 1"); }
-  EXPECT_EQ(said.get(), "step 3");
+  EXPECT_EQ(doing(said.get()), "step 3");
 }
 
 // A thread at work hides no other that hangs.
@@ -47,14 +55,43 @@ TEST(HangWatchThreads, EachThreadIsWatched) {
   while (said.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     const HangWatch::Doing pass(&watch, "a pass");
   }
-  EXPECT_EQ(said.get(), "writing");
+  EXPECT_EQ(doing(said.get()), "writing");
   end.set_value();
+}
+
+struct Gpu final : HangWatch::Witness {
+  std::string doing() override { return waits_for; }
+  std::string broken() override { return fault; }
+  std::string waits_for, fault;
+};
+
+TEST(HangWatchThreads, SaysWhatAWitnessKnowsToBeUnderWay) {
+  Told told;
+  auto said = told.what.get_future();
+  const auto gpu = std::make_shared<Gpu>(), idle = std::make_shared<Gpu>();
+  gpu->waits_for = "the GPU waits for rank 1";
+  HangWatch watch(0.01, told.hung());
+  watch.add_witness(idle);
+  watch.add_witness(std::make_shared<Gpu>());  // gone already
+  watch.add_witness(gpu);
+  const HangWatch::Doing step(&watch, "step 3");
+  EXPECT_EQ(doing(said.get()), "step 3; the GPU waits for rank 1");
+}
+
+TEST(HangWatchThreads, WhatIsBrokenIsSaidAtOnce) {
+  Told told;
+  auto said = told.what.get_future();
+  const auto gpu = std::make_shared<Gpu>();
+  gpu->fault = "NCCL: a rank has gone";
+  HangWatch watch(1e6, told.hung());
+  watch.add_witness(gpu);
+  EXPECT_EQ(said.get(), "NCCL: a rank has gone");
 }
 
 TEST(HangWatchThreads, NothingIsDoneAndNobodyWatches) {
   bool told = false;
   {
-    HangWatch watch(0, [&](const std::string&, double) { told = true; });
+    HangWatch watch(0, [&](const std::string&) { told = true; });
   }
   EXPECT_FALSE(told);
   const HangWatch::Doing unwatched(nullptr, "anything");

@@ -15,7 +15,6 @@
 #include "io/checkpoint/checkpoint_part.h"
 #include "io/files.h"
 #include "parallel/agreement.h"
-#include "tensor/on_device.h"
 
 namespace gf {
 
@@ -87,33 +86,36 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
   const auto is_here = [](const ShardView& v) { return v.device == kCpu; };
   if (mode_ == Mode::background || !std::ranges::all_of(views, is_here)) copy(views);
   seconds_so_far_ = watch.seconds();
-  start([this, views = std::move(views), source] { write_own(views, source); });
+  start([this, views = std::move(views), source, copied = copied_] {
+    copied.wait();
+    write_own(views, source);
+  });
 }
 
-// Leaves the views on a copy.
+// Leaves the views on a copy, which is there when copied_ has passed. A GPU makes it beside what it computes.
 void CheckpointWriter::copy(std::vector<ShardView>& views) {
-  if (copy_bytes_ < static_cast<size_t>(own_bytes_)) {
-    copy_.reset();
-    copy_bytes_ = static_cast<size_t>(own_bytes_);
-    copy_ = std::make_unique_for_overwrite<std::byte[]>(copy_bytes_);
+  const auto elsewhere = std::ranges::find_if(views, [](const ShardView& v) { return v.device != kCpu; });
+  const Device device = elsewhere == views.end() ? kCpu : elsewhere->device;
+  if (!copy_ || copy_.bytes() < static_cast<size_t>(own_bytes_)) {
+    copy_ = {};
+    const Shape words{(own_bytes_ + 3) / 4};
+    copy_ = device == kCpu ? Tensor::empty(words, DType::i32, kCpu) : pinned_.empty(words, DType::i32);
   }
-  std::byte* to = copy_.get();
+  const SideStream stream(device);
+  stream.follow();
+  std::byte* to = copy_.raw();
   for (ShardView& v : views) {
     constexpr int64_t kBlockBytes = int64_t{1} << 20;
-    on_device(
-        v.device,
-        [&] {
-          parallel_ranges(v.bytes(), kBlockBytes, [&](int64_t begin, int64_t end) {
-            std::memcpy(to + begin, v.data + begin, static_cast<size_t>(end - begin));
-          });
-        },
-        [&](auto stream) {
-          cuda::copy(v.data, to, static_cast<size_t>(v.bytes()), stream);
-          cuda::synchronize(stream);
-        });
+    if (v.device == kCpu)
+      parallel_ranges(v.bytes(), kBlockBytes, [&](int64_t begin, int64_t end) {
+        std::memcpy(to + begin, v.data + begin, static_cast<size_t>(end - begin));
+      });
+    else
+      stream.copy(v.data, to, static_cast<size_t>(v.bytes()));
     v.data = to, v.device = kCpu;
     to += v.bytes();
   }
+  copied_ = stream.mark();
 }
 
 void CheckpointWriter::start(Job job) {

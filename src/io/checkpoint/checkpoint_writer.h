@@ -19,7 +19,9 @@
 #include "io/checkpoint/tensor_source.h"
 #include "parallel/communicator.h"
 #include "parallel/hang_watch.h"
+#include "tensor/pinned_memory.h"
 #include "tensor/shard_view.h"
+#include "tensor/side_stream.h"
 
 namespace gf {
 
@@ -35,9 +37,11 @@ class CheckpointWriter {
   // background: what is saved is copied first, to memory that stays the writer's. at_once: it is written before the
   // call returns, by the calling thread.
   enum class Mode { background, at_once };
-  // Each element of each tensor is given by exactly one rank; the views are read until the call returns. Where a save
-  // is under way, it comes to its end first. `before_done` runs on the first rank, maybe on a thread.
+  // Each element of each tensor is given by exactly one rank; the views are read until the call returns, those of a
+  // GPU until before_change(). Where a save is under way, it comes to its end first. `before_done` runs on the first
+  // rank, maybe on a thread.
   void begin(const Attributes&, std::span<const ShardView>, Mode, std::function<void()> before_done = {});
+  void before_change() const { copied_.hold_back(); }  // what was viewed may be changed by what is computed next
 
   // What the ranks must tell one another from time to time while a save is under way: proceed() takes the sum.
   struct Progress {
@@ -84,8 +88,9 @@ class CheckpointWriter {
   std::exception_ptr error_;
   double seconds_so_far_ = 0;
 
-  std::unique_ptr<std::byte[]> copy_;
-  size_t copy_bytes_ = 0;
+  PinnedMemory pinned_;
+  Tensor copy_;  // of what is saved, on the CPU
+  StreamEvent copied_;
   std::optional<int64_t> saved_step_;
   double seconds_ = 0;
   std::jthread thread_;  // last: it ends before what it uses goes

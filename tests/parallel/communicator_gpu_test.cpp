@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "parallel/communicator_staged.h"
-
+// Communicators that bring tensors from one GPU to another.
 #include <gtest/gtest.h>
 
+#include <functional>
+
+#include "parallel/communicator_nccl.h"
+#include "parallel/communicator_staged.h"
 #include "parallel/communicator_threads.h"
 #include "support/bits.h"
 #include "support/communicator_contract.h"
@@ -25,10 +28,10 @@ Tensor there(int64_t n, int rank) {
   return on(kGpu, counted(n, rank));
 }
 
-TEST(StagedCommunicatorOnGpu, GivesWhatTheCpuGets) {
-  run_as_threads(3, [](Communicator& world) {
-    const auto staged = make_staged_communicator(world.split(0, world.rank()));
-    Communicator& c = *staged;
+void check_on_gpu(const std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)>& make) {
+  run_as_threads(3, [&](Communicator& world) {
+    const auto made = make(world.split(0, world.rank()));
+    Communicator& c = *made;
     const int size = c.size(), rank = c.rank();
     const Tensor gathered = Tensor::zeros({4 * size}, DType::f32, kGpu);
     c.all_gather(there(4, rank), gathered)->wait();
@@ -64,6 +67,25 @@ TEST(StagedCommunicatorOnGpu, GivesWhatTheCpuGets) {
     }
   });
 }
+
+TEST(StagedCommunicatorOnGpu, GivesWhatTheCpuGets) {
+  check_on_gpu(make_staged_communicator);
+}
+
+#ifdef GF_WITH_NCCL
+std::unique_ptr<Communicator> make_nccl(std::unique_ptr<Communicator> inner) {
+  return make_nccl_communicator(std::move(inner), kGpu, nullptr);
+}
+
+TEST(NcclCommunicatorOnGpu, GivesWhatTheCpuGets) {
+  check_on_gpu(make_nccl);
+}
+
+TEST(NcclCommunicatorOnGpu, KeepsWhatCommunicatorsPromiseOfTensorsOnTheCpu) {
+  for (const int ranks : {1, 2, 3})
+    run_as_threads(ranks, [](Communicator& world) { check_communicator(*make_nccl(world.split(0, world.rank()))); });
+}
+#endif
 #endif
 
 }  // namespace
