@@ -69,9 +69,10 @@ size_t left_of_address_space() {
   rlimit limit{};
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
   // Threads to come take address space for stacks and heaps of their own, most of which never becomes memory.
-  constexpr size_t kBeside = size_t{32} << 20, kThread = size_t{80} << 20;
-  const size_t used =
-      number_in("/proc/self/status", "VmSize:") + kBeside + static_cast<size_t>(omp_get_max_threads()) * kThread;
+  // Beside those that compute: one reads data ahead, one writes checkpoints, one watches.
+  constexpr size_t kBeside = size_t{32} << 20, kThread = size_t{80} << 20, kOtherThreads = 3;
+  const size_t threads = static_cast<size_t>(omp_get_max_threads()) + kOtherThreads;
+  const size_t used = number_in("/proc/self/status", "VmSize:") + kBeside + threads * kThread;
   return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 

@@ -83,16 +83,39 @@ TEST_F(Programs, ALogThatCannotBeWrittenEndsNothing) {
 }
 
 #if !defined(GF_SANITIZED)  // which takes more, and cannot live with a limit on address space
-TEST_F(Programs, MemoryThatCannotBeHadIsNamed) {
-  std::vector<std::string> words = {"-c", "ulimit -v 1000000 && exec \"$@\"", "bash",
-                                    cat(GF_BIN_DIR, "/gf-dist-train")};
-  for (const std::string& word : arguments({{"model.n_embd", "1024"}, {"model.n_layer", "12"}})) words.push_back(word);
-  const ProgramResult result = run_program("/bin/bash", words, {{"OMP_NUM_THREADS", "1"}});
+class LittleMemory : public Programs {
+ protected:
+  ProgramResult train_within(int64_t kilobytes, const Options& options) {
+    std::vector<std::string> words = {"-c", cat("ulimit -v ", kilobytes, " && exec \"$@\""), "bash",
+                                      cat(GF_BIN_DIR, "/gf-dist-train")};
+    for (const std::string& word : arguments(options)) words.push_back(word);
+    return run_program("/bin/bash", words, {{"OMP_NUM_THREADS", "1"}});
+  }
+  static bool says_what_it_needs(const ProgramResult& result) {
+    return std::regex_search(
+        result.err, std::regex("^gf-dist-train: the run needs [0-9.]+ [GM]B of memory, and there are [0-9.]+ [GM]?B\n"
+                               "  try: "));
+  }
+};
+
+TEST_F(LittleMemory, IsRefusedByWhatTheRunNeeds) {
+  const ProgramResult result = train_within(1'000'000, {{"model.n_embd", "1024"}, {"model.n_layer", "12"}});
   EXPECT_EQ(result.status, 2) << result.err;
-  EXPECT_TRUE(std::regex_search(
-      result.err,
-      std::regex("^gf-dist-train: the run needs [0-9.]+ [GM]B of memory, and there are [0-9.]+ [GM]B\n  try: ")))
-      << result.err;
+  EXPECT_TRUE(says_what_it_needs(result)) << result.err;
+}
+
+// However much there is, a run is refused or comes to its end, saving too: HDF5 survives no lack of memory.
+TEST_F(LittleMemory, IsFoundBeforeTheRun) {
+  bool refused = false, ended = false;
+  for (int64_t megabytes = 200; megabytes <= 700; megabytes += 25) {
+    const ProgramResult result = train_within(
+        megabytes * 1000,
+        {{"train.max_steps", "2"}, {"train.proj_suffix", cat(megabytes)}, {"train.save_every_steps", "1"}});
+    ASSERT_TRUE(result.status == 0 || (result.status == 2 && says_what_it_needs(result)))
+        << megabytes << " MB: " << result.status << " " << result.err;
+    (result.status == 0 ? ended : refused) = true;
+  }
+  EXPECT_TRUE(refused && ended);
 }
 
 // Nothing is kept from step to step.

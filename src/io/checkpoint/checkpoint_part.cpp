@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "io/checkpoint/hdf5_handle.h"
-#include "io/files.h"
 
 namespace gf {
 
@@ -19,45 +18,9 @@ namespace {
 constexpr const char* kPartFormat = "gf-checkpoint-part-1";
 constexpr int64_t kAlignment = 4096;  // of the values of pieces from this size on
 
-// The values of views, block by block.
-class Blocks {
- public:
-  explicit Blocks(const TensorSource* source) : source_(source) {}
-
-  // Calls body(bytes) for each block in order; the bytes are those until the next call.
-  template <class Body>
-  void for_each(const ShardView& view, const Body& body) {
-    const auto size = static_cast<int64_t>(size_of(view.dtype));
-    for (int64_t begin = view.begin; begin < view.end; begin += kBlockElements) {
-      const int64_t end = std::min(view.end, begin + kBlockElements);
-      const auto bytes = static_cast<size_t>((end - begin) * size);
-      body(std::span<const std::byte>(view.data ? view.data + (begin - view.begin) * size : read(view, begin, end),
-                                      bytes));
-    }
-  }
-
- private:
-  const std::byte* read(const ShardView& view, int64_t begin, int64_t end) {
-    GF_CHECK(source_, view.name, " has neither values nor a source");
-    buffer_.resize(static_cast<size_t>(end - begin) * size_of(view.dtype));
-    const ShardView block{view.name, view.dtype, view.shape, begin, end, buffer_.data()};
-    source_->read({&block, 1});
-    return buffer_.data();
-  }
-  const TensorSource* source_;
-  std::vector<std::byte> buffer_;
-};
-
-std::vector<uint64_t> block_checksums(const ShardView& view, Blocks& values) {
-  std::vector<uint64_t> sums;
-  values.for_each(view,
-                  [&](std::span<const std::byte> bytes) { sums.push_back(XXH3_64bits(bytes.data(), bytes.size())); });
-  return sums;
-}
-
 // Creates the dataset with its attributes and gives the offset of its values, which it does not write.
-int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view, Blocks& values) {
-  const Piece piece{view.name, view.dtype, view.shape, view.begin, view.end, 0, block_checksums(view, values)};
+int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view, const std::vector<uint64_t>& checksums) {
+  const Piece piece{view.name, view.dtype, view.shape, view.begin, view.end, 0, checksums};
   const std::string doing = cat("create ", piece_path(piece));
   create_groups_above(use, file, piece_path(piece));
   const Hdf5Handle layout = use.hold(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, doing);
@@ -75,23 +38,6 @@ int64_t create_piece(const Hdf5Use& use, hid_t file, const ShardView& view, Bloc
   const haddr_t offset = H5Dget_offset(dataset);
   if (offset == HADDR_UNDEF) fail(cat("HDF5 gave ", piece_path(piece), " in ", use.file().string(), " no place"));
   return static_cast<int64_t>(offset);
-}
-
-// Where the values of each view go in the file that `layout` becomes.
-std::vector<int64_t> lay_out(const fs::path& path, const File& layout, std::span<const ShardView> views,
-                             Blocks& values) {
-  const Hdf5Use use(path);
-  const Hdf5Handle access = make_memory_access(use);
-  use.check(H5Pset_alignment(access, kAlignment, kAlignment), "set the alignment");
-  const Hdf5Handle creation = make_file_creation(use);
-  Hdf5Handle file =
-      use.hold(H5Fcreate(layout.path().c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create the file");
-  write_attribute(use, file, "format", kPartFormat);
-  std::vector<int64_t> offsets;
-  for (const ShardView& view : views)
-    offsets.push_back(view.begin < view.end ? create_piece(use, file, view, values) : 0);
-  use.check(file.close(), "close the file");
-  return offsets;
 }
 
 Piece read_piece(const Hdf5Use& use, hid_t file, const std::string& path) {
@@ -158,35 +104,114 @@ std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size) {
   return rest;
 }
 
-void write_part(const fs::path& path, std::span<const ShardView> views, HangWatch* watch, const TensorSource* source) {
-  const HangWatch::Doing doing(watch, cat("writing ", path.string()));
-  check_file_size_limit(path, largest_size(views));
-  const File layout = File::in_memory();
-  Blocks values(source);
-  const std::vector<int64_t> offsets = lay_out(path, layout, views, values);
-  File file = File::create(path);
-  file.reserve(layout.size());
-  std::vector<Bytes> places;
-  for (size_t i = 0; i < views.size(); ++i) {
-    const int64_t bytes = views[i].bytes();
-    if (bytes == 0) continue;
-    const HangWatch::Doing piece(watch, views[i].name);
-    int64_t at = offsets[i];
-    values.for_each(views[i], [&](std::span<const std::byte> block) {
-      file.write_at(block, at);
-      at += static_cast<int64_t>(block.size());
-    });
-    places.push_back({offsets[i], offsets[i] + bytes});
+struct PartWriter::Hash {
+  Hash() : state(XXH3_createState(), XXH3_freeState) { XXH3_64bits_reset(state.get()); }
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state;
+};
+
+PartWriter::PartWriter(fs::path path, std::vector<ShardView> views, HangWatch* watch, const TensorSource* source)
+    : path_(std::move(path)), views_(std::move(views)), watch_(watch), source_(source) {
+  std::erase_if(views_, [](const ShardView& v) { return v.begin == v.end; });
+  checksums_.resize(views_.size());
+}
+
+PartWriter::~PartWriter() = default;
+
+bool PartWriter::proceed() {
+  const HangWatch::Doing doing(watch_, cat("writing ", path_.string()));
+  switch (phase_) {
+    case Phase::checksums:
+      add_checksum();
+      break;
+    case Phase::layout:
+      lay_out();
+      break;
+    case Phase::values:
+      write_values();
+      break;
+    case Phase::rest:
+      write_rest();
+      break;
+    case Phase::done:
+      break;
   }
+  return phase_ != Phase::done;
+}
+
+// Those in memory a mebibyte at a time; those of a source by blocks, since it verifies whole ones.
+std::span<const std::byte> PartWriter::next() {
+  if (view_ < views_.size() && given_ == views_[view_].end - views_[view_].begin) ++view_, given_ = 0;
+  if (view_ == views_.size()) return {};
+  const ShardView& v = views_[view_];
+  constexpr int64_t kSome = int64_t{1} << 18;
+  static_assert(kBlockElements % kSome == 0);
+  const auto size = static_cast<int64_t>(size_of(v.dtype));
+  const int64_t n = std::min(v.end - v.begin - given_, v.data ? kSome : kBlockElements), begin = given_;
+  given_ += n;
+  if (v.data) return {v.data + begin * size, static_cast<size_t>(n * size)};
+  GF_CHECK(source_, v.name, " has neither values nor a source");
+  read_.resize(static_cast<size_t>(n * size));
+  const ShardView block{v.name, v.dtype, v.shape, v.begin + begin, v.begin + begin + n, read_.data()};
+  source_->read({&block, 1});
+  return read_;
+}
+
+void PartWriter::add_checksum() {
+  const auto bytes = next();
+  if (bytes.empty()) {
+    phase_ = Phase::layout;
+    return;
+  }
+  if (!hash_) hash_ = std::make_unique<Hash>();
+  XXH3_64bits_update(hash_->state.get(), bytes.data(), bytes.size());
+  if (given_ % kBlockElements != 0 && given_ < views_[view_].end - views_[view_].begin) return;
+  checksums_[view_].push_back(XXH3_64bits_digest(hash_->state.get()));
+  hash_.reset();
+}
+
+// HDF5 says where the values go in the file that this layout becomes.
+void PartWriter::lay_out() {
+  check_file_size_limit(path_, largest_size(views_));
+  layout_.emplace(File::in_memory());
+  const Hdf5Use use(path_);
+  const Hdf5Handle access = make_memory_access(use);
+  use.check(H5Pset_alignment(access, kAlignment, kAlignment), "set the alignment");
+  const Hdf5Handle creation = make_file_creation(use);
+  Hdf5Handle file =
+      use.hold(H5Fcreate(layout_->path().c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create the file");
+  write_attribute(use, file, "format", kPartFormat);
+  for (size_t i = 0; i < views_.size(); ++i) offsets_.push_back(create_piece(use, file, views_[i], checksums_[i]));
+  use.check(file.close(), "close the file");
+  file_.emplace(File::create(path_));
+  file_->reserve(layout_->size());
+  view_ = 0, given_ = 0;
+  phase_ = Phase::values;
+}
+
+void PartWriter::write_values() {
+  const auto bytes = next();
+  if (bytes.empty()) {
+    phase_ = Phase::rest;
+    return;
+  }
+  const HangWatch::Doing piece(watch_, views_[view_].name);
+  const int64_t end = given_ * static_cast<int64_t>(size_of(views_[view_].dtype));
+  file_->write_at(bytes, offsets_[view_] + end - static_cast<int64_t>(bytes.size()));
+}
+
+void PartWriter::write_rest() {
+  std::vector<Bytes> places;
+  for (size_t i = 0; i < views_.size(); ++i) places.push_back({offsets_[i], offsets_[i] + views_[i].bytes()});
   std::ranges::sort(places, {}, &Bytes::begin);
   std::vector<std::byte> bytes;
-  for (const auto& [begin, end] : bytes_around(places, layout.size())) {
+  for (const auto& [begin, end] : bytes_around(places, layout_->size())) {
     bytes.resize(static_cast<size_t>(end - begin));
-    layout.read_at(bytes, begin);
-    file.write_at(bytes, begin);
+    layout_->read_at(bytes, begin);
+    file_->write_at(bytes, begin);
   }
-  file.sync();
-  file.close();
+  file_->sync();
+  file_->close();
+  phase_ = Phase::done;
 }
 
 PartFile read_part(const fs::path& path) {

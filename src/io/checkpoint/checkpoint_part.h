@@ -5,11 +5,14 @@
 // its cause and nothing stands between memory and disk.
 #pragma once
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "io/checkpoint/tensor_source.h"
+#include "io/files.h"
 #include "parallel/hang_watch.h"
 #include "tensor/shard_view.h"
 
@@ -42,10 +45,40 @@ std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size);
 
 std::string piece_path(const Piece&);  // of its dataset in the part file
 
-// Writes and syncs the file, and tells the watch of each piece. Views without elements are left out. Values of views
-// without data are read from the source as they are needed, a block at a time.
-void write_part(const std::filesystem::path&, std::span<const ShardView>, HangWatch* = nullptr,
-                const TensorSource* = nullptr);
+// Writes and syncs the file bit by bit, so that another thread may go on where one left off, and tells the watch of
+// each piece. Views without elements are left out. Values of views without data are read from the source as they are
+// needed, a block at a time.
+class PartWriter {
+ public:
+  PartWriter(std::filesystem::path, std::vector<ShardView>, HangWatch* = nullptr, const TensorSource* = nullptr);
+  ~PartWriter();
+  bool proceed();  // does some milliseconds of work -> whether there is more
+  void write() {
+    while (proceed()) {}
+  }
+
+ private:
+  enum class Phase { checksums, layout, values, rest, done };
+  std::span<const std::byte> next();  // values in the order of the views; none: all have been given
+  void add_checksum();
+  void lay_out();
+  void write_values();
+  void write_rest();
+
+  const std::filesystem::path path_;
+  std::vector<ShardView> views_;  // that have elements
+  HangWatch* const watch_;
+  const TensorSource* const source_;
+  Phase phase_ = Phase::checksums;
+  size_t view_ = 0;    // that next() is at
+  int64_t given_ = 0;  // elements of it
+  std::vector<std::byte> read_;
+  struct Hash;
+  std::unique_ptr<Hash> hash_;  // of the block begun
+  std::vector<std::vector<uint64_t>> checksums_;
+  std::vector<int64_t> offsets_;
+  std::optional<File> layout_, file_;
+};
 
 // What a part file that was just written holds; fails where it is shorter than its pieces.
 PartFile read_part(const std::filesystem::path&);

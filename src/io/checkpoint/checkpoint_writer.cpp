@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstring>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/parallel_for.h"
 #include "io/checkpoint/checkpoint_folder.h"
@@ -35,7 +34,7 @@ void check_names(std::span<const ShardView> views) {
 }
 
 // Training's threads wait for each other, so that a core taken from one stops all: this thread writes in the time that
-// they leave, and at full speed as soon as they wait for it. Where the system does not allow that, it does without.
+// they leave, which may be none. Where the system does not allow that, it does without.
 void yield_cores() {
   const sched_param none{};
   (void)::sched_setscheduler(::gettid(), SCHED_IDLE, &none);
@@ -46,7 +45,9 @@ void yield_cores() {
 CheckpointWriter::CheckpointWriter(fs::path folder, Communicator& world, int keep, HangWatch* watch)
     : folder_(std::move(folder)), world_(world), keep_(keep), watch_(watch) {}
 
-CheckpointWriter::~CheckpointWriter() = default;
+CheckpointWriter::~CheckpointWriter() {
+  leave_ = true;
+}
 
 void CheckpointWriter::write(const Attributes& attributes, std::span<const ShardView> views) {
   begin(attributes, views, Mode::at_once);
@@ -86,10 +87,19 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
   const auto is_here = [](const ShardView& v) { return v.device == kCpu; };
   if (mode_ == Mode::background || !std::ranges::all_of(views, is_here)) copy(views);
   seconds_so_far_ = watch.seconds();
-  start([this, views = std::move(views), source, copied = copied_] {
-    copied.wait();
-    write_own(views, source);
-  });
+  const fs::path folder = partial_folder();
+  auto part = std::make_shared<PartWriter>(folder / part_file_name(world_.rank(), world_.size()), std::move(views),
+                                           watch_, source);
+  start(
+      [folder, part, copied = copied_, begun = false]() mutable {
+        if (!begun) {
+          create_folder_durably(folder);
+          copied.wait();
+        }
+        begun = true;
+        return part->proceed();
+      },
+      Pace::idle);
 }
 
 // Leaves the views on a copy, which is there when copied_ has passed. A GPU makes it beside what it computes.
@@ -118,12 +128,21 @@ void CheckpointWriter::copy(std::vector<ShardView>& views) {
   copied_ = stream.mark();
 }
 
-void CheckpointWriter::start(Job job) {
-  std::packaged_task<double()> task([job = std::move(job), own_thread = mode_ == Mode::background] {
-    if (own_thread) yield_cores();
-    const Stopwatch watch;
-    job();
-    return watch.seconds();
+void CheckpointWriter::start(std::function<bool()> proceed, Pace pace) {
+  proceed_ = std::move(proceed);
+  since_ = Stopwatch();
+  go_on(pace);
+}
+
+void CheckpointWriter::go_on(Pace pace) {
+  pace_ = pace;
+  leave_ = false;
+  std::packaged_task<bool()> task([this, yields = pace == Pace::idle && mode_ == Mode::background] {
+    if (yields) yield_cores();
+    do {
+      if (!proceed_()) return false;
+    } while (!leave_);
+    return true;
   });
   work_ = task.get_future();
   if (mode_ == Mode::at_once)
@@ -132,14 +151,31 @@ void CheckpointWriter::start(Job job) {
     thread_ = std::jthread(std::move(task));
 }
 
+// A thread may not be allowed to take back that it yields to all others: one that does not goes on in its place.
+void CheckpointWriter::hurry() {
+  if (pace_ == Pace::idle) leave_ = true;
+}
+
+// Of the thread, which is at its end -> whether there is more to do.
+bool CheckpointWriter::take_result() {
+  if (thread_.joinable()) thread_.join();  // it may still hold on to an error
+  try {
+    if (work_.get()) return true;
+    seconds_so_far_ += since_.seconds();
+  } catch (...) {
+    error_ = std::current_exception();
+  }
+  return false;
+}
+
 CheckpointWriter::Progress CheckpointWriter::progress() {
+  constexpr double kPatience = 300;  // seconds: on busy cores a large state would take an hour
   if (work_.valid()) {
+    if (since_.seconds() > kPatience) hurry();
     if (work_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return {.busy = 1};
-    if (thread_.joinable()) thread_.join();  // it may still hold on to an error
-    try {
-      seconds_so_far_ += work_.get();
-    } catch (...) {
-      error_ = std::current_exception();
+    if (take_result()) {
+      go_on(Pace::full);
+      return {.busy = 1};
     }
   }
   return {.failed = error_ ? 1 : 0};
@@ -151,7 +187,13 @@ void CheckpointWriter::proceed(const Progress& of_all) {
   if (of_all.busy > 0) return;
   if (phase_ == Phase::writing) {
     phase_ = Phase::publishing;
-    if (world_.rank() == 0) start([this] { publish(); });
+    if (world_.rank() == 0)
+      start(
+          [this] {
+            publish();
+            return false;
+          },
+          Pace::full);
     return;
   }
   phase_ = Phase::idle;
@@ -163,6 +205,7 @@ void CheckpointWriter::proceed(const Progress& of_all) {
 void CheckpointWriter::finish() {
   constexpr auto kPatience = std::chrono::seconds(1);
   while (phase_ != Phase::idle) {
+    hurry();
     if (work_.valid()) work_.wait_for(kPatience);
     const Progress own = progress();
     const Tensor all = Tensor::of<int32_t>({2}, {own.busy, own.failed});
@@ -173,8 +216,11 @@ void CheckpointWriter::finish() {
 
 // Every rank comes here, and each when its own thread is at rest.
 void CheckpointWriter::end_with_error() {
-  if (work_.valid()) work_.wait();
-  progress();
+  leave_ = true;
+  if (work_.valid()) {
+    work_.wait();
+    take_result();
+  }
   phase_ = Phase::idle;
   const std::exception_ptr error = std::exchange(error_, nullptr);
   together([&] {
@@ -207,12 +253,6 @@ void CheckpointWriter::together(const Job& body) {
     cleaned_ = false;
     throw;
   }
-}
-
-void CheckpointWriter::write_own(std::span<const ShardView> views, const TensorSource* source) const {
-  const fs::path folder = partial_folder();
-  create_folder_durably(folder);
-  write_part(folder / part_file_name(world_.rank(), world_.size()), views, watch_, source);
 }
 
 void CheckpointWriter::publish() const {

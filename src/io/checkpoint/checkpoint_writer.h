@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Saves a run's state so that at every moment, whatever fails or is killed, the newest complete checkpoint is whole:
 // all is written and synced in step-N.partial, checked, renamed, and only then marked with DONE.
-// A save goes on beside the training: begin() copies the state, a thread of each rank writes its part, and when all
-// have told one another that they did, a thread of the first rank joins the parts. All ranks make the same calls; a
+// A save goes on beside the training: begin() copies the state, a thread of each rank writes its part in the time that
+// training leaves, and when all have told one another that they did, a thread of the first rank joins the parts. Where
+// the run waits for it, or it has gone on for minutes, it takes what time it needs. All ranks make the same calls; a
 // failure on one ends the save with an error on all.
 #pragma once
+#include <atomic>
 #include <exception>
 #include <filesystem>
 #include <functional>
@@ -15,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "io/checkpoint/checkpoint_index.h"
 #include "io/checkpoint/tensor_source.h"
 #include "parallel/communicator.h"
@@ -62,12 +65,16 @@ class CheckpointWriter {
  private:
   enum class Phase { idle, writing, publishing };
   using Job = std::function<void()>;
+  // Of a thread: in the time that all others leave, or its full share.
+  enum class Pace { idle, full };
   void begin_with(const Attributes&, std::vector<ShardView>, Mode, Job before_done, const TensorSource*);
-  void start(Job);
+  void start(std::function<bool()> proceed, Pace);
+  void go_on(Pace);
+  void hurry();
+  bool take_result();
   void copy(std::vector<ShardView>&);
   void together(const Job& body);
   void end_with_error();
-  void write_own(std::span<const ShardView>, const TensorSource*) const;
   void publish() const;
   void prune() const noexcept;
   std::filesystem::path partial_folder() const;
@@ -84,7 +91,11 @@ class CheckpointWriter {
   Attributes attributes_;
   Job before_done_;
   int64_t own_bytes_ = 0;
-  std::future<double> work_;  // this rank's, while it is not known to have ended -> its seconds
+  std::function<bool()> proceed_;    // some of this rank's work -> whether there is more
+  std::future<bool> work_;           // the thread at it, while it is not known to have ended -> whether there is more
+  Pace pace_ = Pace::full;           // its
+  std::atomic<bool> leave_ = false;  // it is to end, with what is left for another
+  Stopwatch since_;                  // the first of them began
   std::exception_ptr error_;
   double seconds_so_far_ = 0;
 

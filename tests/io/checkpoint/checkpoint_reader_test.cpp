@@ -78,7 +78,7 @@ TEST(CheckpointReader, ManyPiecesOfOneTensor) {  // more than fit an HDF5 attrib
   for (int64_t i = 0; i < 9000; ++i) views.push_back(state[0].view(i, i + 1));
   const fs::path made = folder / step_folder_name(1);
   fs::create_directories(made);
-  write_part(made / part_file_name(0, 1), views);
+  PartWriter(made / part_file_name(0, 1), views).write();
   write_index(made / kIndexFile, sample_attributes(1), {read_part(made / part_file_name(0, 1))});
   File::create(made / kDoneFile).close();
   expect_holds(CheckpointReader(made), state);
@@ -237,7 +237,7 @@ TEST(CheckpointJoin, PiecesMustCoverEachTensorOnce) {
   const auto join = [&](std::vector<std::pair<int64_t, int64_t>> ranges) {
     std::vector<PartFile> parts;
     for (const auto& [begin, end] : ranges) {
-      write_part(folder / "part.h5", std::vector{state[0].view(begin, end)});
+      PartWriter(folder / "part.h5", std::vector{state[0].view(begin, end)}).write();
       parts.push_back(read_part(folder / "part.h5"));
     }
     write_index(folder / kIndexFile, sample_attributes(1), parts);

@@ -94,7 +94,7 @@ inline std::filesystem::path write_as_ranks(const std::filesystem::path& folder,
   std::filesystem::create_directories(made);
   std::vector<PartFile> parts;
   for (int rank = 0; rank < ranks; ++rank) {
-    write_part(made / part_file_name(rank, ranks), share_of(state, rank, ranks));
+    PartWriter(made / part_file_name(rank, ranks), share_of(state, rank, ranks)).write();
     parts.push_back(read_part(made / part_file_name(rank, ranks)));
   }
   write_index(made / kIndexFile, sample_attributes(step), parts);

@@ -2,6 +2,7 @@
 #include "io/checkpoint/checkpoint_writer.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -10,7 +11,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <thread>
 
+#include "base/clock.h"
 #include "io/checkpoint/checkpoint_samples.h"
 #include "parallel/agreement.h"
 #include "parallel/communicator_threads.h"
@@ -145,6 +148,7 @@ TEST_P(FailingDisk, LeavesAWholeCheckpointNewest) {
 INSTANTIATE_TEST_SUITE_P(Errors, FailingDisk,
                          testing::Values(std::pair(Fault::no_space, CheckpointWriter::Mode::at_once),
                                          std::pair(Fault::io_error, CheckpointWriter::Mode::at_once),
+                                         std::pair(Fault::no_space, CheckpointWriter::Mode::background),
                                          std::pair(Fault::io_error, CheckpointWriter::Mode::background)));
 
 class CheckpointWriterThreads : public CheckpointWriterTest {};
@@ -247,7 +251,9 @@ TEST_F(CheckpointWriterTest, ShortWritesAreContinued) {
 
 // The process dies before the n-th call that changes the disk, for every n; the next one finds a whole checkpoint and
 // goes on. Keeping one, so that removal is interrupted too.
-TEST_F(CheckpointWriterTest, DeathAtAnyMomentLosesNothing) {
+class DyingWriter : public CheckpointWriterTest, public testing::WithParamInterface<CheckpointWriter::Mode> {};
+
+TEST_P(DyingWriter, LosesNothing) {
   save(100, 1);
   int status = -1;
   for (int call = 0; status != 0; ++call) {
@@ -255,7 +261,7 @@ TEST_F(CheckpointWriterTest, DeathAtAnyMomentLosesNothing) {
     ASSERT_GE(child, 0);
     if (child == 0) {
       const FaultyDisk disk(checkpoints_.string(), Fault::death, call);
-      save(200, 1);
+      save(200, 1, GetParam());
       _exit(0);
     }
     ASSERT_EQ(waitpid(child, &status, 0), child);
@@ -269,6 +275,34 @@ TEST_F(CheckpointWriterTest, DeathAtAnyMomentLosesNothing) {
   }
   save(200, 1);
   EXPECT_EQ(names(), (std::vector<std::string>{"step-00000200"}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, DyingWriter,
+                         testing::Values(CheckpointWriter::Mode::at_once, CheckpointWriter::Mode::background));
+
+// A thread that yields to all others hardly moves beside one that does not rest: whoever waits for the save has it
+// written at full pace. With one core for both that takes 1.5 s, and 25 s where the yielding thread goes on alone.
+TEST_F(CheckpointWriterThreads, ABusyCoreStarvesNoSaveThatIsWaitedFor) {
+  cpu_set_t before, one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  CPU_ZERO(&one);
+  for (int cpu = 0; CPU_COUNT(&one) == 0; ++cpu)
+    if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
+  ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+  const Tensor numbers = Tensor::zeros({8 << 20}, DType::f32, kCpu);
+  const ShardView view{"model/w", DType::f32, numbers.shape(), 0, numbers.numel(), numbers.raw()};
+  const Stopwatch watch;
+  {
+    const std::jthread busy([](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {}
+    });
+    CheckpointWriter writer(checkpoints_, *self_, 0);
+    writer.begin(sample_attributes(1), {&view, 1}, CheckpointWriter::Mode::background);
+    writer.finish();
+  }
+  EXPECT_LT(watch.seconds(), 10);
+  ASSERT_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
+  EXPECT_EQ(names(), (std::vector<std::string>{"step-00000001"}));
 }
 
 }  // namespace
