@@ -19,7 +19,7 @@ inline Blocks gpu_row_blocks(int64_t M, int64_t C) {
 
 // On a device. The meta device, which asks for memory beforehand, counts as a CPU: the difference is some MiB.
 inline Blocks row_blocks(int64_t M, int64_t C, Device device) {
-  return device.kind == Device::Kind::cuda ? gpu_row_blocks(M, C) : row_blocks(M);
+  return is_like_gpu(device) ? gpu_row_blocks(M, C) : row_blocks(M);
 }
 
 }  // namespace gf

@@ -41,7 +41,12 @@ class Pipeline::StepHooks final : public ParameterHooks {
 
 Pipeline::Pipeline(std::vector<Stage*> pieces, Communicator& pipe, const ScheduleEntry& schedule, Cuts cuts,
                    HangWatch* watch)
-    : pieces_(std::move(pieces)), pipe_(pipe), schedule_(schedule), cuts_(std::move(cuts)), watch_(watch) {
+    : pieces_(std::move(pieces)),
+      pipe_(pipe),
+      schedule_(schedule),
+      cuts_(std::move(cuts)),
+      watch_(watch),
+      arriving_memory_(pieces_[0]->device()) {
   for (const auto* all : {&cuts_.forward, &cuts_.backward})
     GF_CHECK(static_cast<int>(all->size()) == num_stages() + 1, all->size(), " cuts around ", num_stages(), " stages");
 }
@@ -89,7 +94,7 @@ void Pipeline::begin(const std::vector<Transfer>& transfers, int64_t batch_size)
       BoundaryShape shape = taken_by(t.pass);
       shape.B = batch_size;
       arriving = &arriving_[key(t.pass)];
-      boundary = arriving->boundary = shape.empty(pieces_[0]->device());
+      boundary = arriving->boundary = shape.empty(arriving_memory_);
     }
     for (const Tensor& tensor : tensors_of(boundary)) {
       messages.push_back({tensor, t.peer, t.send});

@@ -69,6 +69,7 @@ class Pipeline {
   Cuts cuts_;
   HangWatch* watch_;
   std::map<size_t, Program> programs_;  // by the number of microbatches
+  Arena arriving_memory_;
   std::map<Key, Arriving> arriving_;
   std::map<Key, Boundary> given_;  // not sent yet
   std::vector<std::unique_ptr<Work>> leaving_;

@@ -8,11 +8,11 @@
 
 namespace gf {
 
-Boundary BoundaryShape::empty(Device device) const {
+Boundary BoundaryShape::empty(Arena& arena) const {
   Boundary b;
-  if (fields & kX) b.x_BTC = Tensor::empty({B, T, C}, dtype, device);
-  if (fields & kOrigin) b.origin_BTC = Tensor::empty({B, T, C}, dtype, device);
-  if (fields & kCompressed) b.compressed_BTZ = Tensor::empty({B, T, Z}, dtype, device);
+  if (fields & kX) b.x_BTC = arena.empty({B, T, C}, dtype);
+  if (fields & kOrigin) b.origin_BTC = arena.empty({B, T, C}, dtype);
+  if (fields & kCompressed) b.compressed_BTZ = arena.empty({B, T, Z}, dtype);
   return b;
 }
 
@@ -27,8 +27,14 @@ Stage::Stage(LayerStack& layers, StageOptions options) : layers_(layers), option
 Stage::~Stage() = default;
 
 // With its tokens where the layers are.
-Batch Stage::batch_on(const Batch& batch) const {
-  return {on(options_.device, batch.inputs_BT), on(options_.device, batch.targets_BT), batch.samples_B, batch.masked};
+Batch Stage::batch_on(const Batch& batch, Arena& arena) const {
+  const auto there = [&](const Tensor& t) {
+    if (!t || t.device() == arena.device()) return t;
+    const Tensor moved = arena.empty(t.shape(), t.dtype());
+    copy(t, moved);
+    return moved;
+  };
+  return {there(batch.inputs_BT), there(batch.targets_BT), batch.samples_B, batch.masked};
 }
 
 Pass Stage::pass_of(const Batch& batch) const {
@@ -82,7 +88,7 @@ Boundary Stage::forward(int microbatch, const Batch& batch, const Boundary& in, 
   if (f.captured) {
     up = launch_forward(f, batch, in, hooks);
   } else {
-    f.batch = batch_on(batch);
+    f.batch = batch_on(batch, f.slot->arena);
     up = run_forward(f, in, hooks);
     if (f.loss) keep_loss(f.loss.value());
     if (options_.graphs && !f.slot->graphs) f.slot->graphs = std::make_unique<Graphs>(f.batch, in, up, f.loss);
@@ -171,7 +177,7 @@ double Stage::take_loss() {
 Boundary Stage::evaluate(Arena& arena, const Batch& batch, const Boundary& in, Sums& sum, ParameterHooks* hooks,
                          const LayerStack::Observer& observer) {
   Tape tape(arena, Tape::Mode::evaluate);
-  const Batch here = batch_on(batch);
+  const Batch here = batch_on(batch, arena);
   const Pass pass{here};
   const Flow out = layers_.forward(tape, pass, flow_of(tape, in), false, observer, hooks);
   if (!layers_.head()) return given(out);

@@ -20,7 +20,7 @@ struct BoundaryShape {
   Fields fields = 0;
   int64_t B = 0, T = 0, C = 0, Z = 0;
   DType dtype = DType::f32;
-  Boundary empty(Device) const;
+  Boundary empty(Arena&) const;
 };
 // Those that are not empty, in one order.
 std::vector<Tensor> tensors_of(const Boundary&);
@@ -89,7 +89,7 @@ class Stage {
     bool captured = false;  // its passes are graphs
     ParameterHooks* hooks = nullptr;
   };
-  Batch batch_on(const Batch&) const;
+  Batch batch_on(const Batch&, Arena&) const;
   Boundary run_forward(InFlight&, const Boundary& in, ParameterHooks*);
   Boundary run_backward(InFlight&, const Boundary& grad_out, WeightGradients);
   Boundary launch_forward(InFlight&, const Batch&, const Boundary& in, ParameterHooks*);

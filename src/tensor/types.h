@@ -51,6 +51,10 @@ struct Device {
 };
 inline constexpr Device kCpu{Device::Kind::cpu, 0};
 inline constexpr Device kMeta{Device::Kind::meta, 0};
+inline constexpr Device kMetaGpu{Device::Kind::meta, 1};  // for what a pass on a GPU will need
+constexpr bool is_like_gpu(Device d) {
+  return d.kind == Device::Kind::cuda || d == kMetaGpu;
+}
 
 class Shape {
  public:

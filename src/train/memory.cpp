@@ -10,19 +10,24 @@
 namespace gf {
 namespace {
 
-Batch meta_batch(int64_t sequences, int64_t length, bool masked) {
+bool computes_on_gpu(const TrainConfig& config) {
+  return config.accelerator.value_or("cpu") == "gpu";
+}
+
+Batch meta_batch(Device device, int64_t sequences, int64_t length, bool masked) {
   const Shape shape{sequences, length};
-  return {Tensor::empty(shape, DType::i32, kMeta), Tensor::empty(shape, DType::i32, kMeta),
+  return {Tensor::empty(shape, DType::i32, device), Tensor::empty(shape, DType::i32, device),
           std::vector<int64_t>(static_cast<size_t>(sequences)), masked};
 }
 
-// Of a forward pass, with the loss where the head is. The parameters are of the meta device.
+// Of a forward pass, with the loss where the head is. The parameters are of a meta device.
 size_t evaluation_bytes(LayerStack& layers, BoundaryShape in, int64_t batch, int64_t length, bool masked) {
-  Arena arena(kMeta);
-  Stage stage(layers, {.device = kMeta});
+  const Device device = layers.parameters().values().device();
+  Arena arena(device), boundaries(device);
+  Stage stage(layers, {.device = device});
   in.B = batch, in.T = length;
   Stage::Sums nothing;
-  stage.evaluate(arena, meta_batch(batch, length, masked), in.empty(kMeta), nothing);
+  stage.evaluate(arena, meta_batch(device, batch, length, masked), in.empty(boundaries), nothing);
   return arena.reserved_bytes();
 }
 
@@ -39,7 +44,7 @@ OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers
   const auto bytes = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
   const int64_t values = all.trained + all.frozen, trained = all.trained;
   const size_t moments = 2 * bytes(zero >= 1 ? trained / share.data_ranks : trained);
-  if (config.accelerator.value_or("cpu") == "gpu") {  // what is given away there only loses its values
+  if (computes_on_gpu(config)) {  // what is given away there only loses its values
     const size_t rounded = config.computes_in() == DType::bf16 ? bytes(values) / 2 : 0;
     return {bytes(values) + rounded, bytes(trained), moments};
   }
@@ -75,20 +80,22 @@ StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t 
     for (BoundaryShape& cut : *all) cut.dtype = dtype;
   LayerStack layers(config.model, stage_layers(layout_of(config.model), begin, end),
                     std::make_shared<ParameterStore>(ParameterStore::kAlign, rule));
-  layers.parameters().allocate(kMeta, dtype, ParameterStore::Gradients::zeroed);
+  const Device device = computes_on_gpu(config.train) ? kMetaGpu : kMeta;
+  layers.parameters().allocate(device, dtype, ParameterStore::Gradients::zeroed);
   for (size_t i = 0; i < layers.layers().size(); ++i) {
     const LayerRange& range = layers.ranges()[i];
     need.numbers.push_back({range.trained.size(), range.frozen.size()});
     if (layers.layers()[i].kind == LayerSpec::Kind::key_expand) need.shared = need.numbers.back();
   }
-  StageOptions options{.device = kMeta, .dtype = dtype, .recompute = config.train.grad_cp};
+  StageOptions options{.device = device, .dtype = dtype, .recompute = config.train.grad_cp};
   options.gives = cuts[1].fields;
   options.gradients = gradients[0].fields;
   Stage stage(layers, options);
-  const Batch batch = meta_batch(config.train.micro_bsz, config.model.ctx_len, config.train.loss_mask);
-  const Boundary in = cuts[0].empty(kMeta), up = stage.forward(0, batch, in);
+  const Batch batch = meta_batch(device, config.train.micro_bsz, config.model.ctx_len, config.train.loss_mask);
+  Arena boundaries(device);
+  const Boundary in = cuts[0].empty(boundaries), up = stage.forward(0, batch, in);
   need.goes_back = stage.goes_back();
-  if (need.goes_back) stage.backward(0, gradients[1].empty(kMeta));
+  if (need.goes_back) stage.backward(0, gradients[1].empty(boundaries));
   need.pass = stage.activation_bytes();
   for (const Boundary& b : {in, up})
     for (const Tensor& t : tensors_of(b)) need.pass += t.bytes();
@@ -100,7 +107,7 @@ StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t 
 
 MemoryForecast forecast_memory(const Config& config, const RankShare& share, const std::vector<StageNeed>& stages) {
   MemoryForecast f;
-  f.on_gpu = config.train.accelerator.value_or("cpu") == "gpu";
+  f.on_gpu = computes_on_gpu(config.train);
   f.validation_windows = std::min(share.validation_windows, config.train.micro_bsz);
   const int64_t multiple = Sharding::layer_multiple(share.data_ranks, share.sharding.zero);
   const auto padded = [&](int64_t n) { return (n + multiple - 1) / multiple * multiple; };

@@ -139,7 +139,8 @@ TEST(Partition, CutsCarryWhatIsReadAbove) {
   EXPECT_EQ(shapes[2].fields, kX | kOrigin) << "the key cache is made above";
   EXPECT_EQ(shapes[3].fields, kX | kOrigin | kCompressed);
   EXPECT_EQ(shapes[4].fields, 0);
-  EXPECT_EQ(tensors_of(shapes[3].empty(kCpu))[2].shape(), (Shape{3, 512, 16}));
+  Arena arena(kCpu);
+  EXPECT_EQ(tensors_of(shapes[3].empty(arena))[2].shape(), (Shape{3, 512, 16}));
 }
 
 }  // namespace

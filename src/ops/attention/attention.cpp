@@ -34,7 +34,7 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
   Gradients d{if_wanted(0, s.q), if_wanted(1, s.k), if_wanted(2, s.v)};
   const int64_t B = s.q.size(0), Tq = s.q.size(1), Tk = s.k.size(1), C = s.q.size(2), H = s.lse.size(1);
   const Tensor delta = tape.empty(s.lse.shape(), s.lse.dtype());
-  const bool on_gpu = dy.device().kind == Device::Kind::cuda;
+  const bool on_gpu = is_like_gpu(dy.device());
   const int64_t sums = d.q && !on_gpu ? attention_key_groups(B, H, Tk) - 1 : 0;
   const Tensor partial = sums > 0 ? tape.empty({sums, B, Tq, C}, inner(s.q.dtype())) : Tensor();
   Trace::add_flops(product_flops(5, s.q, Tk));

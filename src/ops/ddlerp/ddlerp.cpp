@@ -46,7 +46,7 @@ struct Scratch {
 Scratch scratch_of(Tape& tape, const Saved& s) {
   const Tensor& x = s.sources[0];
   const int64_t rows = x.size(0) * x.size(1), C = x.size(2), targets = static_cast<int64_t>(s.mixes.size());
-  if (x.device().kind == Device::Kind::cuda)
+  if (is_like_gpu(x.device()))
     return {tape.empty({gpu_row_blocks(rows, C).size(), targets + 1, C}, inner(x.dtype())),
             tape.empty({targets, rows, C}, x.dtype()), tape.empty({rows, C}, x.dtype()),
             tape.empty(s.z.shape(), x.dtype())};

@@ -55,7 +55,7 @@ Var embedding(const Tensor& tokens, const Var& table) {
   return tape.record("embedding", {table}, std::move(y), [tokens, &tape](std::span<Tensor> grad, Grads& grads) {
     const Tensor& dy = grad[0];
     const Tensor order = tape.empty({embedding_order(tokens.numel(), dy.device())}, DType::i32);
-    const Tensor heads = dy.device().kind == Device::Kind::cuda
+    const Tensor heads = is_like_gpu(dy.device())
                              ? tape.empty({embedding_runs(tokens.numel()).size(), dy.size(-1)}, inner(dy.dtype()))
                              : Tensor();
     grads.later(0, [tokens, order, heads, dy = std::move(grad[0])](const Tensor& sum) {

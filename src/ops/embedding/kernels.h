@@ -28,7 +28,7 @@ inline Blocks embedding_runs(int64_t M) {
 // The length of `order` below: a GPU has positions twice, before and after a pass of its sort, and counts. The meta
 // device, which asks for memory beforehand, counts as a CPU.
 inline int64_t embedding_order(int64_t M, Device device) {
-  return device.kind == Device::Kind::cuda ? 2 * M + kEmbeddingDigits * (embedding_units(M).size() + 1) : M;
+  return is_like_gpu(device) ? 2 * M + kEmbeddingDigits * (embedding_units(M).size() + 1) : M;
 }
 
 template <class T>

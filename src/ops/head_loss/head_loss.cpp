@@ -37,9 +37,9 @@ HeadLoss head_loss(const Var& x, const Var& w, const Tensor& targets, const Head
   const Tensor losses = tape.empty(targets.shape(), DType::f64), correct = tape.empty(targets.shape(), DType::i32);
   const Tensor dx = x.needs_grad() ? tape.empty(x.shape(), dtype) : Tensor();
   const Tensor dw = w.needs_grad() ? tape.grad_sum(w) : Tensor();
-  const HeadLossChunks chunks = HeadLossChunks::of(M, V, x.value().device().kind);
+  const HeadLossChunks chunks = HeadLossChunks::of(M, V, x.value().device());
   const Tensor logits = tape.empty({chunks.rows, chunks.stride}, inner(dtype));
-  const bool packs = options.masked && x.value().device().kind != Device::Kind::cuda;
+  const bool packs = options.masked && !is_like_gpu(x.value().device());
   const Tensor packed = packs ? tape.empty({2, chunks.rows, C}, dtype) : Tensor();
   const Tensor positions = packs ? tape.empty({chunks.rows}, DType::i32) : Tensor();
   Trace::add_flops(2.0 * (1 + bool(dx) + bool(dw)) * static_cast<double>(counted * C) * static_cast<double>(V));

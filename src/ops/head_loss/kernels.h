@@ -18,11 +18,11 @@ struct HeadLossChunks {
   int64_t rows;    // of a chunk; chunks are of equal length but the last
   int64_t stride;  // from a row of logits to the next
 
-  static HeadLossChunks of(int64_t M, int64_t V, Device::Kind where = Device::Kind::cpu) {
+  static HeadLossChunks of(int64_t M, int64_t V, Device where = kCpu) {
     // A stride that is a multiple of 4 KiB puts a column of logits into few sets of the cache; the product that
     // reads columns (W's gradient) then runs at six tenths of its speed.
     const int64_t stride = (V + 15) / 16 * 16 + 16;
-    const bool on_gpu = where == Device::Kind::cuda;
+    const bool on_gpu = is_like_gpu(where);
     const int64_t most = on_gpu ? std::max<int64_t>(2048, (int64_t{128} << 20) / stride / 256 * 256)
                                 : std::max<int64_t>(512, (int64_t{5} << 20) / stride);
     const int64_t chunks = std::max<int64_t>(1, (M + most - 1) / most);
