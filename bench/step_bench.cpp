@@ -4,7 +4,8 @@
 // Prints one JSON line: median seconds, tokens/s, and the share of the product's speed that the model's own products
 // reach over the whole step: the median over steps, each against the best product just before and after it. --top N
 // adds a table of the N ops that took longest in one more step, each with the share that the limits measured here
-// (product, memory) allow it at best.
+// (product, memory) allow it at best. On a GPU (--train.accelerator gpu) the product is cuBLASLt's in bf16, and mfu is
+// the share of what the GPU's clock and multiprocessors could do, by the formula that is printed.
 #include <fmt/format.h>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -18,8 +19,11 @@
 #include "base/process_memory.h"
 #include "base/random.h"
 #include "base/trace.h"
+#include "ops/cuda/gemm.h"
 #include "optim/sharded_optimizer.h"
+#include "parallel/gpu_of_rank.h"
 #include "parallel/pipeline.h"
+#include "tensor/side_stream.h"
 #include "tools/train_command_line.h"
 
 namespace gf {
@@ -48,6 +52,38 @@ class Sgemm {
   int64_t rows_, width_;
   std::vector<float> a_, b_, c_;
 };
+
+// The same on a GPU, by cuBLASLt in bf16.
+double gpu_product_peak([[maybe_unused]] Device device) {
+  double best = 1e9;
+  if constexpr (kWithCuda) {
+    constexpr int64_t n = 8192;
+    const Tensor a = Tensor::zeros({n, n}, DType::bf16, device), b = Tensor::zeros({n, n}, DType::bf16, device),
+                 c = Tensor::zeros({n, n}, DType::bf16, device);
+    for (int i = 0; i < 6; ++i) {
+      const Stopwatch watch;
+      cuda::gemm(cuda::current_stream(), {false, true, n, n, n, n, n, n}, 1.f, a.data<BFloat16>(), b.data<BFloat16>(),
+                 0.f, c.data<BFloat16>());
+      cuda::synchronize(cuda::current_stream());
+      best = std::min(best, watch.seconds());
+    }
+    return 2.0 * n * n * n / best;
+  }
+  return 0;
+}
+
+// Dense products in bf16 that a GPU's tensor cores could do in a second. A multiprocessor does 1024 multiplications and
+// additions a cycle on Ampere, and 2048 on Hopper.
+double gpu_peak() {
+  if constexpr (kWithCuda) {
+    const cuda::GpuSpeed gpu = cuda::gpu_speed();
+    const int a_cycle = gpu.generation >= 9 ? 4096 : 2048;
+    fmt::print("{}: {} multiprocessors x {:.3f} GHz x {} operations a cycle = {:.0f} TFLOP/s\n", cuda::gpu_name(),
+               gpu.multiprocessors, gpu.hertz / 1e9, a_cycle, gpu.multiprocessors * gpu.hertz * a_cycle / 1e12);
+    return gpu.multiprocessors * gpu.hertz * a_cycle;
+  }
+  return 0;
+}
 
 // Bytes per second of the best copy of memory that no cache holds, read and write counted.
 double copy_peak() {
@@ -117,37 +153,48 @@ Batch random_batch(const Config& c, int64_t seed) {
 }
 
 void run(const Config& config, int steps, int top) {
+  const bool on_gpu = *config.train.accelerator == "gpu";
+  const Device device = on_gpu ? choose_gpu(0) : kCpu;
   LayerStack layers(config.model);
-  layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
+  layers.parameters().allocate(device, config.train.computes_in(), ParameterStore::Gradients::zeroed);
   initialise(layers.parameters(), 1);
   const auto world = make_self_communicator();
   ShardedOptimizer optimizer(layers, *world, {}, {});
+  optimizer.values_were_set();
   const int64_t tokens = config.train.global_batch() * config.model.ctx_len;
-  Stage stage(layers, {kCpu, DType::f32, config.train.grad_cp, 1 / static_cast<double>(tokens), 1e-4, 0});
+  Stage stage(layers, {.device = device,
+                       .dtype = config.train.computes_in(),
+                       .recompute = config.train.grad_cp,
+                       .loss_scale = 1 / static_cast<double>(tokens),
+                       .graphs = on_gpu && config.model.dropout == 0});
   Pipeline pipeline(stage, *world, find_schedule("one_f_one_b"));
   const auto timed_step = [&](int i) {
     const std::vector<Batch> batches(microbatches_per_rank(config.train, 1), random_batch(config, i));
     const Stopwatch watch;
     pipeline.run(batches, optimizer);
     optimizer.step(1e-4, 0.001);
+    StreamEvent::of_current(device).wait();
     return watch.seconds();
   };
   const double flops = product_flops_per_token(layers) * static_cast<double>(tokens);
   Sgemm sgemm(2048, std::max<int64_t>(config.model.n_embd, 256));
-  timed_step(0);
-  std::vector<double> seconds, shares, peaks{sgemm.peak()};
+  const auto product_peak = [&] { return on_gpu ? gpu_product_peak(device) : sgemm.peak(); };
+  constexpr int kWarmUp = 3;  // passes are launched, captured, and launched as a whole
+  for (int i = 0; i < (on_gpu ? kWarmUp : 1); ++i) timed_step(-i);
+  std::vector<double> seconds, shares, peaks{product_peak()};
   for (int i = 1; i <= steps; ++i) {
     seconds.push_back(timed_step(i));
-    peaks.push_back(sgemm.peak());
+    peaks.push_back(product_peak());
     shares.push_back(flops / seconds.back() / std::max(peaks[i - 1], peaks[i]));
   }
   const double step = median(seconds), peak = median(peaks);
+  const std::string mfu = on_gpu ? fmt::format("\"mfu\": {:.3f}, ", flops / step / gpu_peak()) : "";
   fmt::print(
       "{{\"tmix\": \"{}\", \"tmix2\": \"{}\", \"params\": {}, \"threads\": {}, \"step_s\": {:.4f}, \"tokens_per_s\": "
-      "{:.1f}, "
-      "\"sgemm_gflops\": {:.0f}, \"share\": {:.3f}, \"peak_mb\": {:.0f}}}\n",
+      "{:.1f}, \"product_gflops\": {:.0f}, \"share\": {:.3f}, {}\"peak_mb\": {:.0f}}}\n",
       config.model.tmix, config.model.tmix2, layers.parameters().count(), omp_get_max_threads(), step,
-      static_cast<double>(tokens) / step, peak / 1e9, median(shares), static_cast<double>(peak_resident_bytes()) / 1e6);
+      static_cast<double>(tokens) / step, peak / 1e9, median(shares), mfu,
+      static_cast<double>(peak_resident_bytes()) / 1e6);
   if (top <= 0) return;
   const Trace trace;
   const double traced = timed_step(steps + 1);

@@ -65,6 +65,18 @@ std::string gpu_name() {
   return properties.name;
 }
 
+GpuSpeed gpu_speed() {
+  int index = 0;
+  check_cuda(cudaGetDevice(&index), "tell the GPU in use");
+  const auto ask = [&](cudaDeviceAttr what) {
+    int value = 0;
+    check_cuda(cudaDeviceGetAttribute(&value, what, index), "tell what this GPU can do");
+    return value;
+  };
+  constexpr double kKilo = 1e3;
+  return {ask(cudaDevAttrMultiProcessorCount), ask(cudaDevAttrComputeCapabilityMajor), kKilo * ask(cudaDevAttrClockRate)};
+}
+
 size_t gpu_memory_left() {
   size_t left = 0, all = 0;
   check_cuda(cudaMemGetInfo(&left, &all), "tell how much memory is left");

@@ -54,6 +54,11 @@ int num_gpus();            // that this process sees
 void use_gpu(int);         // on this thread, from now on
 std::string gpu_name();    // of the one in use
 size_t gpu_memory_left();  // likewise
+struct GpuSpeed {
+  int multiprocessors, generation;  // 8: Ampere, 9: Hopper
+  double hertz;                     // its highest clock
+};
+GpuSpeed gpu_speed();
 }  // namespace cuda
 
 // Runs `cpu` or `cuda` where the device says; on the meta device nothing. `cuda` must be a generic lambda,

@@ -226,6 +226,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* of, int) {
   *of = {"emulated on the CPU", size_t{1} << 30, 1, 9, 0};
   return cudaSuccess;
 }
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr what, int) {
+  *value = what == cudaDevAttrComputeCapabilityMajor ? 9 : 1;
+  return cudaSuccess;
+}
 cudaError_t cudaDeviceSynchronize() {
   return cudaSuccess;
 }
