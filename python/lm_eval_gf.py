@@ -17,41 +17,51 @@ from lm_eval.api.registry import register_model
 
 @register_model("gf")
 class GoldFinchLM(LM):
-    def __init__(self, checkpoint, vocab, gf="gf", max_gen_toks=256, **_):
+    # The last three lm_eval hands to every model, device as cuda:0 where nobody said so. Here the other side decides.
+    def __init__(self, checkpoint, vocab, gf="gf", max_gen_toks=256, batch_size=None, max_batch_size=None, device=None):
         super().__init__()
         self._command = [gf]
         self._model = ["--checkpoint", str(checkpoint), "--vocab", str(vocab)]
         self._max_gen_toks = int(max_gen_toks)
         self._scorer = None
 
-    # A process that lives as long as this object; its answers come in the order of the questions.
+    # A process that lives as long as this object; its answers come in the order of the questions. All are read, also
+    # where one is an error: what stayed in the pipe would be taken for the answers of the next call.
     def _score(self, questions):
         if self._scorer is None or self._scorer.poll() is not None:
             self._scorer = subprocess.Popen([*self._command, "score", *self._model], stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        scorer = self._scorer
 
         def ask():
-            for context, continuation in questions:
-                self._scorer.stdin.write(json.dumps({"context": context, "continuation": continuation}) + "\n")
-            self._scorer.stdin.flush()
+            try:
+                for context, continuation in questions:
+                    scorer.stdin.write(json.dumps({"context": context, "continuation": continuation}) + "\n")
+                scorer.stdin.flush()
+            except BrokenPipeError:
+                pass  # it ended, which whoever waits for its answers sees too
 
         asking = threading.Thread(target=ask)
         asking.start()
-        for context, continuation in questions:
-            line = self._scorer.stdout.readline()
-            if not line:
-                raise RuntimeError(f"gf score ended with status {self._scorer.wait()}; its message is above")
-            answer = json.loads(line)
-            if "error" in answer:
-                raise ValueError(f"gf score: {answer['error']}: {context!r}, {continuation!r}")
-            yield answer["logprob"], answer["greedy"]
+        lines = [scorer.stdout.readline() for _ in questions]
         asking.join()
+        if not all(lines):
+            scorer.communicate()
+            raise RuntimeError(f"gf score ended with status {scorer.returncode}; its message is above")
+        answers = [json.loads(line) for line in lines]
+        for question, answer in zip(questions, answers):
+            if "error" in answer:
+                raise ValueError(f"gf score: {answer['error']}: {question}")
+        return [(answer["logprob"], answer["greedy"]) for answer in answers]
 
     def loglikelihood(self, requests, disable_tqdm=False):
-        return list(self._score([request.args for request in requests]))
+        return self._score([request.args for request in requests])
 
+    # An empty document has nothing to predict.
     def loglikelihood_rolling(self, requests, disable_tqdm=False):
-        return [logprob for logprob, _ in self._score([("", request.args[0]) for request in requests])]
+        documents = [request.args[0] for request in requests]
+        scores = iter(self._score([("", document) for document in documents if document]))
+        return [next(scores)[0] if document else 0.0 for document in documents]
 
     # Requests with the same settings are asked together.
     def generate_until(self, requests, disable_tqdm=False):
@@ -71,11 +81,14 @@ class GoldFinchLM(LM):
                    "--temperature", str(settings.get("temperature", 1.0) if sampled else 0),
                    "--top-p", str(settings.get("top_p", 1.0)), "--top-k", str(settings.get("top_k", 0) if sampled else 0)]
         for stop in [until] if isinstance(until, str) else until:
-            options += ["--stop", stop]
+            options += ["--stop", stop] if stop else []  # an empty one stands for the end of the document in some tasks
         lines = "".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
         done = subprocess.run([*self._command, "generate", *self._model, "--prompt-file", "/dev/stdin", *options],
-                              input=lines, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True)
-        return [json.loads(line)["text"] for line in done.stdout.splitlines()]
+                              input=lines, capture_output=True, text=True, encoding="utf-8")
+        if done.returncode != 0:
+            raise RuntimeError(f"gf generate ended with status {done.returncode}: {done.stderr[-2000:].strip()}")
+        # Not splitlines(), which also takes what Unicode calls line ends in the middle of a text for one.
+        return [json.loads(line)["text"] for line in done.stdout.split("\n") if line]
 
 
 if __name__ == "__main__":

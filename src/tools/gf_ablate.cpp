@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <span>
 
 #include "base/child_process.h"
@@ -20,6 +21,7 @@
 #include "io/partial_file.h"
 #include "tools/train_command_line.h"
 #include "train/ablation/outcome.h"
+#include "train/ablation/same_run.h"
 #include "train/build.h"
 
 namespace gf {
@@ -58,6 +60,15 @@ struct Prepared {
   std::string name() const { return folder.filename().string(); }
 };
 
+// A run that is there counts as this one, also in the report, and has to be it.
+void check_is(const Prepared& p, const std::string& variant, const Config& settled) {
+  try {
+    check_same_run(p.folder, settled, p.last_step);
+  } catch (const Error& e) {
+    refuse(cat("variant ", variant, ", seed ", p.run.seed, ": ", e.what()), e.hint());
+  }
+}
+
 // Of all variants, from the seeds of the file and of --seeds. Refuses what any of them could not train.
 std::vector<Prepared> prepare(const Ablation& ablation, const std::vector<PlannedVariant>& planned,
                               const ConfigParts& base, const AblateOptions& o) {
@@ -74,12 +85,14 @@ std::vector<Prepared> prepare(const Ablation& ablation, const std::vector<Planne
   std::vector<Prepared> all;
   for (size_t v = 0; v < planned.size(); ++v) {
     const bool chosen = o.only.empty() || std::ranges::count(o.only, planned[v].name) > 0;
-    int64_t last_step = 0;
+    std::optional<Plan> plan;  // of all seeds: they change nothing else of it
     for (const int64_t seed : seeds) {
       Prepared p{run_of(ablation, planned, v, seed, base)};
-      if (last_step == 0) last_step = Plan(p.run.config).last_step;  // a seed changes nothing of it
-      p.last_step = last_step;
+      if (!plan) plan.emplace(p.run.config);
+      p.last_step = plan->last_step;
       p.folder = run_folder(p.run.config);
+      plan->config.train.seed_everything = seed;
+      check_is(p, planned[v].name, plan->config);
       p.wanted = chosen && std::ranges::count(wanted, seed) > 0;
       all.push_back(std::move(p));
     }

@@ -167,7 +167,7 @@ void check_configuration(const Config& config, const std::string& from, const st
       refuse(cat(d.key, " is ", d.now, " in ", from, ", and ", in, " says that it is ", d.then),
              "without --config, or a file that agrees");
   }
-  // One that does not say how large the vocabulary is does not describe a model, and open_model() will not take it.
+  // One that does not say how large the vocabulary is does not describe a model.
   if (config.model.vocab_size > 0) check_weights_of(source, config);
 }
 
@@ -175,8 +175,9 @@ int import_from(const Arguments& arguments) {
   CommandLine line{"gf ckpt import IN FOLDER [options]"};
   add_positional(line, "in", "where the weights are: a .safetensors, a .safetensors.index.json, a .pth or .pt");
   add_positional(line, "folder", "a new checkpoints folder, to hold step-00000000");
-  line.options.add_options()("config", po::value<std::vector<std::string>>()->value_name("FILE"),
-                             "YAML, any number, later files override; without it what gf ckpt export put into IN");
+  line.options.add_options()(
+      "config", po::value<std::vector<std::string>>()->value_name("FILE"),
+      "the model, in YAML, any number, later files override; without it what gf ckpt export put into IN");
   const po::variables_map values = parse(line, arguments);
   if (values.empty()) return 0;
   const std::string in = values["in"].as<std::string>();
@@ -192,9 +193,12 @@ int import_from(const Arguments& arguments) {
     refuse(folder.string() + " is not empty", "a folder that does not exist yet");
   for (const auto& [name, why] : source->unreadable()) refuse(cat(name, " in ", in, " ", why));
   if (source->entries().empty()) refuse(in + " has no tensors");
+  bool describes_model = false;  // else open_model() will not take it
   if (!attributes.config.empty()) {
     const std::string from = files.empty() ? in : joined(files);
-    check_configuration(config_from_text(attributes.config, from), from, in, !files.empty(), *source);
+    const Config config = config_from_text(attributes.config, from);
+    check_configuration(config, from, in, !files.empty(), *source);
+    describes_model = config.model.vocab_size > 0;
   }
   source->verify();
   try {
@@ -205,6 +209,10 @@ int import_from(const Arguments& arguments) {
   const auto self = make_self_communicator();
   CheckpointWriter(folder, *self, 0).write(attributes, *source);
   std::cout << made.string() << ": " << source->entries().size() << " tensors, no optimizer state\n";
+  if (!describes_model)
+    fmt::print(stderr,
+               "gf ckpt: nothing says what model these weights are of: train.load_model takes them, gf eval, generate "
+               "and score do not\n  try: another import with --config, which has model.vocab_size and the rest\n");
   return 0;
 }
 

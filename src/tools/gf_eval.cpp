@@ -28,7 +28,7 @@ constexpr int64_t kBatchTokens = 4096;
 struct EvalOptions {
   std::string checkpoint, data;
   int64_t ctx_len = 0, max_samples = 0, parts = 0;
-  bool masked = false;
+  bool masked = false, by_position = false;
   double rescale = 1, rebase = 1;
   bool changes_rescale = false, changes_rebase = false;
 };
@@ -60,7 +60,7 @@ void check(const EvalOptions& o, const TokenFiles& data) {
     refuse(cat("--ctx-len is ", o.ctx_len, ", and ", data.name(), " has ", data.tokens(),
                " tokens: a window takes one more than --ctx-len"),
            "more data, or a smaller --ctx-len");
-  if (o.parts < 0 || o.parts > o.ctx_len)
+  if (o.by_position && (o.parts < 1 || o.parts > o.ctx_len))
     refuse(cat("--by-position is ", o.parts, ", and a window has ", o.ctx_len, " positions"),
            cat("from 1 to ", o.ctx_len));
 }
@@ -123,7 +123,7 @@ int run_eval(const Arguments& arguments) {
   const auto data = open_data(o);
   const TrainedModel model = open_model(o.checkpoint, [&](ModelConfig& config) { change_positions(config, o); });
   if (!values.count("ctx-len")) o.ctx_len = model.config.model.ctx_len;
-  if (values.count("by-position") && o.parts == 0) o.parts = -1;
+  o.by_position = values.count("by-position") > 0;
   check(o, *data);
   const Evaluation e = evaluate_all(model, data, o);
   if (!std::isfinite(e.loss))

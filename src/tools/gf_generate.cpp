@@ -100,11 +100,12 @@ class Writer {
 
   void many() {
     std::vector<std::string> prompts;
-    File file = File::open_stream(o_.prompt_file, "a file of one JSON object a line: {\"prompt\": ...}");
-    const std::string key = "prompt";
+    const std::string key = "prompt", form = "one JSON object a line: {\"prompt\": TEXT}";
+    File file = File::open_stream(o_.prompt_file, "a file of " + form);
     read_jsonl(
-        file, {&key, 1}, [&](std::span<const std::string> texts) { prompts.push_back(texts[0]); }, [](int64_t) {});
-    if (prompts.empty()) refuse(cat(o_.prompt_file, " has no prompt"), "one JSON object a line: {\"prompt\": ...}");
+        file, {&key, 1}, form, [&](std::span<const std::string> texts) { prompts.push_back(texts[0]); },
+        [](int64_t) {});
+    if (prompts.empty()) refuse(cat(o_.prompt_file, " has no prompt"), form);
     const StatefulDecoder first = fresh();
     for (const std::string& prompt : prompts) {
       std::string text;

@@ -245,7 +245,7 @@ int64_t microbatches_per_rank(const TrainConfig& t, int64_t data_ranks) {
          cat("data ranks: ", joined(divisors), "; or other train.accumulate_grad_batches"));
 }
 
-std::vector<Difference> differences_of_models(Config now, Config then) {
+std::vector<Difference> differences(Config now, Config then, const std::function<bool(std::string_view key)>& counts) {
   const FieldList mine(now), theirs(then);
   const auto text = [](const Field& field) {
     const auto* section = std::get_if<Section>(&field.target);
@@ -256,9 +256,14 @@ std::vector<Difference> differences_of_models(Config now, Config then) {
   for (size_t i = 0; i < mine.fields().size(); ++i) {
     const std::string& key = mine.fields()[i].path;
     Difference d{key, text(mine.fields()[i]), text(theirs.fields()[i])};
-    if (key.starts_with("model.") && key != "model.dropout" && d.now != d.then) all.push_back(std::move(d));
+    if (counts(key) && d.now != d.then) all.push_back(std::move(d));
   }
   return all;
+}
+
+std::vector<Difference> differences_of_models(const Config& now, const Config& then) {
+  return differences(now, then,
+                     [](std::string_view key) { return key.starts_with("model.") && key != "model.dropout"; });
 }
 
 std::filesystem::path run_folder(const Config& c) {

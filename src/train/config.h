@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -179,13 +180,15 @@ void resolve(Config&, bool has_gpu = false);
 // has settled magic_prime and my_exit_tokens.
 void check(const Config&);
 
-// A key of the section model in which two configurations differ.
+// A key in which two configurations differ.
 struct Difference {
   std::string key, now, then;
 };
-// All but dropout, which a run may change on its way. Shapes alone do not tell, say, one position encoding from
-// another.
-std::vector<Difference> differences_of_models(Config now, Config then);
+// Of the keys that count, in their order.
+std::vector<Difference> differences(Config now, Config then, const std::function<bool(std::string_view key)>& counts);
+// Of the section model, all but dropout, which a run may change on its way. Shapes alone do not tell, say, one position
+// encoding from another.
+std::vector<Difference> differences_of_models(const Config& now, const Config& then);
 
 // Microbatches of micro_bsz that each data rank works through per optimizer step; refuses where they do not divide.
 int64_t microbatches_per_rank(const TrainConfig&, int64_t data_ranks);

@@ -120,6 +120,46 @@ TEST_F(Ablate, TrainsEachVariantFromEachSeedAndReports) {
   EXPECT_EQ(read_file(run("finch-s1") / "metrics.jsonl"), before);
 }
 
+// Runs of the same names are there from other settings: they are not what is asked for, in whatever way it is asked.
+TEST_F(Ablate, FinishedRunsOfOtherSettingsAreRefused) {
+  const std::string slow = "--train.lr_init=1e-4";
+  ASSERT_EQ(ablate({slow}).status, 0);
+  const std::string report = read_file(out() / "report.csv");
+  const auto other = [&](const std::vector<std::string>& more, const std::vector<std::string>& pieces) {
+    for (const char* way : {"--dry-run", "--only=goldfinch", "--seeds=2"}) {
+      std::vector<std::string> all = more;
+      all.emplace_back(way);
+      const ProgramResult result = ablate(all);
+      EXPECT_EQ(result.status, 2) << result.out;
+      EXPECT_EQ(result.out, "");
+      for (const auto& piece : pieces)
+        EXPECT_NE(result.err.find(piece), std::string::npos) << piece << ": " << result.err;
+      EXPECT_NE(result.err.find("remove " + run("finch-s1").string()), std::string::npos) << result.err;
+    }
+  };
+  other({}, {"variant finch, seed 1: train.lr_init is 6e-04", "was begun with 1e-04"});
+  other({slow, "--model.n_embd=64"}, {"model.n_embd is 64", "was begun with 32"});
+  other({slow, "--model.dropout=0.1"}, {"model.dropout is 0.1", "was begun with 0"});
+  other({slow, "--train.micro_bsz=4"}, {"devices * micro_bsz * accumulate_grad_batches is 4", "was begun with 2"});
+  other({slow, "--train.val_check_interval=2"}, {"train.val_check_interval is 2", "was begun with 3"});
+  write_byte_tokens(folder_ / "elsewhere", std::string(4000, 'x'));
+  const std::string elsewhere = folder_ / "elsewhere";
+  other({slow, "--train.data_file=" + elsewhere}, {"train.data_file is " + elsewhere});
+  other({slow, "--train.max_steps=5"}, {"end at step 5", "at step 6 already"});
+  fs::remove(run("finch-s1") / "config.yaml");  // the checkpoint has it too
+  other({}, {"variant finch, seed 1: train.lr_init is 6e-04"});
+  EXPECT_EQ(read_file(out() / "report.csv"), report);
+
+  // What changes no result may differ, and so may the number of steps where there are more to come.
+  const ProgramResult same = ablate({slow, "--train.log_every_n_steps=1", "--train.micro_bsz=1",
+                                     "--train.accumulate_grad_batches=2", "--train.max_minutes=9", "--seeds=1"});
+  EXPECT_EQ(same.status, 0) << same.err;
+  EXPECT_NE(same.out.find("goldfinch-s1: done already"), std::string::npos) << same.out;
+  const ProgramResult longer = ablate({slow, "--train.max_steps=7", "--only=finch", "--seeds=2"});
+  EXPECT_EQ(longer.status, 0) << longer.err;
+  EXPECT_EQ(read_metrics(run("finch-s2") / "metrics.jsonl").size(), 7u);
+}
+
 // As elements of a job array do: each its own, and the last report has them all.
 TEST_F(Ablate, RunsOneByOneGiveTheSameRuns) {
   ASSERT_EQ(ablate({"--only", "goldfinch", "--seeds", "2"}).status, 0);

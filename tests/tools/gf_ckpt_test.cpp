@@ -128,7 +128,8 @@ TEST_F(GfCkpt, SeveralFilesWithAnIndexAreOneModel) {
 TEST_F(GfCkpt, FilesOfTorchAreImportedAndNothingInThemIsExecuted) {
   const fs::path torch_file = fs::path(GF_SOURCE_DIR) / "tests/fuzz/corpus/pth/zip", in = folder_ / "x.pth";
   fs::copy_file(torch_file, in);
-  expect("import " + in.string() + " " + (folder_ / "made").string(), 0, {"10 tensors"});
+  expect("import " + in.string() + " " + (folder_ / "made").string(), 0,
+         {"10 tensors", "nothing says what model", "gf eval", "--config"});
   expect("verify " + (folder_ / "made").string(), 0, {"10 tensors"});
   const CheckpointReader made(folder_ / "made");
   const PthReader source(in);

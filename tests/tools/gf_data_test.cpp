@@ -63,6 +63,7 @@ TEST_F(GfData, HoldsOutAPart) {
   std::string lines;
   for (int i = 0; i < 200; ++i) lines += "{\"body\":\"some text\"}\n";
   write_file(folder_ / "a.jsonl", lines);
+  refused({"tokenize", "--vocab=byte", "--out", out_, folder_ / "a.jsonl"}, {"a.jsonl:1", "--key names another"});
   const std::string held = folder_ / "held";
   const ProgramResult result = run({"tokenize", "--vocab=byte", "--key=body", "--validation", "0.25",
                                     "--validation-out", held, "--out", out_, folder_ / "a.jsonl"});

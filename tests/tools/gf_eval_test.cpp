@@ -177,7 +177,7 @@ TEST_F(GfEval, TellsOfEachPartOfTheWindow) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   };
-  expect_refused(all({"--by-position", "0"}), {"--by-position", "16 positions"});
+  expect_refused(all({"--by-position", "0"}), {"--by-position is 0", "16 positions", "from 1 to 16"});
   expect_refused(all({"--by-position", "17"}), {"--by-position is 17", "16 positions"});
   expect_refused(all({"--rope.rescale", "2"}), {"--rope.rescale", "without model.rope"});
   expect_refused(all({"--rope.rebase", "2"}), {"--rope.rebase", "without model.rope"});

@@ -162,6 +162,7 @@ TEST_F(GfGenerate, ManyPromptsFromAFile) {
   EXPECT_EQ(refused.status, 2);
   EXPECT_EQ(refused.out, "");
   EXPECT_NE(refused.err.find("wrong.jsonl:2"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("try: one JSON object a line: {\"prompt\": TEXT}"), std::string::npos) << refused.err;
   EXPECT_EQ(with({prompts, "--prompt", "a"}).status, 2);
 }
 

@@ -7,7 +7,6 @@
 #include <stdexcept>
 
 #include "base/error.h"
-#include "base/text.h"
 
 namespace gf {
 namespace {
@@ -132,7 +131,7 @@ std::vector<std::string> json_texts(std::string_view line, std::span<const std::
   return texts;
 }
 
-void read_jsonl(File& file, std::span<const std::string> keys,
+void read_jsonl(File& file, std::span<const std::string> keys, const std::string& wanted,
                 const std::function<void(std::span<const std::string>)>& texts,
                 const std::function<void(int64_t)>& advance, size_t longest) {
   LineReader lines(file, advance, longest);
@@ -142,10 +141,7 @@ void read_jsonl(File& file, std::span<const std::string> keys,
     try {
       found = json_texts(*line, keys);
     } catch (const std::runtime_error& e) {
-      refuse(cat(file.path().string(), ":", lines.number(), ": ", e.what()),
-             keys.size() == 1
-                 ? "each line one JSON object with the text under \"" + keys[0] + "\" (--key names another)"
-                 : "each line one JSON object with texts under " + joined(keys));
+      refuse(cat(file.path().string(), ":", lines.number(), ": ", e.what()), wanted);
     }
     texts(found);
   }

@@ -18,8 +18,8 @@ namespace gf {
 std::vector<std::string> json_texts(std::string_view line, std::span<const std::string> keys);
 
 // Calls texts(list) for each line but the blank ones, and advance(bytes) as the file is read. A bad line is refused
-// with file and number, and so is one of more than `longest` bytes.
-void read_jsonl(File&, std::span<const std::string> keys,
+// with file and number and the hint `wanted`, what each line is to be, and so is one of more than `longest` bytes.
+void read_jsonl(File&, std::span<const std::string> keys, const std::string& wanted,
                 const std::function<void(std::span<const std::string>)>& texts,
                 const std::function<void(int64_t)>& advance, size_t longest = size_t{1} << 30);
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "base/text.h"
 #include "io/data/binidx.h"
 #include "io/data/binidx_writer.h"
 #include "io/files.h"
@@ -113,6 +114,9 @@ class Run {
   Run(const Vocabulary& vocabulary, const TokenizeOptions& options, const std::function<void(int64_t)>& advance)
       : options_(options),
         keys_(options.pairs() ? std::vector{options.prompt_key, options.answer_key} : std::vector{options.key}),
+        wanted_(options.pairs()
+                    ? "each line one JSON object with texts under " + joined(keys_)
+                    : cat("each line one JSON object with the text under \"", options.key, "\" (--key names another)")),
         sink_(vocabulary, options),
         advance_([this, advance](int64_t bytes) {
           report_.bytes += bytes;
@@ -125,7 +129,7 @@ class Run {
       if (input.path.ends_with(".jsonl")) {
         ++report_.files;
         read_jsonl(
-            file, keys_, [&](std::span<const std::string> texts) { add_line(texts); }, advance_);
+            file, keys_, wanted_, [&](std::span<const std::string> texts) { add_line(texts); }, advance_);
       } else {
         read_text(file, input.named);
       }
@@ -173,6 +177,7 @@ class Run {
 
   const TokenizeOptions& options_;
   std::vector<std::string> keys_;
+  std::string wanted_;  // of each line
   DocumentSink sink_;
   TokenizeReport report_;
   std::function<void(int64_t)> advance_;

@@ -153,6 +153,17 @@ Ablation::Match match_named(const std::string& name) {
   refuse(cat("match is ", in_quotes(name), " and must be one of: none, params, flops"), "match: none");
 }
 
+// Calls body(i) for each variant; what is refused there is told with its name.
+void for_variants(const Ablation& ablation, const std::function<void(size_t i)>& body) {
+  for (size_t i = 0; i < ablation.variants.size(); ++i) {
+    try {
+      body(i);
+    } catch (const Error& e) {
+      refuse(cat("variant ", ablation.variants[i].name, ": ", e.what()), e.hint());
+    }
+  }
+}
+
 std::string option(const Setting& s) {
   return cat("--", s.path, "=", s.text);
 }
@@ -190,30 +201,33 @@ std::vector<int64_t> seeds_of(const std::string& text) {
 
 std::vector<PlannedVariant> plan_variants(const Ablation& ablation, const ConfigParts& base) {
   std::vector<PlannedVariant> planned;
-  for (const Variant& v : ablation.variants) {
-    try {
-      PlannedVariant p{v.name, v.settings, {}};
-      const auto settle = [&] {
-        std::vector<Setting> settings = base.settings;
-        settings.insert(settings.end(), p.settings.begin(), p.settings.end());
-        p.config = load_config(base.files, settings);
-        resolve(p.config);
-        check(p.config);
-      };
-      settle();
-      if (ablation.match != Ablation::Match::none && !planned.empty()) {
-        const int64_t width = matching_width(p.config.model, planned[0].config.model, ablation.match);
-        p.settings.push_back({.path = "model.dim_ffn", .text = std::to_string(width)});
-        settle();
-      }
-      p.parameters = parameters_of(p.config.model);
-      p.flops_per_token = training_flops(p.config.model);
-      p.cache_bytes = cache_bytes(p.config.model);
-      planned.push_back(std::move(p));
-    } catch (const Error& e) {
-      refuse(cat("variant ", v.name, ": ", e.what()), e.hint());
+  const auto settle = [&](PlannedVariant& p) {
+    std::vector<Setting> settings = base.settings;
+    settings.insert(settings.end(), p.settings.begin(), p.settings.end());
+    p.config = load_config(base.files, settings);
+    resolve(p.config);
+    check(p.config);
+  };
+  for_variants(ablation, [&](size_t i) {
+    planned.push_back({ablation.variants[i].name, ablation.variants[i].settings, {}});
+    settle(planned[i]);
+  });
+  // What the others are matched to: one that has its own width, where there is one.
+  const auto matchable = [](const PlannedVariant& p) { return can_be_matched(p.config.model); };
+  const auto own =
+      ablation.match == Ablation::Match::none ? planned.end() : std::ranges::find_if_not(planned, matchable);
+  const size_t like = own == planned.end() ? 0 : static_cast<size_t>(own - planned.begin());
+  for_variants(ablation, [&](size_t i) {
+    PlannedVariant& p = planned[i];
+    if (ablation.match != Ablation::Match::none && i != like) {
+      const int64_t width = matching_width(p.config.model, planned[like], ablation.match);
+      p.settings.push_back({.path = "model.dim_ffn", .text = std::to_string(width)});
+      settle(p);
     }
-  }
+    p.parameters = parameters_of(p.config.model);
+    p.flops_per_token = training_flops(p.config.model);
+    p.cache_bytes = cache_bytes(p.config.model);
+  });
   return planned;
 }
 

@@ -32,32 +32,40 @@ double cache_bytes(const ModelConfig& config) {
   return static_cast<double>(bytes_a_position(config, {.expanded = false, .cache = DType::bf16}));
 }
 
-int64_t matching_width(const ModelConfig& config, const ModelConfig& like, Ablation::Match match) {
-  constexpr int64_t kUnit = 32;
+constexpr int64_t kUnit = 32;  // of dim_ffn
+
+bool can_be_matched(const ModelConfig& config) {
+  ModelConfig wider = config;
+  wider.dim_ffn += kUnit;
+  return parameters_of(wider) != parameters_of(config);
+}
+
+int64_t matching_width(const ModelConfig& config, const PlannedVariant& like, Ablation::Match match) {
   const bool params = match == Ablation::Match::params;
   const auto cost = [&](const ModelConfig& c) {
     return params ? static_cast<double>(parameters_of(c)) : training_flops(c);
   };
-  ModelConfig wider = config;
-  wider.dim_ffn += kUnit;
-  const double want = cost(like), have = cost(config), slope = cost(wider) - have;
-  if (slope == 0) {
+  const auto with = [&](int64_t dim_ffn) {
+    ModelConfig other = config;
+    other.dim_ffn = dim_ffn;
+    return cost(other);
+  };
+  const double want = cost(like.config.model), have = cost(config);
+  const auto wanted = [&] {
+    return cat("match wants ", want, params ? " parameters" : " operations a token", ", as variant ", like.name,
+               " has");
+  };
+  if (!can_be_matched(config)) {
     if (have == want) return config.dim_ffn;
-    refuse(cat("match wants ", want, params ? " parameters" : " operations a token",
-               ", as the first variant has, and it has ", have,
+    refuse(cat(wanted(), ", and it has ", have,
                ", which dim_ffn does not change: the llama channel mixer has its own width"),
-           "it as the first variant, for the others to be matched to; or match: none");
+           "one such variant, to which the others are matched; or match: none");
   }
   // Both grow with the width in proportion.
-  const double width = static_cast<double>(config.dim_ffn) + kUnit * std::round((want - have) / slope);
+  const double slope = with(config.dim_ffn + kUnit) - have,
+               width = static_cast<double>(config.dim_ffn) + kUnit * std::round((want - have) / slope);
   if (width < kUnit)
-    refuse(cat("match wants ", want, params ? " parameters" : " operations a token",
-               ", as the first variant has, and it has ", cost([&] {
-                 ModelConfig least = config;
-                 least.dim_ffn = kUnit;
-                 return least;
-               }()),
-               " with the least dim_ffn, ", kUnit),
+    refuse(cat(wanted(), ", and it has ", with(kUnit), " with the least dim_ffn, ", kUnit),
            "another first variant, or match: none");
   return static_cast<int64_t>(width);
 }

@@ -13,8 +13,10 @@ double training_flops(const ModelConfig&);
 // Recurrent layers add nothing.
 double cache_bytes(const ModelConfig&);
 
+// Whether dim_ffn changes what the model costs; where all channel mixers have a width of their own, it does not.
+bool can_be_matched(const ModelConfig&);
 // The dim_ffn, a multiple of 32, with which the model comes nearest to `like` in parameters or operations. Refuses
 // where no layer reads dim_ffn, unless they are equal already, and where none would do.
-int64_t matching_width(const ModelConfig&, const ModelConfig& like, Ablation::Match);
+int64_t matching_width(const ModelConfig&, const PlannedVariant& like, Ablation::Match);
 
 }  // namespace gf

@@ -63,8 +63,8 @@ class JsonlFiles : public ::testing::Test {
     std::vector<std::string> texts;
     read_ = 0;
     read_jsonl(
-        file, std::vector<std::string>{"text"}, [&](std::span<const std::string> text) { texts.push_back(text[0]); },
-        [&](int64_t n) { read_ += n; }, longest);
+        file, std::vector<std::string>{"text"}, "lines of texts",
+        [&](std::span<const std::string> text) { texts.push_back(text[0]); }, [&](int64_t n) { read_ += n; }, longest);
     return texts;
   }
   TempFolder folder_;
@@ -93,7 +93,7 @@ TEST_F(JsonlFiles, LinesLongerThanABuffer) {
 
 TEST_F(JsonlFiles, RefusesABadLineByItsNumber) {
   const std::string good = "{\"text\":\"a\"}\n\n";
-  expect_refused({path_ + ":3: ", "no JSON", "--key"}, [&] { read(good + "{\"text\":\n"); });
+  expect_refused({path_ + ":3: ", "no JSON", "lines of texts"}, [&] { read(good + "{\"text\":\n"); });
   expect_refused({path_ + ":3: ", "no \"text\""}, [&] { read(good + "{\"content\":\"a\"}"); });
 }
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 
@@ -130,27 +131,52 @@ TEST_F(Ablations, ThePublishedRowsHaveThePublishedSizes) {
 }
 
 TEST_F(Ablations, MatchingScalesTheChannelMixers) {
-  for (const auto match : {Ablation::Match::params, Ablation::Match::flops}) {
-    Ablation a = read_ablation(kConfigs + "ablations/small.yaml");
-    a.match = match;
-    std::swap(a.variants[0], a.variants[2]);  // llama's width is its own: it is what the others are matched to
-    const auto planned = plan_variants(a, base("ablations/small_base.yaml"));
-    const auto cost = [&](const PlannedVariant& v) {
-      return match == Ablation::Match::params ? static_cast<double>(v.parameters) : v.flops_per_token;
-    };
-    // To half a unit: 32 more of dim_ffn in each of six layers, two products of width 128, six operations a weight.
-    const double unit = 32.0 * 2 * 128 * 6 * (match == Ablation::Match::params ? 1 : 6);
-    for (const PlannedVariant& v : planned) EXPECT_LE(std::fabs(cost(v) - cost(planned[0])), 0.51 * unit) << v.name;
-    EXPECT_NE(planned[1].config.model.dim_ffn, planned[0].config.model.dim_ffn);
-  }
-  Ablation a = read_ablation(kConfigs + "ablations/small.yaml");
-  a.match = Ablation::Match::params;
-  expect_refused({"variant llama: match wants", "as the first variant"},
-                 [&] { plan_variants(a, base("ablations/small_base.yaml")); });
+  for (const auto& [file, size] : {std::pair("small.yaml", "ablations/small_base.yaml"),
+                                   {"published-L12.yaml", "L12D768ctx1024minipile.yaml"},
+                                   {"published-1.5B.yaml", "L24D2048ctx2048minipile.yaml"}})
+    for (const auto match : {Ablation::Match::params, Ablation::Match::flops}) {
+      SCOPED_TRACE(file);
+      Ablation a = read_ablation(cat(kConfigs, "ablations/", file));
+      a.match = match;
+      const auto planned = plan_variants(a, base(size));
+      const auto cost = [&](const PlannedVariant& v) {
+        return match == Ablation::Match::params ? static_cast<double>(v.parameters) : v.flops_per_token;
+      };
+      // llama's width is its own, so wherever it stands it is what the others are matched to.
+      const PlannedVariant& llama = *std::ranges::find(planned, "llama", &PlannedVariant::name);
+      const ModelConfig& m = llama.config.model;
+      EXPECT_EQ(m.dim_ffn, plan_variants(read_ablation(cat(kConfigs, "ablations/", file)),
+                                         base(size))[static_cast<size_t>(&llama - planned.data())]
+                               .config.model.dim_ffn);
+      // To half a unit: 32 more of dim_ffn in each layer, two products of n_embd, six operations a weight.
+      const double unit =
+          32.0 * 2 * static_cast<double>(m.n_embd * m.n_layer) * (match == Ablation::Match::params ? 1 : 6);
+      for (const PlannedVariant& v : planned) EXPECT_LE(std::fabs(cost(v) - cost(llama)), 0.51 * unit) << v.name;
+      EXPECT_NE(std::ranges::find(planned, "finch", &PlannedVariant::name)->config.model.dim_ffn, m.dim_ffn);
+    }
+}
+
+TEST_F(Ablations, MatchingTakesTheFirstVariantWhereAllCanBeMatched) {
+  const std::string all = "variants: [{name: a, set: {model.tmix: x060c2}}, {name: b, set: {model.tmix: x060}}";
+  const auto widths = [&](const std::string& more) {
+    std::vector<int64_t> w;
+    for (const auto& v :
+         plan_variants(read(all + more + "]\nseeds: [1]\nmatch: params\n"), base("L6D768minipile.yaml")))
+      w.push_back(v.config.model.dim_ffn);
+    return w;
+  };
+  EXPECT_EQ(widths("")[0], model("L6D768minipile.yaml", "finchc2.yaml").dim_ffn);
+  EXPECT_NE(widths("")[1], model("L6D768minipile.yaml", "finch.yaml").dim_ffn);
+  const std::string llama = ", {name: c, set: {model.tmix: llama, model.cmix: llama, model.rope: {}}}";
+  EXPECT_NE(widths(llama)[0], widths("")[0]);
+  expect_refused({"variant d: match wants", "as variant c has", "llama channel mixer has its own width"},
+                 [&] { widths(llama + ", {name: d, set: {model.tmix: x060, model.cmix: llama}}"); });
   const ModelConfig wide = model("L6D768minipile.yaml", "finch.yaml");
-  ModelConfig tiny = wide;
-  tiny.n_layer = 1;
-  expect_refused({"with the least dim_ffn, 32"}, [&] { matching_width(wide, tiny, Ablation::Match::params); });
+  PlannedVariant tiny{"tiny", {}, {}};
+  tiny.config.model = wide;
+  tiny.config.model.n_layer = 1;
+  expect_refused({"as variant tiny has", "with the least dim_ffn, 32"},
+                 [&] { matching_width(wide, tiny, Ablation::Match::params); });
 }
 
 TEST_F(Ablations, ARunIsWhatItsArgumentsSay) {

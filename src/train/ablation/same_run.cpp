@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/ablation/same_run.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "io/checkpoint/checkpoint_folder.h"
+#include "io/checkpoint/checkpoint_reader.h"
+#include "io/files.h"
+#include "io/run_folder.h"
+
+namespace gf {
+namespace {
+
+// Of the section train: what changes no number of a run but by rounding, or is compared below.
+constexpr std::string_view kFree[] = {"change_data",      "data_type",
+                                      "proj_dir",         "proj_name",
+                                      "proj_suffix",      "wandb",
+                                      "epoch_save",       "save_every_steps",
+                                      "keep_checkpoints", "save_every_minutes",
+                                      "max_minutes",      "log_every_n_steps",
+                                      "micro_bsz",        "devices",
+                                      "num_nodes",        "accumulate_grad_batches",
+                                      "max_steps",        "accelerator",
+                                      "precision",        "strategy",
+                                      "ds_bucket_mb",     "grad_cp"};
+
+constexpr int64_t kLongestConfig = 64 << 20;  // lists of data files can be long
+
+bool counts(std::string_view key) {
+  constexpr std::string_view kTrain = "train.";
+  return key.starts_with("model.") ||
+         (key.starts_with(kTrain) && std::ranges::count(kFree, key.substr(kTrain.size())) == 0);
+}
+
+// Empty where there is no run.
+std::string config_in(const RunPaths& paths, const std::optional<StepFolder>& newest) {
+  if (std::filesystem::exists(paths.config())) return read_small_file(paths.config(), kLongestConfig);
+  return newest ? CheckpointReader(newest->path).attributes().config : "";
+}
+
+}  // namespace
+
+void check_same_run(const std::filesystem::path& folder, const Config& asked, int64_t last_step) {
+  const RunPaths paths(folder);
+  const auto newest = newest_checkpoint(paths.checkpoints());
+  const std::string text = config_in(paths, newest);
+  if (text.empty()) return;
+  const Config then = config_from_text(text, paths.config().string());
+  std::vector<Difference> all = differences(asked, then, counts);
+  const auto compare = [&](const char* what, const auto& now, const auto& before) {
+    if (now != before) all.push_back({what, cat(now), cat(before)});
+  };
+  const TrainConfig &mine = asked.train, &theirs = then.train;
+  compare("num_nodes * devices * micro_bsz * accumulate_grad_batches", mine.global_batch(), theirs.global_batch());
+  // Where nobody says, it follows from the machine, which need not be this one.
+  if (mine.accelerator.value_or("") == theirs.accelerator.value_or(""))
+    compare("train.precision", mine.precision.value_or("auto"), theirs.precision.value_or("auto"));
+  const std::string hint =
+      cat("another --train.proj_dir or name of the ablation's file; or remove ", folder.string(), " to train it anew");
+  if (!all.empty())
+    refuse(cat(all[0].key, " is ", all[0].now, ", and the run in ", folder.string(), " was begun with ", all[0].then),
+           hint);
+  if (newest && newest->step > last_step)
+    refuse(cat("a run is to end at step ", last_step, ", and the run in ", folder.string(), " is at step ",
+               newest->step, " already"),
+           cat("more --train.max_steps; ", hint));
+}
+
+}  // namespace gf

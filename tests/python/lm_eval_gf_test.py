@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lm_eval_gf.py with the real gf, on a model of a golden case, and stand-ins for what it takes from lm_eval."""
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import types
+import unittest
+from array import array
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+GF = os.path.join(os.environ.get("GF_BIN_DIR", ROOT / "build/cpu/bin"), "gf")
+CASE = json.loads((ROOT / "tests/golden/goldfinch.json").read_text())
+VOCAB, LENGTH = CASE["model"]["vocab_size"], CASE["length"]  # of the golden model
+WORDS = VOCAB + 256 + 31  # a vocabulary has all single bytes too, and a multiple of 64 tokens
+
+
+def install_fakes():
+    model, registry = types.ModuleType("lm_eval.api.model"), types.ModuleType("lm_eval.api.registry")
+    model.LM = object
+    registry.register_model = lambda name: lambda kind: kind
+    sys.modules.update({"lm_eval": types.ModuleType("lm_eval"), "lm_eval.api": types.ModuleType("lm_eval.api"),
+                        "lm_eval.api.model": model, "lm_eval.api.registry": registry})
+
+
+install_fakes()
+sys.path.insert(0, str(ROOT / "python"))
+from lm_eval_gf import GoldFinchLM  # noqa: E402
+
+MASK = 2**64 - 1
+
+
+def splitmix64(x):
+    x = (x + 0x9E3779B97F4A7C15) & MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
+    return x ^ (x >> 31)
+
+
+def uniform(name, n):
+    """The numbers that src/base/random.h gives under this name."""
+    key = 0xCBF29CE484222325
+    for byte in name.encode():
+        key = ((key ^ byte) * 0x100000001B3) & MASK
+    key ^= splitmix64(CASE["seed"])
+    return [(splitmix64((key + i) & MASK) >> 11) * 2.0**-52 - 1.0 for i in range(n)]
+
+
+def golden_rows():
+    tokens = [math.floor((u + 1) / 2 * VOCAB) for u in uniform("tokens", CASE["batch"] * (LENGTH + 1))]
+    return [tokens[i:i + LENGTH + 1] for i in range(0, len(tokens), LENGTH + 1)]
+
+
+def text_of(tokens):
+    """Each of the model's tokens is two characters, both line ends to str.splitlines(), and one of its own."""
+    return "".join(chr(0x4E00 + token) + "\u2028\x85" for token in tokens)
+
+
+def write_vocabulary(path):
+    tokens = [(k, repr(text_of([k])), len(text_of([k]).encode())) for k in range(1, VOCAB)]
+    tokens += [(VOCAB + byte, repr(bytes([byte])), 1) for byte in range(256)]
+    path.write_text("".join(f"{number} {literal} {length}\n" for number, literal, length in tokens), encoding="utf-8")
+
+
+def write_model(path):
+    """The golden case's parameters as a .safetensors; tokens beyond the golden ones have zero rows, and so logit 0."""
+    keys = {k: v for k, v in CASE["model"].items() if k != "rope_base"}
+    config = {"model": {**keys, "vocab_size": WORDS}}
+    if CASE["model"]["rope_base"]:
+        config["model"]["rope"] = {"base": CASE["model"]["rope_base"]}
+    header, data = {"__metadata__": {"config": json.dumps(config)}}, array("f")
+    for p in CASE["params"]:
+        shape, n = list(p["shape"]), math.prod(p["shape"])
+        begin = 4 * len(data)
+        data.extend(p["offset"] + p["slope"] * i + p["scale"] * u for i, u in enumerate(uniform(p["name"], n)))
+        if p["name"] in ("emb.weight", "head.weight"):
+            data.extend([0.0] * ((WORDS - VOCAB) * shape[1]))
+            shape[0] = WORDS
+        header[p["name"]] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, 4 * len(data)]}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data.tobytes())
+
+
+def requests(*arguments):
+    return [types.SimpleNamespace(args=one) for one in arguments]
+
+
+class LmEvalGf(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        temporary = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(temporary.cleanup)
+        cls.folder = Path(temporary.name).resolve()
+        write_vocabulary(cls.folder / "vocab.txt")
+        write_model(cls.folder / "model.safetensors")
+        subprocess.run([GF, "ckpt", "import", cls.folder / "model.safetensors", cls.folder / "model"], check=True,
+                       stdout=subprocess.DEVNULL)
+        cls.model = GoldFinchLM(cls.folder / "model", cls.folder / "vocab.txt", gf=GF)
+        cls.addClassCleanup(cls.end_scorer)
+
+    @classmethod
+    def end_scorer(cls):
+        cls.model._scorer.communicate()
+
+    # Scores of all tokens against one whose logit is 0: log-likelihoods of the golden model, which has less tokens.
+    def test_log_likelihoods_are_the_golden_ones(self):
+        known = [(text_of(row[:i]), text_of([row[i]])) for row in golden_rows() for i in range(1, LENGTH + 1)]
+        zero = [(context, "a") for context, _ in known]
+        scores = self.model.loglikelihood(requests(*known, *zero))
+        losses = [math.log(1 - (WORDS - VOCAB) * math.exp(none)) - score
+                  for (score, _), (none, _) in zip(scores[:len(known)], scores[len(known):])]
+        # As gf verify golden: a float32 model, some hundred operations deep. The logarithm takes off a digit.
+        self.assertAlmostEqual(sum(losses) / len(losses), CASE["forward"]["loss"], delta=1e-5)
+        self.assertGreater(max(losses) - min(losses), 1)
+
+        # At the end of the first row, the logits of tokens 0 to 7, of which 0 has no text.
+        row = text_of(golden_rows()[0][:LENGTH])
+        *last, (none, _) = self.model.loglikelihood(requests(*((row, text_of([k])) for k in range(1, 8)), (row, "a")))
+        for (score, _), logit in zip(last, CASE["forward"]["logits_last_8"][1:], strict=True):
+            self.assertAlmostEqual(score - none, logit, delta=2e-5)  # float32, of numbers up to 6
+
+    def test_a_continuation_is_the_sum_of_its_tokens(self):
+        row = golden_rows()[0]
+        [(whole, greedy)] = self.model.loglikelihood(requests((text_of(row[:1]), text_of(row[1:]))))
+        parts = self.model.loglikelihood(requests(*((text_of(row[:i]), text_of([row[i]])) for i in range(1, len(row)))))
+        self.assertAlmostEqual(whole, sum(score for score, _ in parts), delta=1e-3)  # 32 of some 5 each
+        self.assertFalse(greedy)
+
+    def test_an_empty_document_scores_nothing(self):
+        document = text_of(golden_rows()[0][:5])
+        [(score, _)] = self.model.loglikelihood(requests(("", document)))
+        self.assertEqual(self.model.loglikelihood_rolling(requests(("",), (document,), ("",))), [0.0, score, 0.0])
+
+    def test_a_bad_question_leaves_no_answers_behind(self):
+        questions = [("a", text_of([k])) for k in range(1, 9)]
+        right = self.model.loglikelihood(requests(*questions))
+        with self.assertRaisesRegex(ValueError, "continuation has no tokens"):
+            self.model.loglikelihood(requests(("b", "x"), ("b", ""), ("b", "y"), ("b", "z")))
+        self.assertEqual(self.model.loglikelihood(requests(*questions)), right)
+
+    def test_a_process_that_ends_is_told_and_begun_again(self):
+        question = requests(("a", "b"))
+        right = self.model.loglikelihood(question)
+        self.model._scorer.communicate()
+        self.assertEqual(self.model.loglikelihood(question), right)
+        with self.assertRaisesRegex(RuntimeError, "gf score ended with status 2"):
+            GoldFinchLM(self.folder / "nowhere", "byte", gf=GF).loglikelihood(question * 1000)
+
+    # Each token that the model knows is full of what str.splitlines() takes for line ends.
+    def test_generated_text_is_what_scores_call_greedy(self):
+        prompts = [text_of(row[:LENGTH]) for row in golden_rows()]
+        settings = {"until": ["", "a"], "max_gen_toks": 3, "do_sample": False}
+        texts = self.model.generate_until(requests(*((prompt, settings) for prompt in prompts)))
+        for prompt, text in zip(prompts, texts):
+            self.assertEqual(text.count("\u2028\x85"), 3)
+            [(_, greedy)] = self.model.loglikelihood(requests((prompt, text)))
+            self.assertTrue(greedy)
+        first = [text[:3] for text in texts]
+        self.assertEqual(self.model.generate_until(requests((prompts[0], {"until": texts[0][3:6], "max_gen_toks": 3}),
+                                                            (prompts[1], {"max_gen_toks": 1}))), first)
+
+    def test_a_failure_of_generate_gives_its_message(self):
+        with self.assertRaisesRegex(RuntimeError, "status 2: gf generate: --top-p is 7"):
+            self.model.generate_until(requests(("a", {"top_p": 7})))
+
+    def test_an_unknown_argument_is_refused(self):
+        with self.assertRaisesRegex(TypeError, "vocabulary"):
+            GoldFinchLM("model", "byte", vocabulary="other")
+        GoldFinchLM("model", "byte", batch_size=1, max_batch_size=None, device="cuda:0")  # lm_eval gives these to all
+
+
+if __name__ == "__main__":
+    unittest.main()
