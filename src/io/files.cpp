@@ -23,10 +23,10 @@ namespace {
 
 constexpr int64_t kLongestCall = int64_t{64} << 20;  // bytes moved by one read or write
 
-[[noreturn]] void fail_at(const char* doing, const fs::path& path, int error) {
+[[noreturn]] void fail_at(const char* doing, const fs::path& path, int error, Exit status = Exit::failed) {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  fail(cat("cannot ", doing, " ", path.string(), ": ", std::strerror(error)),
-       full ? "free some space on that disk, or write to another one" : "");
+  throw Error(cat("cannot ", doing, " ", path.string(), ": ", std::strerror(error)),
+              full ? "free some space on that disk, or write to another one" : "", status, Where::here());
 }
 
 // Calls f until no signal interrupts it.
@@ -75,6 +75,7 @@ File File::create_new(const fs::path& path, int flags, Exit status) {
     refuse(cat(path.string(), " cannot be created: ", std::strerror(errno)),
            "a folder that exists and may be written to");
   if (file.descriptor_ < 0) fail_at("create", path, errno);
+  if (!file.regular()) refuse(path.string() + " is not a regular file", "another name");
   return file;
 }
 
@@ -85,16 +86,19 @@ File File::create(const fs::path& path, Exit status) {
 // What another process holds must not be touched; what it has renamed meanwhile is not ours to empty either.
 File File::create_alone(const fs::path& path, Exit status) {
   while (true) {
-    File file = create_new(path, 0, status);
-    // A file system without locks has other errors, and nobody to keep out.
-    if (::flock(file.descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    File file = create_new(path, O_NOFOLLOW, status);
+    if (file.lock() == Lock::another_has_it)
       refuse(cat(path.string(), " is being written by another process"), "wait for it to end, or another name");
     struct stat there {};
     const struct stat here = file.status();
     if (::stat(path.c_str(), &there) != 0 || there.st_ino != here.st_ino || there.st_dev != here.st_dev) continue;
-    if (retry([&] { return ::ftruncate(file.descriptor_, 0); }) != 0) fail_at("empty", path, errno);
+    file.shorten(0);
     return file;
   }
+}
+
+File File::append_to(const fs::path& path, Exit status) {
+  return create_new(path, O_APPEND, status);
 }
 
 File File::in_memory() {
@@ -177,6 +181,15 @@ void File::reserve(int64_t bytes) {
   if (retry([&] { return ::ftruncate(descriptor_, bytes); }) != 0) fail_at("make room for", path_, errno);
 }
 
+void File::shorten(int64_t bytes) {
+  if (retry([&] { return ::ftruncate(descriptor_, bytes); }) != 0) fail_at("shorten", path_, errno);
+}
+
+File::Lock File::lock() {
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return Lock::own;
+  return errno == EWOULDBLOCK ? Lock::another_has_it : Lock::none_here;
+}
+
 void File::sync() {
   if (retry([&] { return ::fsync(descriptor_); }) != 0) fail_at("sync", path_, errno);
 }
@@ -212,13 +225,15 @@ void sync_folder(const fs::path& path) {
   if (error != 0 && error != EINVAL) fail_at("sync", folder, error);  // EINVAL: a file system without it
 }
 
-void create_folder_durably(const fs::path& path) {
-  if (path.empty() || fs::is_directory(path)) return;
-  create_folder_durably(path.parent_path());
+void create_folder_durably(const fs::path& path, Exit status) {
+  std::error_code none;  // what it would say, mkdir says too
+  if (path.empty() || fs::is_directory(path, none)) return;
+  create_folder_durably(path.parent_path(), status);
   if (::mkdir(path.c_str(), 0777) != 0) {
     const int error = errno;
-    if (error != EEXIST) fail_at("create the folder", path, error);
-    if (!fs::is_directory(path)) fail_at("create the folder", path, ENOTDIR);  // else another process was faster
+    if (error != EEXIST) fail_at("create the folder", path, error, status);
+    // Else another process was faster.
+    if (!fs::is_directory(path, none)) fail_at("create the folder", path, ENOTDIR, status);
   }
   sync_folder(path.parent_path());
 }

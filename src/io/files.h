@@ -16,7 +16,8 @@
 
 namespace gf {
 
-// An open file. Closed with the object; close() tells whether that went well, which on network file systems is where a
+// An open file. What is made or opened for writing must be a regular file: a device, a pipe or a folder in its place is
+// refused. Closed with the object; close() tells whether that went well, which on network file systems is where a
 // write may still fail. Interrupted and partial transfers are gone on with.
 class File {
  public:
@@ -26,8 +27,11 @@ class File {
   static File open_stream(const std::filesystem::path&, const std::string& hint = {});
   // For writing and reading back; what it held is gone. `status` is that of the error where it cannot be created.
   static File create(const std::filesystem::path&, Exit status = Exit::failed);
-  // Likewise, as the only process that does so until the object goes; where another one does, it is refused.
+  // Likewise, as the only process that does so until the object goes; where another one does, it is refused, and so is
+  // a symbolic link.
   static File create_alone(const std::filesystem::path&, Exit status);
+  // For write() at its end and for reading; what it held stays, and where nothing was it is made.
+  static File append_to(const std::filesystem::path&, Exit status = Exit::failed);
   static File in_memory();  // empty, for both; its path() opens it again; holes in it take no memory
 
   File(File&&) noexcept;
@@ -47,6 +51,10 @@ class File {
   void write_at(std::span<const std::byte>, int64_t offset);
 
   void reserve(int64_t bytes);  // makes the file this long, with room for it on the disk where that can be had
+  void shorten(int64_t bytes);  // to so many
+  // The system's lock on this file, asked for without waiting, until the object goes or the process ends.
+  enum class Lock : uint8_t { own, another_has_it, none_here };  // none_here: a file system without locks
+  Lock lock();
   void sync();
   void close();
 
@@ -64,7 +72,7 @@ std::string read_small_file(const std::filesystem::path&, int64_t limit);
 // Whether two names are of one place, whether something is there or not.
 bool same_path(const std::filesystem::path&, const std::filesystem::path&);
 void sync_folder(const std::filesystem::path&);
-void create_folder_durably(const std::filesystem::path&);  // and those above it
+void create_folder_durably(const std::filesystem::path&, Exit status = Exit::failed);  // and those above it
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 void remove_all_durably(const std::filesystem::path&);                    // nothing there is fine
 void check_file_size_limit(const std::filesystem::path&, int64_t bytes);  // what `ulimit -f` lets this process write

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/metrics.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -18,12 +15,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kLongestLine = int64_t{1} << 16;  // a step takes some 200 bytes; bounds what a foreign file can cost
-
-[[noreturn]] void fail_with_errno(const std::string& what, const std::filesystem::path& path) {
-  const int error = errno;
-  fail(cat("cannot ", what, " ", path.string(), ": ", std::strerror(error)),
-       error == ENOSPC || error == EDQUOT ? "free some space, then run the same command again" : "");
-}
 
 // One field of a step's object. Each returns what is wrong, or nothing.
 std::string get(const json& object, const char* key, int64_t& value) {
@@ -100,33 +91,58 @@ std::string to_line(const StepMetrics& m) {
   return line + "}\n";
 }
 
+// The file at the end of its last step before `first_step`. Steps rise, so what must go is the end of the file: cutting
+// it off leaves all before it untouched, whenever the process might die.
+File open_before(const std::filesystem::path& path, int64_t first_step) {
+  int64_t keep = 0;
+  if (std::filesystem::exists(path)) {
+    MetricsReader reader(path);
+    for (auto m = reader.next(); m && m->step < first_step; m = reader.next()) keep = reader.bytes_read();
+  }
+  File file = File::append_to(path);
+  file.shorten(keep);
+  char last = '\n';
+  if (keep > 0) file.read_at(std::as_writable_bytes(std::span(&last, 1)), keep - 1);
+  if (last != '\n') file.write(std::as_bytes(std::span("\n", 1)));  // a line that was torn just before its end
+  return file;
+}
+
 }  // namespace
 
-MetricsReader::MetricsReader(std::filesystem::path path) : path_(std::move(path)), buffer_(kLongestLine) {
-  std::error_code error;
-  if (!std::filesystem::exists(path_, error)) refuse(cat("there is no ", path_.string()));
-  if (!std::filesystem::is_regular_file(path_, error)) refuse(cat(path_.string(), " is not a file"));
-  in_.open(path_, std::ios::binary);
-  if (!in_) refuse(cat("cannot read ", path_.string(), ": ", std::strerror(errno)));
+MetricsReader::MetricsReader(const std::filesystem::path& path) : file_(File::open(path)), buffer_(kLongestLine) {}
+
+// With its end; without one it is torn, or as long as the buffer. Empty: the end of the file.
+std::string_view MetricsReader::next_line() {
+  while (true) {
+    const std::string_view have(buffer_.data() + begin_, end_ - begin_);
+    size_t length = have.find('\n') + 1;  // 0: none yet
+    if (length == 0 && have.size() < buffer_.size()) {
+      std::copy(have.begin(), have.end(), buffer_.begin());
+      begin_ = 0, end_ = have.size();
+      const size_t more = file_.read(std::as_writable_bytes(std::span(buffer_).subspan(end_)));
+      end_ += more;
+      if (more > 0) continue;
+    }
+    if (length == 0) length = end_ - begin_;
+    begin_ += length;
+    return {buffer_.data() + begin_ - length, length};
+  }
 }
 
 std::optional<StepMetrics> MetricsReader::next() {
-  in_.getline(buffer_.data(), kLongestLine);
-  const int64_t count = in_.gcount();
-  if (in_.bad()) fail_with_errno("read", path_);
-  if (count == 0) return {};
+  const std::string_view line = next_line();
+  if (line.empty()) return {};
   ++line_;
   StepMetrics m;
-  const bool whole = !in_.eof();  // or the last line, and torn: without its end
-  const bool too_long = whole && in_.fail();
+  const bool whole = line.ends_with('\n'), too_long = !whole && line.size() == buffer_.size();
   std::string problem = too_long ? cat("is longer than ", kLongestLine, " bytes")
-                                 : parse_step(buffer_.data(), buffer_.data() + count - whole, m);
-  if (!problem.empty() && !whole) return {};
+                                 : parse_step(line.data(), line.data() + line.size() - whole, m);
+  if (!problem.empty() && !whole && !too_long) return {};  // the last line, and torn
   if (problem.empty() && m.step <= last_step_) problem = cat("has step ", m.step, " after step ", last_step_);
   if (!problem.empty())
-    refuse(cat(path_.string(), ":", line_, " ", problem), "delete that line, or move the file away");
+    refuse(cat(file_.path().string(), ":", line_, " ", problem), "delete that line, or move the file away");
   last_step_ = m.step;
-  bytes_read_ += count;
+  bytes_read_ += static_cast<int64_t>(line.size());
   return m;
 }
 
@@ -137,49 +153,18 @@ std::vector<StepMetrics> read_metrics(const std::filesystem::path& path) {
   return steps;
 }
 
-MetricsWriter::MetricsWriter(std::filesystem::path path, int64_t first_step)
-    : path_(std::move(path)), next_step_(first_step) {
-  // Steps rise, so what must go is the end of the file: cutting it off leaves all before it untouched, whenever
-  // the process might die.
-  int64_t keep = 0;
-  if (std::filesystem::exists(path_)) {
-    MetricsReader reader(path_);
-    for (auto m = reader.next(); m && m->step < first_step; m = reader.next()) keep = reader.bytes_read();
-  }
-  file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (file_ < 0) fail_with_errno("open", path_);
-  try {
-    if (::ftruncate(file_, keep) != 0) fail_with_errno("shorten", path_);
-    char last = '\n';
-    if (keep > 0 && ::pread(file_, &last, 1, keep - 1) != 1) fail_with_errno("read", path_);
-    if (last != '\n') write_all("\n");  // a line that was torn just before its end
-  } catch (...) {
-    ::close(file_);
-    throw;
-  }
-}
-
-MetricsWriter::~MetricsWriter() {
-  ::close(file_);
-}
+MetricsWriter::MetricsWriter(const std::filesystem::path& path, int64_t first_step)
+    : file_(open_before(path, first_step)), next_step_(first_step) {}
 
 void MetricsWriter::append(const StepMetrics& m) {
   GF_CHECK(m.step >= next_step_, "metrics of step ", m.step, " after those of step ", next_step_ - 1);
-  write_all(to_line(m));
+  const std::string line = to_line(m);
+  file_.write(std::as_bytes(std::span(line)));
   next_step_ = m.step + 1;
 }
 
 void MetricsWriter::sync() {
-  if (::fsync(file_) != 0) fail_with_errno("sync", path_);
-}
-
-void MetricsWriter::write_all(const std::string& text) {
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t count = ::write(file_, text.data() + done, text.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail_with_errno("write", path_);
-    done += static_cast<size_t>(count);
-  }
+  file_.sync();
 }
 
 }  // namespace gf

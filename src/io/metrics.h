@@ -5,10 +5,12 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "io/files.h"
 
 namespace gf {
 
@@ -25,10 +27,7 @@ struct StepMetrics {
 class MetricsWriter {
  public:
   // Goes on at `first_step`: whatever the file says of that step and later ones is removed, the rest stays.
-  MetricsWriter(std::filesystem::path path, int64_t first_step);
-  ~MetricsWriter();
-  MetricsWriter(const MetricsWriter&) = delete;
-  MetricsWriter& operator=(const MetricsWriter&) = delete;
+  MetricsWriter(const std::filesystem::path& path, int64_t first_step);
 
   // Steps must rise. Values must be finite, for JSON has no NaN: of a skipped step they become null.
   void append(const StepMetrics&);
@@ -37,10 +36,7 @@ class MetricsWriter {
   void sync();
 
  private:
-  void write_all(const std::string& text);
-
-  std::filesystem::path path_;
-  int file_ = -1;
+  File file_;
   int64_t next_step_;
 };
 
@@ -48,15 +44,17 @@ class MetricsWriter {
 // included, is refused with its line number.
 class MetricsReader {
  public:
-  explicit MetricsReader(std::filesystem::path path);
+  explicit MetricsReader(const std::filesystem::path& path);
 
   std::optional<StepMetrics> next();                  // nothing: the end
   int64_t bytes_read() const { return bytes_read_; }  // up to the end of the last step given
 
  private:
-  std::filesystem::path path_;
-  std::ifstream in_;
+  std::string_view next_line();
+
+  File file_;
   std::vector<char> buffer_;
+  size_t begin_ = 0, end_ = 0;  // what of the buffer was read and not yet given
   int64_t line_ = 0, bytes_read_ = 0, last_step_ = -1;
 };
 

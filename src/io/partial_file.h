@@ -24,12 +24,17 @@ class Appender {
   std::vector<std::byte> buffer_;
 };
 
-// A file being written as PATH.partial, by one process at a time. It gets its name with publish(); without that it goes
-// with the object.
+// Where a file of this name is put: there, or where a symbolic link of this name leads. What it replaces must be a
+// regular file. A folder, a device, a pipe and a link to none of these files are refused: they are not ours to replace.
+std::filesystem::path output_place(const std::filesystem::path& name);
+
+// A file being written as PATH.partial, by one process at a time, PATH being its output_place(). It gets its name with
+// publish(); without that it goes with the object. A process that is killed leaves PATH.partial, and the next one that
+// writes this file takes it over.
 class PartialFile {
  public:
   // `status` is that of the error where it cannot be created.
-  explicit PartialFile(const std::filesystem::path& path, Exit status = Exit::bad_input);
+  explicit PartialFile(const std::filesystem::path& name, Exit status = Exit::bad_input);
   ~PartialFile();
   PartialFile(const PartialFile&) = delete;
   PartialFile& operator=(const PartialFile&) = delete;

@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/run_folder.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <climits>
-#include <cstring>
 
 #include "base/error.h"
-#include "io/files.h"
 
 namespace gf {
 
@@ -38,43 +33,46 @@ std::string who_am_i() {
 RunPaths::RunPaths(const fs::path& proj_dir, const std::string& name, const std::string& suffix)
     : root_(folder_in(proj_dir, name, suffix)) {}
 
-RunFolder::RunFolder(RunPaths paths) : RunPaths(std::move(paths)) {
-  create();
-  take_lock();
-}
+RunFolder::RunFolder(RunPaths paths) : RunPaths(std::move(paths)), lock_(create_locked()) {}
 
 RunFolder::~RunFolder() {
-  // The name goes, the file stays: who removes a lock file may remove the one that another process just took.
-  if (exclusive_ && ::ftruncate(descriptor_, 0) != 0) exclusive_ = false;
-  ::close(descriptor_);
+  if (!exclusive_) return;
+  try {
+    // The name goes, the file stays: who removes a lock file may remove the one that another process just took.
+    lock_.shorten(0);
+  } catch (const Error&) {
+    // A name that stays means nothing without the lock.
+  }
 }
 
 // Writing is tried now, not after an hour of training.
-void RunFolder::create() const {
-  try {
-    create_folder_durably(checkpoints());
-    const fs::path probe = checkpoints() / cat("probe-", ::getpid());
-    File::create(probe).close();
-    fs::remove(probe);
-  } catch (const std::exception& e) {
-    refuse(cat("the run folder ", root().string(), " cannot be written: ", e.what()), kElsewhere);
-  }
-}
-
-void RunFolder::take_lock() {
-  descriptor_ = ::open(lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) refuse(cat("cannot open ", lock().string(), ": ", std::strerror(errno)), kElsewhere);
-  exclusive_ = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
-  if (!exclusive_ && errno == EWOULDBLOCK) {
-    char holder[256] = {};
-    const ssize_t length = ::pread(descriptor_, holder, sizeof holder - 1, 0);
-    ::close(descriptor_);
-    refuse(cat("the run folder ", root().string(), " is in use by ", length > 0 ? holder : "another process"),
+File RunFolder::create_locked() {
+  const auto open = [&] {
+    try {
+      create_folder_durably(checkpoints());
+      const fs::path probe = checkpoints() / cat("probe-", ::getpid());
+      File::create(probe).close();
+      fs::remove(probe);
+      return File::append_to(lock());
+    } catch (const std::exception& e) {
+      refuse(cat("the run folder ", root().string(), " cannot be written: ", e.what()), kElsewhere);
+    }
+  };
+  File file = open();
+  const File::Lock got = file.lock();
+  if (got == File::Lock::another_has_it) {
+    std::string holder(255, '\0');
+    holder.resize(file.read_some_at(std::as_writable_bytes(std::span(holder)), 0));
+    refuse(cat("the run folder ", root().string(), " is in use by ", holder.empty() ? "another process" : holder),
            "wait for it to end, or another --train.proj_suffix");
   }
-  const std::string me = who_am_i();
-  // Only told to others; who holds the lock is the system's knowledge.
-  if (exclusive_ && (::ftruncate(descriptor_, 0) != 0 || ::pwrite(descriptor_, me.data(), me.size(), 0) < 0)) return;
+  exclusive_ = got == File::Lock::own;
+  if (exclusive_) {  // only told to others; who holds the lock is the system's knowledge
+    const std::string me = who_am_i();
+    file.shorten(0);
+    file.write(std::as_bytes(std::span(me)));
+  }
+  return file;
 }
 
 }  // namespace gf

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <string>
 
+#include "io/files.h"
+
 namespace gf {
 
 // Paths only; nothing is touched. Every rank may have one.
@@ -37,10 +39,9 @@ class RunFolder : public RunPaths {
   bool is_exclusive() const { return exclusive_; }
 
  private:
-  void create() const;
-  void take_lock();
-  int descriptor_ = -1;
+  File create_locked();
   bool exclusive_ = false;
+  File lock_;
 };
 
 }  // namespace gf

@@ -73,7 +73,7 @@ void print_error(const std::string& program, const Error& e) {
   if (e.status() == Exit::failed) std::fprintf(stderr, "  (%s:%d)\n", e.where().file, e.where().line);
 }
 
-int run_main(const std::string& program, const std::function<int()>& body) {
+int run_main(const std::string& program, const std::string& memory_hint, const std::function<int()>& body) {
   // A file size limit is an error of one write, with its message, not a death.
   std::signal(SIGXFSZ, SIG_IGN);
   flush_denormals();
@@ -83,7 +83,7 @@ int run_main(const std::string& program, const std::function<int()>& body) {
     print_error(program, e);
     return static_cast<int>(e.status());
   } catch (const std::bad_alloc&) {
-    print_message(program, "out of memory", "a smaller --train.micro_bsz or model");
+    print_message(program, "out of memory", memory_hint);
   } catch (const std::exception& e) {
     print_message(program, e.what(), "");
   }

@@ -50,7 +50,8 @@ int main(int argc, char** argv) {
       if (name == c->name) return c->run(gf::Arguments(argv + 2, argv + argc));
     gf::refuse(name.empty() ? "no command given" : "there is no command \"" + name + "\"", "gf --help lists them");
   };
-  return gf::run_main("gf" + (name.empty() || name[0] == '-' ? "" : " " + name), [&] {
+  const std::string program = "gf" + (name.empty() || name[0] == '-' ? "" : " " + name);
+  return gf::run_main(program, "more memory: ulimit -v and the job's limit say what this process may have", [&] {
     const int status = run();
     // What was asked for goes to standard output; that it got there is part of the work.
     if (std::fflush(stdout) != 0 || std::ferror(stdout) || !std::cout.flush())

@@ -31,7 +31,7 @@ int train(const World& world, const Arguments& arguments) {
 int main(int argc, char** argv) {
   // That nobody reads the output any more (`| head`) is no reason to end a run.
   std::signal(SIGPIPE, SIG_IGN);
-  return gf::run_main("gf-dist-train", [&] {
+  return gf::run_main("gf-dist-train", "a smaller --train.micro_bsz or model", [&] {
     const gf::World world;
     return gf::train(world, gf::Arguments(argv + 1, argv + argc));
   });

@@ -12,6 +12,7 @@
 
 #include "base/human.h"
 #include "base/process_memory.h"
+#include "io/partial_file.h"
 #include "io/text/jsonl.h"
 #include "tools/command_line.h"
 #include "train/generate.h"
@@ -222,6 +223,7 @@ void settle(Options& o, const po::variables_map& values) {
     refuse("none of --prompt, --prompt-file and --interactive is given", "--prompt TEXT");
   if (!o.prompt_file.empty() && !o.state_out.empty())
     refuse("--state-out is given with --prompt-file, whose prompts each end in a state of their own", "--prompt TEXT");
+  if (!o.state_out.empty()) output_place(o.state_out);  // refused now, not when the text is there
   if (o.decoder.chunk < 1) refuse(cat("--chunk is ", o.decoder.chunk), "1 or more; 512 is fast");
   if (o.cache != "compressed" && o.cache != "expanded") refuse("--cache is " + o.cache, "compressed or expanded");
   if (o.cache_dtype != "f32" && o.cache_dtype != "bf16") refuse("--cache-dtype is " + o.cache_dtype, "f32 or bf16");

@@ -49,6 +49,7 @@ void check_options(const PlanOptions& o) {
   if (o.hardware.empty() == o.measure.empty())
     refuse(o.hardware.empty() ? "neither --hardware nor --measure is given" : "both --hardware and --measure are given",
            "--hardware configs/hardware/h100.yaml for what need not be there, --measure FILE for this machine");
+  if (!o.measure.empty()) output_place(o.measure);  // refused now, not after minutes of measuring
   if (o.ranks != 0 && o.simulate != 0) refuse("both --ranks and --simulate are given", "one of them");
   if (!o.measure.empty() && o.ranks != 0)
     refuse("--ranks is given with --measure, which measures all ranks that were started",

@@ -34,7 +34,8 @@ foreach(file IN LISTS files)
   endif()
   if(file MATCHES "^src/")
     # It may jump (base/clock.h).
-    file(STRINGS ${ROOT}/${file} wall_clock REGEX "system_clock|gettimeofday|CLOCK_REALTIME|std::time\\(")
+    file(STRINGS ${ROOT}/${file} wall_clock REGEX
+      "system_clock|high_resolution_clock|utc_clock|file_clock|gettimeofday|clock_gettime|timespec_get|ftime\\(|CLOCK_REALTIME|(^|[^A-Za-z0-9_.>])time\\((NULL|nullptr|0|&|\\))")
     if(wall_clock)
       complain("${file}: ${wall_clock}\n    the wall clock may jump; base/clock.h has one that does not")
     endif()

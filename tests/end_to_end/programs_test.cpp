@@ -2,13 +2,16 @@
 // The programs as scripts and other programs meet them: help, version, what a run writes and how it fails.
 #include <nlohmann/json.hpp>
 
+#include <ctime>
 #include <regex>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "end_to_end/tiny_training.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/checkpoint/pth/pth_samples.h"
+#include "io/metrics.h"
 #include "support/files.h"
 
 namespace gf {
@@ -81,6 +84,26 @@ TEST_F(Programs, ALogThatCannotBeWrittenEndsNothing) {
     expect_same(outcome(suffix), whole);
   }
 }
+
+#if !defined(GF_SANITIZED)  // which wants no library before its own
+TEST_F(Programs, NoTimeOfARunDependsOnTheWallClock) {
+  const Environment jumps = {{"LD_PRELOAD", GF_JUMPING_CLOCK}};
+  const ProgramResult date = run_program("/bin/bash", {"-c", "date +%s"}, jumps);
+  ASSERT_LT(std::stoll(date.out), std::time(nullptr) - 1800) << "the clock does jump";
+  const Stopwatch watch;
+  trained({{"train.max_steps", "5"}}, jumps);
+  const double all = watch.seconds();
+  double sum = 0;
+  const auto steps = read_metrics(run("0") / "metrics.jsonl");
+  ASSERT_EQ(steps.size(), 5u);
+  for (const StepMetrics& m : steps) {
+    EXPECT_GT(m.step_s, 0);
+    EXPECT_GT(m.tokens_per_s, 0);
+    sum += m.step_s;
+  }
+  EXPECT_LT(sum, all);
+}
+#endif
 
 #if !defined(GF_SANITIZED)  // which takes more, and cannot live with a limit on address space
 class LittleMemory : public Programs {

@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "base/yaml.h"
+#include "io/checkpoint/checkpoint_index.h"
+#include "io/checkpoint/index_seal.h"
 #include "io/checkpoint/pth/pth.h"
 #include "io/checkpoint/safetensors.h"
 #include "io/checkpoint/safetensors_shards.h"
@@ -56,6 +58,15 @@ void read_all(const TensorSource& source) {
     const Tensor values = Tensor::empty(e.shape, e.dtype, kCpu);
     source.read(std::vector<ShardView>{{e.name, e.dtype, e.shape, 0, e.shape.numel(), values.raw()}});
   }
+}
+
+// The index in a checkpoint.h5, under a seal that is right.
+void checkpoint_index(std::span<const uint8_t> bytes) {
+  const fs::path path = folder() / "checkpoint.h5";
+  const std::string seal = make_seal(as_text(bytes), bytes.size());
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << seal << as_text(bytes);
+  for (const IndexedTensor& t : read_index(path).tensors)
+    if (t.blocks.empty() || t.blocks.back().end != t.shape.numel()) fail("a tensor with elements that lie nowhere");
 }
 
 // A whole file.
@@ -122,7 +133,8 @@ void refusing(std::span<const uint8_t> bytes) {
   }
 }
 
-constexpr Target kTargets[] = {{"idx", refusing<idx>},
+constexpr Target kTargets[] = {{"checkpoint_index", refusing<checkpoint_index>},
+                               {"idx", refusing<idx>},
                                {"pickle", refusing<pickle>},
                                {"pth", refusing<pth>},
                                {"safetensors", refusing<safetensors>},

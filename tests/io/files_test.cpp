@@ -100,6 +100,53 @@ TEST(Files, OneProcessAtATimeWritesAFile) {
   expect_refused({folder.path().string(), "is a folder"}, [&] { PartialFile file(folder.path()); });
 }
 
+// Renaming a file over them would break what they are to others; as root that is /dev/null.
+TEST(Files, OnlyRegularFilesAreReplaced) {
+  const TempFolder folder;
+  namespace fs = std::filesystem;
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  fs::create_symlink("pipe", folder / "to-pipe");
+  fs::create_symlink("/dev/null", folder / "to-device");
+  fs::create_symlink("nothing", folder / "to-nothing");
+  for (const auto& [name, reason] :
+       {std::pair("pipe", "is not a regular file"), std::pair("to-pipe", "is not a regular file"),
+        std::pair("to-device", "is not a regular file"), std::pair("to-nothing", "leads to no file")}) {
+    const auto before = fs::symlink_status(folder / name).type();
+    expect_refused({folder / name, reason}, [&] { write_file_atomically(folder / name, "new"); });
+    EXPECT_EQ(fs::symlink_status(folder / name).type(), before);
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 4) << "and nothing is left beside them";
+}
+
+TEST(Files, LinksToRegularFilesAreFollowed) {
+  const TempFolder folder;
+  namespace fs = std::filesystem;
+  fs::create_directory(folder / "elsewhere");
+  write_file_atomically(folder / "elsewhere/file", "old");
+  fs::create_symlink("elsewhere/file", folder / "link");
+  write_file_atomically(folder / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(read_small_file(folder / "elsewhere/file", 100), "new");
+}
+
+TEST(Files, NothingIsWrittenThroughWhatStandsInTheWay) {
+  const TempFolder folder;
+  write_file_atomically(folder / "other", "keep this");
+  std::filesystem::create_symlink("other", folder / "a.partial");
+  expect_refused({"a.partial cannot be created"}, [&] { write_file_atomically(folder / "a", "new", Exit::bad_input); });
+  EXPECT_EQ(read_small_file(folder / "other", 100), "keep this");
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  expect_refused({"pipe is not a regular file"}, [&] { File::create(folder / "pipe"); });
+  expect_refused({"pipe is not a regular file"}, [&] { File::append_to(folder / "pipe"); });
+}
+
+TEST(Files, AFailureToCloseIsTold) {
+  const TempFolder folder;
+  const FaultyDisk disk(folder.path().string(), Fault::close_error, 0);
+  File file = File::create(folder / "a");
+  expect_error(Exit::failed, {"cannot close", folder / "a", "Input/output error"}, [&] { file.close(); });
+}
+
 TEST(Files, MoreThanMayBeOpenIsRefused) {
   expect_refused({"1000000000000 files are to be opened", "this process may have"},
                  [] { allow_open_files(1'000'000'000'000); });

@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
+#include <fstream>
 #include <limits>
 #include <sstream>
 
@@ -215,8 +217,10 @@ TEST(Metrics, GarbageIsRefusedWithItsLine) {
 
 TEST(Metrics, WhatIsNoFileIsRefused) {
   TempFolder folder;
-  EXPECT_THAT(error_of([&] { read_metrics(folder / "none"); }).first, HasSubstr("there is no"));
-  EXPECT_THAT(error_of([&] { read_metrics(folder.path()); }).first, HasSubstr("is not a file"));
+  EXPECT_THAT(error_of([&] { read_metrics(folder / "none"); }).first, HasSubstr("No such file"));
+  EXPECT_THAT(error_of([&] { read_metrics(folder.path()); }).first, HasSubstr("is a folder"));
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(error_of([&] { MetricsWriter(folder / "pipe", 0); }).second, 2);
   EXPECT_EQ(error_of([&] { read_metrics(folder / "none"); }).second, 2);
 }
 

@@ -39,6 +39,7 @@ bool is_watched(int descriptor) {
 
 // Whether this call fails; sets errno.
 bool fails() {
+  if (fault == gf::Fault::close_error) return false;
   const int call = num_calls++;
   if (call < nth_call) return false;
   if (fault == gf::Fault::death && call == nth_call) _exit(9);
@@ -100,6 +101,17 @@ ssize_t pwrite64(int fd, const void* data, size_t size, off64_t at) {
 // Counted but not done: no test pulls the plug, and a thousand real syncs would take most of its time.
 int fsync(int fd) {
   return is_watched(fd) && fails() ? -1 : 0;
+}
+
+// The descriptor is gone, whatever the answer.
+int close(int fd) {
+  static auto* const real = next<int(int)>("close");
+  const bool counts = fault == gf::Fault::close_error && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY && is_watched(fd);
+  const bool bad = counts && num_calls++ == nth_call;
+  if (!bad) return real(fd);
+  real(fd);
+  errno = EIO;
+  return -1;
 }
 
 int ftruncate(int fd, off_t size) noexcept {

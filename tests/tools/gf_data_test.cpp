@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf data as a user or script meets it: status, what it prints, what it leaves.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
+#include <regex>
 
 #include "io/data/binidx.h"
 #include "support/binidx_files.h"
@@ -95,6 +97,30 @@ TEST_F(GfData, PairsHaveAMask) {
   std::filesystem::remove(out_ + ".mask.bin");
   refused({"info", held, out_}, {out_ + ".mask.bin is not there"});
 }
+
+TEST_F(GfData, OutputsThatAreNoFilesAreRefused) {
+  write_file(text_, "abc");
+  const std::string pipe = out_ + ".bin";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  refused({"tokenize", "--vocab=byte", "--out", out_, text_}, {pipe, "is not a regular file"});
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+}
+
+#if !defined(GF_SANITIZED)  // which cannot live with such a limit
+TEST_F(GfData, ALineThatDoesNotFitIntoMemoryIsNamed) {
+  const std::string lines = folder_ / "a.jsonl";
+  write_file(lines, "{\"text\":\"a\"}\n");
+  std::filesystem::resize_file(lines, 1'000'000'000);  // a hole, as one line
+  const ProgramResult result =
+      run_program("/bin/bash", {"-c", "ulimit -v 900000 && exec \"$@\"", "bash", cat(GF_BIN_DIR, "/gf"), "data",
+                                "tokenize", "--vocab=byte", "--out", out_, lines});
+  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_TRUE(std::regex_search(
+      result.err, std::regex("^gf data: .*a.jsonl:2: a line of more than [0-9]{8,} bytes does not fit into memory\n"
+                             "  try: shorter lines, or more memory")))
+      << result.err;
+}
+#endif
 
 TEST_F(GfData, Mqar) {
   const ProgramResult made =

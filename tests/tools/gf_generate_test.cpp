@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf generate as a user meets it: a model that has learned one sentence, and one that knows nothing.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 #include "support/files.h"
 #include "support/tiny_run.h"
@@ -195,6 +197,13 @@ TEST_F(GfGenerate, WrongInputIsRefused) {
   expect_refused({"--tokens=1000000000000000"}, {"positions need", "are free", "--cache compressed"});
   expect_refused({"--tokens=1", "--stop", ""}, {"--stop"});
   expect_refused({"--tokens=1", "--hot"}, {"--hot"});
+}
+
+TEST_F(GfGenerate, AStateIsNotWrittenOverWhatIsNoFile) {
+  const std::string pipe = *folder_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  expect_refused({"--tokens=1", "--state-out", pipe}, {pipe, "is not a regular file"});
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
 }
 
 TEST_F(GfGenerate, AWrongFileIsRefused) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// checkpoint.h5: an HDF5 file without values of its own. To other programs it shows whole tensors (virtual datasets
-// over the part files); to us it is the index that says where each block of each tensor lies and what its checksum is.
-// Its first 512 bytes (a user block, which HDF5 skips) hold its size and checksum, so that a damaged index is found out
-// before a line of it is believed. Files are named by part numbers only: no path in it is ever followed.
+// checkpoint.h5: to other programs an HDF5 file without values of its own, which shows whole tensors (virtual datasets
+// over the part files). To us it is the index that says where each block of each tensor lies and what its checksum is;
+// that we read from a form of our own behind what is HDF5's. The first 512 bytes (a user block, which HDF5 skips) hold
+// size and checksum of all, so that a damaged index is found out before a line of it is believed. Files are named by
+// part numbers only: no path in it is ever followed.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -14,7 +15,7 @@
 
 namespace gf {
 
-inline constexpr const char* kCheckpointFormat = "gf-checkpoint-1";
+inline constexpr const char* kCheckpointFormat = "gf-checkpoint-2";
 
 struct Attributes {
   std::string format = kCheckpointFormat;

@@ -9,6 +9,7 @@
 #include "io/checkpoint/checkpoint_index.h"
 #include "io/checkpoint/hdf5_handle.h"
 #include "io/checkpoint/index_seal.h"
+#include "io/checkpoint/index_section.h"
 #include "io/files.h"
 
 namespace gf {
@@ -87,48 +88,68 @@ void map_piece(const Hdf5Use& use, hid_t layout, hid_t whole, const Placed& plac
   }
 }
 
-void write_blocks(const Hdf5Use& use, hid_t dataset, const std::vector<Placed>& pieces) {
-  std::vector<int64_t> begins, ends, parts, offsets;
-  std::vector<uint64_t> sums;
+std::vector<Block> blocks_of(const std::vector<Placed>& pieces) {
+  std::vector<Block> blocks;
   for (const auto& [piece, part] : pieces) {
     const int64_t size = static_cast<int64_t>(size_of(piece->dtype));
     for (size_t b = 0; b < piece->xxh3.size(); ++b) {
-      begins.push_back(piece->begin + static_cast<int64_t>(b) * kBlockElements);
-      ends.push_back(std::min(piece->end, begins.back() + kBlockElements));
-      parts.push_back(part);
-      offsets.push_back(piece->offset + (begins.back() - piece->begin) * size);
-      sums.push_back(piece->xxh3[b]);
+      const int64_t begin = piece->begin + static_cast<int64_t>(b) * kBlockElements;
+      blocks.push_back({begin, std::min(piece->end, begin + kBlockElements), part,
+                        piece->offset + (begin - piece->begin) * size, piece->xxh3[b]});
     }
   }
-  write_attribute(use, dataset, "piece_begin", std::span<const int64_t>(begins));
-  write_attribute(use, dataset, "piece_end", std::span<const int64_t>(ends));
-  write_attribute(use, dataset, "piece_part", std::span<const int64_t>(parts));
-  write_attribute(use, dataset, "piece_offset", std::span<const int64_t>(offsets));
-  write_attribute(use, dataset, "piece_xxh3_64", std::span<const uint64_t>(sums));
+  return blocks;
 }
 
-void write_tensor(const Hdf5Use& use, hid_t file, const std::string& name, const std::vector<Placed>& pieces,
+CheckpointIndex index_of(const Attributes& attributes, const std::vector<PartFile>& parts,
+                         const std::map<std::string, std::vector<Placed>>& tensors) {
+  CheckpointIndex index{attributes, {}, {}};
+  for (const PartFile& part : parts) index.parts.push_back({part.bytes, part.rest_xxh3});
+  for (const auto& [name, pieces] : tensors) {
+    const Piece& first = *pieces.front().piece;
+    index.tensors.push_back({name, first.dtype, first.shape, blocks_of(pieces)});
+  }
+  return index;
+}
+
+// A list with one field of each.
+template <class T, class Item>
+void write_field(const Hdf5Use& use, hid_t object, const char* name, const std::vector<Item>& items, T Item::*field) {
+  std::vector<T> values;
+  for (const Item& item : items) values.push_back(item.*field);
+  write_attribute(use, object, name, std::span<const T>(values));
+}
+
+void write_blocks(const Hdf5Use& use, hid_t dataset, const std::vector<Block>& blocks) {
+  write_field(use, dataset, "piece_begin", blocks, &Block::begin);
+  write_field(use, dataset, "piece_end", blocks, &Block::end);
+  write_field(use, dataset, "piece_part", blocks, &Block::part);
+  write_field(use, dataset, "piece_offset", blocks, &Block::offset);
+  write_field(use, dataset, "piece_xxh3_64", blocks, &Block::xxh3);
+}
+
+void write_tensor(const Hdf5Use& use, hid_t file, const IndexedTensor& tensor, const std::vector<Placed>& pieces,
                   size_t parts) {
-  const std::string doing = cat("create ", name);
-  const Piece& first = *pieces.front().piece;
+  const std::string doing = cat("create ", tensor.name);
   const Hdf5Handle layout = use.hold(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, doing);
   use.check(H5Pset_obj_track_times(layout, false), doing);  // the same state gives the same bytes
-  const Hdf5Handle whole = make_space(use, first.shape.dims());
-  if (first.dtype != DType::i32) {  // what a lost part file held shows as NaN, not as zero
+  const Hdf5Handle whole = make_space(use, tensor.shape.dims());
+  if (tensor.dtype != DType::i32) {  // what a lost part file held shows as NaN, not as zero
     const double nan = std::numeric_limits<double>::quiet_NaN();
     use.check(H5Pset_fill_value(layout, H5T_NATIVE_DOUBLE, &nan), doing);
   }
   for (const Placed& placed : pieces) map_piece(use, layout, whole, placed, parts);
-  create_groups_above(use, file, name);
+  create_groups_above(use, file, tensor.name);
   use.check(H5Sselect_all(whole), doing);
-  Hdf5Handle dataset =
-      use.hold(H5Dcreate2(file, name.c_str(), stored_type(first.dtype), whole, H5P_DEFAULT, layout, H5P_DEFAULT),
-               H5Dclose, doing);
-  write_blocks(use, dataset, pieces);
+  Hdf5Handle dataset = use.hold(
+      H5Dcreate2(file, tensor.name.c_str(), stored_type(tensor.dtype), whole, H5P_DEFAULT, layout, H5P_DEFAULT),
+      H5Dclose, doing);
+  write_blocks(use, dataset, tensor.blocks);
   use.check(dataset.close(), doing);
 }
 
-void write_attributes(const Hdf5Use& use, hid_t file, const Attributes& a, const std::vector<PartFile>& parts) {
+void write_attributes(const Hdf5Use& use, hid_t file, const CheckpointIndex& index) {
+  const Attributes& a = index.attributes;
   write_attribute(use, file, "format", a.format);
   write_attribute(use, file, "program", a.program);
   write_attribute(use, file, "config", a.config);
@@ -137,29 +158,21 @@ void write_attributes(const Hdf5Use& use, hid_t file, const Attributes& a, const
   write_attribute(use, file, "updates", a.updates);
   write_attribute(use, file, "samples", a.samples);
   write_attribute(use, file, "tokens", a.tokens);
-  std::vector<int64_t> bytes;
-  std::vector<uint64_t> rests;
-  for (const PartFile& part : parts) {
-    bytes.push_back(part.bytes);
-    rests.push_back(part.rest_xxh3);
-  }
-  write_attribute(use, file, "part_bytes", std::span<const int64_t>(bytes));
-  write_attribute(use, file, "part_rest_xxh3_64", std::span<const uint64_t>(rests));
+  write_field(use, file, "part_bytes", index.parts, &CheckpointIndex::Part::bytes);
+  write_field(use, file, "part_rest_xxh3_64", index.parts, &CheckpointIndex::Part::rest_xxh3);
 }
 
 // More than the file can have.
 int64_t largest_size(const Attributes& attributes, const std::vector<PartFile>& parts) {
-  int64_t bytes = (1 << 16) + 2 * static_cast<int64_t>(attributes.config.size() + attributes.data.size());
+  int64_t bytes = (1 << 16) + 3 * static_cast<int64_t>(attributes.config.size() + attributes.data.size());
   for (const PartFile& part : parts)
-    for (const Piece& piece : part.pieces) bytes += 4096 + 64 * static_cast<int64_t>(piece.xxh3.size());
+    for (const Piece& piece : part.pieces) bytes += 4096 + 96 * static_cast<int64_t>(piece.xxh3.size());
   return bytes;
 }
 
-// The file as HDF5 writes it, with room for the seal in front.
-std::string make_file(const std::filesystem::path& path, const Attributes& attributes,
-                      const std::vector<PartFile>& parts) {
-  const auto tensors = by_tensor(parts);
-  check_file_size_limit(path, largest_size(attributes, parts));
+// What HDF5 makes of it, after room for the seal.
+std::string make_hdf5(const std::filesystem::path& path, const CheckpointIndex& index,
+                      const std::map<std::string, std::vector<Placed>>& tensors) {
   const File memory = File::in_memory();
   {
     const Hdf5Use use(path);
@@ -168,8 +181,8 @@ std::string make_file(const std::filesystem::path& path, const Attributes& attri
     use.check(H5Pset_userblock(creation, kSealBytes), "prepare");
     Hdf5Handle file =
         use.hold(H5Fcreate(memory.path().c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create the file");
-    write_attributes(use, file, attributes, parts);
-    for (const auto& [name, pieces] : tensors) write_tensor(use, file, name, pieces, parts.size());
+    write_attributes(use, file, index);
+    for (const IndexedTensor& t : index.tensors) write_tensor(use, file, t, tensors.at(t.name), index.parts.size());
     use.check(file.close(), "close the file");
   }
   std::string bytes(static_cast<size_t>(memory.size()), '\0');
@@ -180,8 +193,12 @@ std::string make_file(const std::filesystem::path& path, const Attributes& attri
 }  // namespace
 
 void write_index(const std::filesystem::path& path, const Attributes& attributes, const std::vector<PartFile>& parts) {
-  std::string bytes = make_file(path, attributes, parts);
-  bytes.replace(0, kSealBytes, make_seal(std::string_view(bytes).substr(kSealBytes)));
+  const auto tensors = by_tensor(parts);
+  check_file_size_limit(path, largest_size(attributes, parts));
+  const CheckpointIndex index = index_of(attributes, parts, tensors);
+  const std::string section = encode_index(index);
+  std::string bytes = make_hdf5(path, index, tensors) + section;
+  bytes.replace(0, kSealBytes, make_seal(std::string_view(bytes).substr(kSealBytes), section.size()));
   File file = File::create(path);
   file.write_at(std::as_bytes(std::span(bytes)), 0);
   file.sync();

@@ -120,22 +120,13 @@ std::vector<int64_t> dims_of(const Hdf5Use& use, hid_t dataset) {
 }
 
 std::vector<std::string> dataset_paths(const Hdf5Use& use, hid_t file) {
-  struct Links {
-    std::vector<std::string> hard;
-    bool others = false;
-  } links;
-  const auto visit = [](hid_t, const char* name, const auto* info, void* out) -> herr_t {
-    auto& found = *static_cast<Links*>(out);
-    if (info->type == H5L_TYPE_HARD)
-      found.hard.emplace_back(name);
-    else
-      found.others = true;
+  std::vector<std::string> names, datasets;
+  const auto visit = [](hid_t, const char* name, const auto*, void* out) -> herr_t {
+    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
     return 0;
   };
-  use.check(H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit, &links), "list the datasets");
-  if (links.others) fail("it has links that lead elsewhere");
-  std::vector<std::string> datasets;
-  for (std::string& name : links.hard) {
+  use.check(H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit, &names), "list the datasets");
+  for (std::string& name : names) {
     const Hdf5Handle object = use.hold(H5Oopen(file, name.c_str(), H5P_DEFAULT), H5Oclose, "open " + name);
     if (H5Iget_type(object) == H5I_DATASET) datasets.push_back(std::move(name));
   }
@@ -164,24 +155,6 @@ void write_attribute(const Hdf5Use& use, hid_t object, const char* name, std::sp
 void write_attribute(const Hdf5Use& use, hid_t object, const char* name, std::span<const uint64_t> values) {
   const Hdf5Handle space = make_space(use, std::vector{static_cast<int64_t>(values.size())});
   write_array(use, object, name, space, H5T_STD_U64LE, H5T_NATIVE_UINT64, values.data());
-}
-
-std::string read_string(const Hdf5Use& use, hid_t object, const char* name) {
-  const std::string doing = cat("read the attribute ", name);
-  const Hdf5Handle attribute = use.hold(H5Aopen(object, name, H5P_DEFAULT), H5Aclose, doing);
-  const Hdf5Handle type = use.hold(H5Aget_type(attribute), H5Tclose, doing);
-  const Hdf5Handle space = use.hold(H5Aget_space(attribute), H5Sclose, doing);
-  if (use.check(H5Tis_variable_str(type), doing) == 0 || H5Sget_simple_extent_npoints(space) != 1)
-    fail(cat("the attribute ", name, " is no text"));
-  char* text = nullptr;
-  use.check(H5Aread(attribute, type, &text), doing);
-  std::string value = text ? text : "";
-  H5free_memory(text);
-  return value;
-}
-
-bool has_attribute(const Hdf5Use& use, hid_t object, const char* name) {
-  return use.check(H5Aexists(object, name), cat("look for the attribute ", name)) > 0;
 }
 
 int64_t read_integer(const Hdf5Use& use, hid_t object, const char* name) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// HDF5 as this folder uses it: to lay files out in memory and to read small ones. It never writes to a disk itself: a
-// library that could not write a file (1.10.8) brings the process down when that ends. Every call is checked; an
+// HDF5 as this folder uses it: to lay files out in memory, and to read what part files of this very save look like. It
+// never writes to a disk itself: a library that could not write a file (1.10.8) brings the process down when that ends.
+// Nor does it see a file that comes from elsewhere: hostile ones bring it down too. Every call is checked; an
 // error carries the file, what was being done and the deepest reason the library gives, and nothing is printed by it.
 // For .cpp files only: it brings hdf5.h along.
 #pragma once
@@ -78,7 +79,7 @@ std::optional<DType> element_type(const Hdf5Use&, hid_t dataset);  // nothing wh
 Hdf5Handle make_space(const Hdf5Use&, std::span<const int64_t> dims);
 std::vector<int64_t> dims_of(const Hdf5Use&, hid_t dataset);
 
-// Paths of all datasets, in the order of their names. Links that lead out of the file are an error.
+// Paths of all datasets, in the order of their names.
 std::vector<std::string> dataset_paths(const Hdf5Use&, hid_t file);
 
 void write_attribute(const Hdf5Use&, hid_t object, const char* name, const std::string& value);
@@ -86,8 +87,6 @@ void write_attribute(const Hdf5Use&, hid_t object, const char* name, int64_t val
 void write_attribute(const Hdf5Use&, hid_t object, const char* name, std::span<const int64_t> values);
 void write_attribute(const Hdf5Use&, hid_t object, const char* name, std::span<const uint64_t> values);
 
-std::string read_string(const Hdf5Use&, hid_t object, const char* name);
-bool has_attribute(const Hdf5Use&, hid_t object, const char* name);
 int64_t read_integer(const Hdf5Use&, hid_t object, const char* name);
 std::vector<int64_t> read_integers(const Hdf5Use&, hid_t object, const char* name);
 std::vector<uint64_t> read_hashes(const Hdf5Use&, hid_t object, const char* name);

@@ -164,7 +164,7 @@ std::vector<fs::path> write_safetensors_shards(const fs::path& path, const Tenso
     return {path};
   }
   refuse_other(path, index);
-  if (fs::is_directory(index)) refuse(index.string() + " is a folder, not a file", "another name");
+  const fs::path index_place = output_place(index);
   allow_open_files(static_cast<int64_t>(shards.size()));
   std::vector<fs::path> names;
   std::vector<std::unique_ptr<PartialFile>> files;
@@ -178,7 +178,7 @@ std::vector<fs::path> write_safetensors_shards(const fs::path& path, const Tenso
     total += shard.bytes;
   }
   // An older index goes before the first file of its set does, and the new one comes last.
-  remove_all_durably(index);
+  remove_all_durably(index_place);
   for (const auto& file : files) file->publish();
   const nlohmann::ordered_json content = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
   write_file_atomically(index, content.dump(2) + "\n", Exit::bad_input);

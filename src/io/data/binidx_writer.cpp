@@ -13,10 +13,7 @@ namespace {
 
 // Makes the folder that the data set is to lie in.
 std::string with_folder(const std::string& prefix) {
-  const std::filesystem::path folder = std::filesystem::path(prefix).parent_path();
-  std::error_code error;
-  if (!folder.empty()) std::filesystem::create_directories(folder, error);
-  if (error) refuse("the folder " + folder.string() + " cannot be made: " + error.message());
+  create_folder_durably(std::filesystem::path(prefix).parent_path(), Exit::bad_input);
   return prefix;
 }
 
@@ -39,6 +36,7 @@ BinIdxWriter::BinIdxWriter(const std::string& prefix, int64_t vocab_size, int64_
   GF_CHECK(longest_ > 0 && longest_ < (int64_t{1} << 31), longest_, " tokens in a sequence");
   if (masked == Masked::yes && is_data_of_its_own(prefix))
     refuse(LossMask::path_of(prefix) + " belongs to the data set " + prefix + ".mask", "another name");
+  output_place(LossMask::path_of(prefix));  // an earlier mask goes, and nothing else does
   if (masked == Masked::yes) mask_ = std::make_unique<MaskFile>(LossMask::path_of(prefix));
   to_idx_.append(IdxHeader{});  // holds the place; the counts come last
 }

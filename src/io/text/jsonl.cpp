@@ -88,7 +88,8 @@ class LineReader {
       if (!fill()) return end_ > begin_ ? std::optional(take(end_, end_)) : std::nullopt;
     }
   }
-  int64_t number() const { return number_; }  // of the last line, from 1
+  int64_t number() const { return number_; }              // of the last line, from 1
+  size_t bytes_waiting() const { return end_ - begin_; }  // read, and not yet given: without next(), of one line
 
  private:
   std::string_view take(size_t line_end, size_t next_begin) {
@@ -135,11 +136,24 @@ void read_jsonl(File& file, std::span<const std::string> keys, const std::string
                 const std::function<void(std::span<const std::string>)>& texts,
                 const std::function<void(int64_t)>& advance, size_t longest) {
   LineReader lines(file, advance, longest);
-  while (const auto line = lines.next()) {
+  const auto too_large = [&](int64_t number, const char* at_least, size_t bytes) {
+    fail(cat(file.path().string(), ":", number, ": a line of ", at_least, bytes, " bytes does not fit into memory"),
+         "shorter lines, or more memory (ulimit -v says what this process may have)");
+  };
+  while (true) {
+    std::optional<std::string_view> line;
+    try {
+      line = lines.next();
+    } catch (const std::bad_alloc&) {
+      too_large(lines.number() + 1, "more than ", lines.bytes_waiting());
+    }
+    if (!line) break;
     if (blank(*line)) continue;
     std::vector<std::string> found;
     try {
       found = json_texts(*line, keys);
+    } catch (const std::bad_alloc&) {
+      too_large(lines.number(), "", line->size());
     } catch (const std::runtime_error& e) {
       refuse(cat(file.path().string(), ":", lines.number(), ": ", e.what()), wanted);
     }

@@ -126,13 +126,17 @@ class Run {
   TokenizeReport over(const std::vector<InputFile>& files) {
     for (const InputFile& input : files) {
       File file = File::open_stream(input.path);
+      const int64_t before = report_.bytes;
       if (input.path.ends_with(".jsonl")) {
         ++report_.files;
         read_jsonl(
             file, keys_, wanted_, [&](std::span<const std::string> texts) { add_line(texts); }, advance_);
-      } else {
-        read_text(file, input.named);
+      } else if (!read_text(file, input.named)) {
+        continue;
       }
+      if (const int64_t got = report_.bytes - before; got < input.bytes)
+        fail(cat(input.path, " had ", input.bytes, " bytes when this run began, and ends after ", got),
+             "the same command when nothing writes to that file");
     }
     sink_.finish();
     report_.train = sink_.train();
@@ -154,7 +158,8 @@ class Run {
     if (!sink_.end()) ++report_.empty_documents;
   }
 
-  void read_text(File& file, bool named) {
+  // Returns whether it is text.
+  bool read_text(File& file, bool named) {
     chunk_.resize(kChunk);
     const std::span buffer = std::as_writable_bytes(std::span(chunk_));
     size_t n = file.read(buffer);
@@ -165,7 +170,7 @@ class Run {
                "unpack it first if it is packed; --binary takes it as it is");
       }
       ++report_.binary_files;
-      return;
+      return false;
     }
     ++report_.files;
     for (; n > 0; n = n == kChunk ? file.read(buffer) : 0) {
@@ -173,6 +178,7 @@ class Run {
       advance_(static_cast<int64_t>(n));
     }
     end_document();
+    return true;
   }
 
   const TokenizeOptions& options_;

@@ -43,7 +43,8 @@ std::vector<InputFile> tokenize_inputs(const TokenizeOptions&);
 // Each document's tokens and then 0; of a pair the tokens of each text by itself, as they will be of a prompt that is
 // given alone. A document is held out by a hash of its number, so that the same input always
 // gives the same parts. `advance` is told of each piece read, in bytes. Refuses options that do not go together, bad
-// lines, a named file that is no text, and input without a document for each part asked for.
+// lines, a named file that is no text, and input without a document for each part asked for. Fails where a file has
+// become shorter than it was when it was listed.
 TokenizeReport tokenize(const Vocabulary&, const TokenizeOptions&, const std::vector<InputFile>&,
                         const std::function<void(int64_t)>& advance);
 

@@ -14,7 +14,7 @@ SHAPES = {  # in the order of sample_state()
 }
 
 with h5py.File(sys.argv[1], "r") as file:
-    assert file.attrs["format"] == "gf-checkpoint-1", file.attrs["format"]
+    assert file.attrs["format"] == "gf-checkpoint-2", file.attrs["format"]
     assert file.attrs["program"] == "gf-test 1"
     assert file.attrs["config"] == "model:\n  n_embd: 5  # caf\u00e9\n", file.attrs["config"]
     assert (file.attrs["step"], file.attrs["samples"], file.attrs["tokens"]) == (100, 1600, 102400)

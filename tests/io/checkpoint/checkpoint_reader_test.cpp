@@ -6,6 +6,8 @@
 #include <fstream>
 
 #include "io/checkpoint/checkpoint_samples.h"
+#include "io/checkpoint/index_seal.h"
+#include "io/checkpoint/index_section.h"
 #include "support/expect_error.h"
 #include "support/temp_folder.h"
 
@@ -88,7 +90,7 @@ TEST(CheckpointReader, GivesAttributes) {
   const TempFolder folder;
   const CheckpointReader reader(write_as_ranks(folder.path(), sample_state(), 2, 42));
   const Attributes& a = reader.attributes();
-  EXPECT_EQ(a.format, "gf-checkpoint-1");
+  EXPECT_EQ(a.format, "gf-checkpoint-2");
   EXPECT_EQ(a.program, "gf-test 1");
   EXPECT_EQ(a.config, sample_attributes(42).config);
   EXPECT_EQ(a.data, "");
@@ -222,7 +224,60 @@ TEST_F(DamagedCheckpoint, IndexTruncatedAnywhere) {
 
 TEST_F(DamagedCheckpoint, IndexIsSomethingElse) {
   overwrite(made_ / kIndexFile, "\x89HDF\r\n\x1a\n and so on");
-  expect_error(Exit::bad_input, {kIndexFile, "gf-checkpoint-1"}, [&] { load(); });
+  expect_error(Exit::bad_input, {kIndexFile, "does not begin with gf-checkpoint-2"}, [&] { load(); });
+}
+
+TEST_F(DamagedCheckpoint, IndexOfAnotherFormat) {
+  overwrite(made_ / kIndexFile, "gf-checkpoint-1\nbytes 600\n" + std::string(573, 'x'));
+  expect_error(Exit::bad_input, {kIndexFile, "of the format gf-checkpoint-1, and this program reads gf-checkpoint-2"},
+               [&] { load(); });
+}
+
+// libhdf5 dies of hostile files: whatever stands in its part of this one, under a checksum that is right, is not read.
+TEST_F(DamagedCheckpoint, NothingOfHdf5IsParsed) {
+  const std::string whole = content_of(made_ / kIndexFile), section = encode_index(read_index(made_ / kIndexFile));
+  ASSERT_TRUE(whole.ends_with(section));
+  const std::string rest = std::string(whole.size() - kSealBytes - section.size(), '\xff') + section;
+  overwrite(made_ / kIndexFile, make_seal(rest, section.size()) + rest);
+  CheckpointReader(made_).verify();
+  expect_holds(CheckpointReader(made_), state_);
+}
+
+// Nor does an index of ours bring anything down that someone made up and sealed: read or refused, and without asking
+// for more memory than the file has.
+TEST_F(DamagedCheckpoint, AnySealedIndexIsReadOrRefused) {
+  const std::string section = encode_index(read_index(made_ / kIndexFile));
+  int refused = 0, read = 0;
+  const auto check = [&](const std::string& changed) {
+    overwrite(made_ / kIndexFile, make_seal(changed, changed.size()) + changed);
+    try {
+      load();
+      ++read;
+    } catch (const Error& e) {
+      EXPECT_EQ(static_cast<int>(e.status()), 2) << e.what();
+      ++refused;
+    }
+  };
+  for (size_t at = 0; at < section.size(); ++at)
+    for (const char byte : {'\0', '\x01', '\x7f', '\xff'}) {
+      std::string changed = section;
+      changed[at] = byte;
+      check(changed);
+    }
+  for (size_t at = 0; at + 8 <= section.size(); ++at) {
+    std::string changed = section;
+    changed.replace(at, 8, "\0\0\0\0\0\0\0\x80", 8);
+    check(changed);
+  }
+  EXPECT_GT(read, 0) << "a byte of a text";
+  EXPECT_GT(refused, 0);
+  read = 0;
+  for (size_t size = 0; size < section.size(); ++size) check(section.substr(0, size));
+  EXPECT_EQ(read, 0);
+  check(section + "and more");
+  EXPECT_EQ(read, 0);
+  check(section);
+  EXPECT_EQ(read, 1);
 }
 
 TEST_F(DamagedCheckpoint, PartsThatDoNotFitTheIndex) {

@@ -151,6 +151,27 @@ INSTANTIATE_TEST_SUITE_P(Errors, FailingDisk,
                                          std::pair(Fault::no_space, CheckpointWriter::Mode::background),
                                          std::pair(Fault::io_error, CheckpointWriter::Mode::background)));
 
+// As on network file systems, where what was written may still fail then.
+TEST_F(CheckpointWriterTest, NoFailureToCloseIsPassedOver) {
+  save(100);
+  bool reached = true;
+  int calls = 0;
+  for (; reached; ++calls) {
+    const FaultyDisk disk(checkpoints_.string(), Fault::close_error, calls);
+    std::string error;
+    try {
+      save(200);
+    } catch (const Error& e) {
+      error = e.what();
+    }
+    reached = disk.reached();
+    EXPECT_EQ(error.find("cannot close") != std::string::npos, reached) << "call " << calls << ": " << error;
+    expect_newest(newest_checkpoint(checkpoints_)->step);
+    fs::remove_all(checkpoints_ / step_folder_name(200));
+  }
+  EXPECT_GE(calls, 4) << "a part, the index, DONE, and then none";
+}
+
 class CheckpointWriterThreads : public CheckpointWriterTest {};
 
 // What is saved is the state as it was, whatever becomes of it meanwhile.

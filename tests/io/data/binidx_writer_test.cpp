@@ -2,6 +2,7 @@
 #include "io/data/binidx_writer.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <memory>
@@ -9,6 +10,7 @@
 
 #include "support/binidx_files.h"
 #include "support/expect_error.h"
+#include "support/faulty_disk.h"
 #include "support/temp_folder.h"
 
 namespace gf {
@@ -108,12 +110,25 @@ TEST(BinIdxWriter, MakesItsFolderOrRefuses) {
 }
 
 TEST(BinIdxWriter, AFullDiskIsAnError) {
-  File full = File::create("/dev/full");
+  const TempFolder folder;
+  const FaultyDisk disk(folder.path().string(), Fault::no_space, 1);  // call 0 creates
+  File full = File::create(folder / "full");
   Appender appender(full);
-  expect_error(Exit::failed, {"/dev/full", "No space left", "free some space"}, [&] {
+  expect_error(Exit::failed, {folder / "full", "No space left", "free some space"}, [&] {
     appender.append(1);
     appender.flush();
   });
+}
+
+TEST(BinIdxWriter, ReplacesAndRemovesNothingButFiles) {
+  for (const char* part : {".bin", ".idx", ".mask.bin"}) {
+    const TempFolder folder;
+    const std::string pipe = (folder / "a").string() + part;
+    ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+    expect_refused({pipe, "is not a regular file"}, [&] { write(folder / "a", 10, {{1}}); });
+    EXPECT_TRUE(fs::is_fifo(pipe));
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 1);
+  }
 }
 
 TEST(BinIdxWriter, TokensOutsideTheVocabularyAreOurOwnError) {

@@ -65,6 +65,27 @@ TEST_F(Tokenize, TextAndJsonlInTheOrderGiven) {
   EXPECT_STREQ(BinIdx(out_).type().name, "uint16");
 }
 
+// As when a file is cut off while it is read, which may take an hour.
+TEST_F(Tokenize, AFileThatShrinksIsAnError) {
+  for (const std::string& path : {in("a.jsonl", "{\"text\":\"a1\"}\n{\"text\":\"a2\"}\n"), in("b.txt", "0123456789")}) {
+    const TokenizeOptions options{.paths = {path}, .out = out_};
+    const auto files = tokenize_inputs(options);
+    const auto before = fs::file_size(path), after = before / 2;
+    fs::resize_file(path, path.ends_with(".txt") ? after : after + after % 2);
+    expect_error(Exit::failed, {path, cat(before, " bytes when"), cat("ends after ", fs::file_size(path))},
+                 [&] { tokenize(*bytes_, options, files, {}); });
+    EXPECT_FALSE(fs::exists(out_ + ".bin"));
+  }
+}
+
+TEST_F(Tokenize, AFileThatGrowsIsReadToItsEnd) {
+  const std::string path = in("b.txt", "0123");
+  const TokenizeOptions options{.paths = {path}, .out = out_};
+  const auto files = tokenize_inputs(options);
+  write_file(path, "01234567");
+  EXPECT_EQ(tokenize(*bytes_, options, files, {}).bytes, 8);
+}
+
 TEST_F(Tokenize, AnotherKey) {
   in("a.jsonl", "{\"text\":1,\"content\":\"x\"}");
   run({.paths = {input_}, .out = out_, .key = "content"});

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include <new>
+
+namespace gf {
+namespace {
+
+// How the body ends, as the program that does so says it.
+std::string said(const std::function<int()>& body, Exit status) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(run_main("gf test", "less of it", body), static_cast<int>(status));
+  return testing::internal::GetCapturedStderr();
+}
+
+TEST(RunMain, SaysOnceHowABodyEnded) {
+  EXPECT_EQ(said([] { return 0; }, Exit::done), "");
+  EXPECT_EQ(said([]() -> int { refuse("wrong", "right"); }, Exit::bad_input), "gf test: wrong\n  try: right\n");
+  EXPECT_EQ(said([]() -> int { throw std::runtime_error("odd"); }, Exit::failed), "gf test: odd\n");
+}
+
+TEST(RunMain, GivesEachProgramItsOwnHintWhereMemoryRanOut) {
+  EXPECT_EQ(said([]() -> int { throw std::bad_alloc(); }, Exit::failed), "gf test: out of memory\n  try: less of it\n");
+}
+
+}  // namespace
+}  // namespace gf
