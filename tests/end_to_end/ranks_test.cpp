@@ -132,6 +132,26 @@ TEST_F(ManyRanks, StopTogether) {
   EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, std::ssize(metrics("0")));
 }
 
+// Through launch/local.sh, in the middle of a step that takes longer than the second that mpirun itself would leave.
+TEST_F(ManyRanks, StopThroughTheScript) {
+  const Options slow = {{"train.max_steps", "1000"},
+                        {"train.my_exit_tokens", "10000000000"},
+                        {"train.accumulate_grad_batches", "400"},
+                        {"parallel.pipeline", "2"}};
+  for (const int signal : {SIGTERM, SIGINT}) {
+    Process job = start_local(slow);
+    const size_t before = metrics("0").size();
+    ASSERT_TRUE(job.wait_until([&] { return metrics("0").size() > before; })) << job.wait().err;
+    job.send(signal);
+    const ProgramResult result = job.wait();
+    EXPECT_EQ(result.status, 75) << result.err;
+    EXPECT_NE(result.out.find("stopped by SIGUSR1"), std::string::npos) << result.out;
+    const auto newest = newest_checkpoint(checkpoints("0"));
+    ASSERT_TRUE(newest) << result.out;
+    EXPECT_EQ(newest->step, std::ssize(metrics("0")));
+  }
+}
+
 // Those that wait for a rank that hangs say for what, and the job ends.
 TEST_F(ManyRanks, AHangEndsTheJob) {
   const Options changes = {{"train.max_steps", "100000"},
