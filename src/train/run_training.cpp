@@ -172,30 +172,24 @@ std::string plan_of(const Plan& plan, const Hardware* hardware, size_t available
 
 }  // namespace
 
-Exit run_training(const Config& config, const World& world, bool dry) {
+Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, const std::string& node, HangWatch* watch,
+                  bool dry) {
   const StopSignal
       stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
-  std::optional<HangWatch> watch;
-  if (world.size() > 1)
-    watch.emplace(static_cast<double>(config.parallel.hang_seconds), [&](const std::string& what) {
-      fmt::print(stderr, "gf-dist-train: rank {} of {} on {} {}\n", world.rank(), world.size(), world.node(), what);
-      world.end_all(static_cast<int>(Exit::failed));
-    });
-  auto ranks = world.communicator(watch ? &*watch : nullptr);
-  std::optional<HangWatch::Doing> beginning(std::in_place, watch ? &*watch : nullptr, "the start");
+  std::optional<HangWatch::Doing> beginning(std::in_place, watch, "the start");
   check_same_everywhere(*ranks, "the program", "gf-dist-train " GF_VERSION " " + build_id());
   check_same_everywhere(*ranks, "the configuration", to_yaml(config));
   std::optional<Plan> plan;
   std::optional<Hardware> hardware;
   std::optional<MemoryForecast> forecast;
-  const auto nodes = ranks->gather_text(world.node());
+  const auto nodes = ranks->gather_text(node);
   std::optional<GpuShare> gpu;
   if (*config.train.accelerator == "gpu") {
     gpu = share_of_gpu(*ranks);
     if constexpr (kWithCuda) cuda::use_tf32(*config.train.precision == "tf32");
   }
   const size_t available =
-      gpu ? gpu->memory : available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), world.node()));
+      gpu ? gpu->memory : available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), node));
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
     if (!config.parallel.hardware.empty()) hardware = load_hardware(config.parallel.hardware);
@@ -212,10 +206,10 @@ Exit run_training(const Config& config, const World& world, bool dry) {
   });
   all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available); });
   if (dry) return Exit::done;
-  ranks = with_gpus(std::move(ranks), gpu ? &*gpu : nullptr, watch ? &*watch : nullptr);
+  ranks = with_gpus(std::move(ranks), gpu ? &*gpu : nullptr, watch);
   beginning.reset();
   const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
-  return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes, watch ? &*watch : nullptr, save_mode, stop);
+  return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes, watch, save_mode, stop);
 }
 
 }  // namespace gf

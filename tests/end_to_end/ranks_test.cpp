@@ -152,6 +152,19 @@ TEST_F(ManyRanks, StopThroughTheScript) {
   }
 }
 
+// Before the first step, too: while the configuration is read, and where ranks are asked for different things.
+TEST_F(ManyRanks, AHangAtTheStartEndsTheJob) {
+  const std::string fifo = folder_ / "fifo.yaml";
+  const ProgramResult waits =
+      train_beside(cat("mkfifo ", fifo, "; set -- -c ", fifo), {{"parallel.hang_seconds", "3"}});
+  EXPECT_EQ(waits.status, 1) << waits.err;
+  EXPECT_NE(waits.err.find("rank 0 of 2 on "), std::string::npos) << waits.err;
+  EXPECT_NE(waits.err.find("waiting for an all-gather among 2 ranks"), std::string::npos) << waits.err;
+  const ProgramResult helps = train_beside("set -- --help", {{"parallel.hang_seconds", "60"}});
+  EXPECT_EQ(helps.status, 2) << helps.err;
+  EXPECT_NE(helps.err.find("\"--help or --version\" and \"a run\""), std::string::npos) << helps.err;
+}
+
 // Those that wait for a rank that hangs say for what, and the job ends.
 TEST_F(ManyRanks, AHangEndsTheJob) {
   const Options changes = {{"train.max_steps", "100000"},
