@@ -2,6 +2,7 @@
 // launch/train.sbatch among stand-ins for Slurm's commands: what becomes of each end of a run.
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 

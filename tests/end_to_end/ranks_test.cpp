@@ -152,6 +152,24 @@ TEST_F(ManyRanks, StopThroughTheScript) {
   }
 }
 
+// What only one rank finds wrong in the middle of a validation does not cost the steps before it.
+TEST_F(ManyRanks, AFailedValidationLosesNoStep) {
+  const std::string data = data_set("validation", random_tokens(400, 65, 2));
+  const Options changes = {{"train.max_steps", "100000"},      {"train.my_exit_tokens", "1000000000"},
+                           {"parallel.pipeline", "2"},         {"train.validation_data_file", data},
+                           {"train.val_check_interval", "10"}, {"train.log_every_n_steps", "1000"}};
+  Process job = start_on(2, changes);
+  ASSERT_TRUE(job.wait_until([&] { return metrics("0").size() > 12; })) << job.wait().err;
+  fs::resize_file(data + ".bin", 100);
+  const ProgramResult result = job.wait();
+  EXPECT_NE(result.status, 0);
+  EXPECT_NE(result.err.find("validation.bin"), std::string::npos) << result.err;
+  const auto newest = newest_checkpoint(checkpoints("0"));
+  ASSERT_TRUE(newest) << result.err;
+  EXPECT_EQ(newest->step, std::ssize(metrics("0")));
+  EXPECT_EQ(newest->step % 10, 0);
+}
+
 // Before the first step, too: while the configuration is read, and where ranks are asked for different things.
 TEST_F(ManyRanks, AHangAtTheStartEndsTheJob) {
   const std::string fifo = folder_ / "fifo.yaml";
