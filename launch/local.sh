@@ -6,6 +6,7 @@
 # or measures this machine with as many ranks at once:
 #   launch/local.sh 4 plan --measure mine.yaml -c configs/quickstart.yaml
 # Each rank gets an equal share of the cores. GF_BIN says where the programs are (build/cpu/bin).
+# Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 let training save and end with status 75; a second Ctrl-C ends it at once.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -40,4 +41,31 @@ if ! mpirun --allow-run-as-root -n "$ranks" "${place[@]}" true >/dev/null 2>&1; 
 fi
 root=()
 if [[ $EUID -eq 0 ]]; then root=(--allow-run-as-root); fi
-exec mpirun "${root[@]}" -n "$ranks" "${place[@]}" "$program" "$@"
+
+# To SIGTERM and SIGINT mpirun's own answer is to kill the ranks a second later; SIGUSR1 it hands on to them. So it gets
+# none but that one, and is out of the terminal's reach, in a session of its own.
+interrupted=0
+stop() { kill -USR1 "${!-}" 2>/dev/null || true; }
+interrupt() {
+  if [[ $interrupted -eq 1 ]]; then
+    kill -TERM "$!" 2>/dev/null || true
+    wait "$!" || true
+    exit 130
+  fi
+  interrupted=1
+  stop
+}
+trap interrupt INT
+trap stop TERM HUP USR1
+setsid mpirun "${root[@]}" -n "$ranks" "${place[@]}" "$program" "$@" &
+while true; do  # a signal ends a wait before its time
+  status=0
+  wait "$!" || status=$?
+  kill -0 "$!" 2>/dev/null || break
+done
+if [[ $status -gt 128 ]]; then  # of that signal, where mpirun ended in between; the shell still knows its own
+  again=0
+  wait "$!" 2>/dev/null || again=$?
+  if [[ $again -ne 127 ]]; then status=$again; fi
+fi
+exit "$status"

@@ -101,31 +101,44 @@ up() {
   [[ $tries -lt 60 ]] || die "not all nodes came up; look into $folder/log" 1
 }
 
+# The step daemons of a node, or of all, of this cluster and no other: they have a file of the node open, or come from a
+# daemon that was started with our slurm.conf.
+steps_of() {  # [NODE]
+  local pid
+  for pid in $(pgrep -f slurmstepd || true); do
+    if [[ -n $(find "/proc/$pid/fd" \( -lname "$folder/spool/${1:-n*}/*" -o -lname "$folder/log/${1:-n*}.log" \) \
+      2>/dev/null) ]] || { has_variable "$pid" "SLURM_CONF=$conf" &&
+      { [[ -z ${1:-} ]] || has_variable "$pid" "SLURMD_NODENAME=$1"; }; }; then
+      echo "$pid"
+    fi
+  done
+}
+
+has_variable() { grep -zqsFx "$2" "/proc/$1/environ"; }
+
 down() {
+  [[ -e $folder ]] || return 0
+  # What follows removes the folder, which $GF_SLURM may name: only one that `up` has made.
+  grep -qsFx "StateSaveLocation=$folder/state" "$conf" || die "$folder is not a cluster of this script's"
   local pid name
   for name in slurmctld $(ls "$folder/spool" 2>/dev/null || true); do
     pid=$(node_pid "$name")
     if alive "$pid"; then kill "$pid"; fi
   done
-  pkill -f "slurmstepd: .*" 2>/dev/null || true
+  for pid in $(steps_of); do kill "$pid" 2>/dev/null || true; done
   rm -rf "$folder"
 }
 
 # The daemon of the node and all that runs there, at once.
 kill_node() {
-  local node=$1 pid
+  local node=$1 pid steps
   pid=$(node_pid "$node")
   alive "$pid" || die "there is no node $node that runs"
-  local steps
-  steps=$(pgrep -f "slurmstepd" || true)
+  steps=$(steps_of "$node")
   kill -9 "$pid"
   for pid in $steps; do
-    # A step daemon belongs to the node whose spool folder it has open.
-    if ls -l "/proc/$pid/fd" 2>/dev/null | grep -q "$folder/\(spool\|log\)/$node" ||
-      tr '\0' ' ' <"/proc/$pid/environ" 2>/dev/null | grep -q "SLURMD_NODENAME=$node "; then
-      pkill -9 -P "$pid" || true
-      kill -9 "$pid" 2>/dev/null || true
-    fi
+    pkill -9 -P "$pid" || true
+    kill -9 "$pid" 2>/dev/null || true
   done
 }
 

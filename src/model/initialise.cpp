@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "model/initialise.h"
+
 #include <malloc.h>
 
 #define EIGEN_DONT_PARALLELIZE  // parameters are made side by side instead
@@ -6,7 +8,6 @@
 
 #include "base/parallel_for.h"
 #include "base/random.h"
-#include "model/parameter.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
@@ -55,7 +56,7 @@ void fill(const Parameter& p, uint64_t seed, float* out) {
 
 }  // namespace
 
-void initialise(const ParameterStore& store, uint64_t seed) {
+void initialise(const ParameterStore& store, uint64_t seed, const std::function<void()>& made_one) {
   GF_CHECK(store.masters().dtype() == DType::f32, "fresh parameters are made in f32");
   const auto& all = store.all();
   std::vector<Tensor> made(all.size());
@@ -63,6 +64,7 @@ void initialise(const ParameterStore& store, uint64_t seed) {
     const Parameter& p = *all[i];
     made[i] = p.master().device() == kCpu ? p.master() : Tensor::empty(p.shape(), DType::f32, kCpu);
     fill(p, seed, made[i].data<float>());
+    if (made_one) made_one();
   });
   for (size_t i = 0; i < all.size(); ++i)
     if (all[i]->master().device() != kCpu) copy(made[i], all[i]->master());
@@ -71,6 +73,10 @@ void initialise(const ParameterStore& store, uint64_t seed) {
 #ifdef __GLIBC__
   malloc_trim(0);  // what orthogonal() took would stay with the process
 #endif
+}
+
+void initialise(const ParameterStore& store, uint64_t seed) {
+  initialise(store, seed, {});
 }
 
 void initialise_roughly(const ParameterStore& store) {

@@ -54,4 +54,10 @@ void check_same_everywhere(Communicator& ranks, const std::string& what, const s
   });
 }
 
+double largest(Communicator& ranks, double own) {
+  const Tensor number = Tensor::of<double>({1}, {own});
+  ranks.all_reduce(number, Reduce::max);
+  return number.data<double>()[0];
+}
+
 }  // namespace gf

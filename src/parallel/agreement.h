@@ -25,4 +25,6 @@ void all_or_none(Communicator&, const std::function<void()>& body);
 // Refuses, on all ranks, where one of them has another text than the first: `what` says what differs.
 void check_same_everywhere(Communicator&, const std::string& what, const std::string& text);
 
+double largest(Communicator&, double own);  // of all ranks' numbers
+
 }  // namespace gf

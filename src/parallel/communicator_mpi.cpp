@@ -132,6 +132,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   std::unique_ptr<Communicator> split(int color, int key) override {
+    const HangWatch::Doing doing(watch_, cat("parting ", size_, " ranks"));
     MPI_Comm part = MPI_COMM_NULL;
     check(MPI_Comm_split(comm_, color, key, &part), "MPI_Comm_split");
     return std::make_unique<MpiCommunicator>(part, watch_);
@@ -205,6 +206,7 @@ World::~World() {
 
 std::unique_ptr<Communicator> World::communicator(HangWatch* watch) const {
   if (size_ == 1) return make_self_communicator();
+  const HangWatch::Doing doing(watch, cat("the first words among ", size_, " ranks"));
   MPI_Comm copy = MPI_COMM_NULL;
   check(MPI_Comm_dup(MPI_COMM_WORLD, &copy), "MPI_Comm_dup");
   return std::make_unique<MpiCommunicator>(copy, watch);

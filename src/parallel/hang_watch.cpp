@@ -11,7 +11,7 @@
 namespace gf {
 
 HangWatch::HangWatch(double limit_s, Hung hung)
-    : limit_s_(limit_s), hung_(std::move(hung)), watcher_([this](const std::stop_token& stop) { look_on(stop); }) {}
+    : hung_(std::move(hung)), limit_s_(limit_s), watcher_([this](const std::stop_token& stop) { look_on(stop); }) {}
 
 HangWatch::~HangWatch() = default;
 
@@ -28,6 +28,17 @@ void HangWatch::end() {
   thread->second.what.pop_back();
   thread->second.since = seconds_now();
   if (thread->second.what.empty()) threads_.erase(thread);
+}
+
+void HangWatch::touch(std::thread::id thread) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = threads_.find(thread); found != threads_.end()) found->second.since = seconds_now();
+}
+
+void HangWatch::set_limit(double seconds) {
+  const std::lock_guard lock(mutex_);
+  limit_s_ = seconds;
+  changed_.notify_all();
 }
 
 HangWatch::Doing::Doing(HangWatch* watch, std::string what) : watch_(watch) {
@@ -72,7 +83,10 @@ void HangWatch::look_on(const std::stop_token& stop) {
     }
     if (wrong.empty()) {
       const double wait = witnesses_.empty() ? left : std::min(left, kAsk);
-      changed_.wait_for(lock, stop, std::chrono::duration<double>(wait), [] { return false; });
+      const auto other_terms = [&, limit = limit_s_, witnesses = witnesses_.size()] {
+        return limit_s_ != limit || witnesses_.size() != witnesses;
+      };
+      changed_.wait_for(lock, stop, std::chrono::duration<double>(wait), other_terms);
       continue;
     }
     lock.unlock();

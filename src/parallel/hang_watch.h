@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ends a job of several ranks in which one hangs. Each rank's threads say what they are doing; a thread looks on, and
-// where one has begun or ended nothing for too long it says which rank was doing what, and ends the process, and with
-// it the job.
+// where one has begun, ended or touched nothing for too long it says which rank was doing what, and ends the process,
+// and with it the job.
 #pragma once
 #include <condition_variable>
 #include <functional>
@@ -24,6 +24,8 @@ class HangWatch {
   HangWatch(const HangWatch&) = delete;
   HangWatch& operator=(const HangWatch&) = delete;
 
+  void set_limit(double seconds);
+
   // What this thread is doing while this lives. Each begins within the one before.
   class Doing {
    public:
@@ -35,6 +37,9 @@ class HangWatch {
    private:
     HangWatch* watch_;
   };
+
+  // A sign of life within what a thread does, from any thread.
+  void touch(std::thread::id = std::this_thread::get_id());
 
   // Who knows of work that no thread is doing. Called on the watching thread; empty where there is nothing to tell.
   class Witness {
@@ -57,9 +62,9 @@ class HangWatch {
   const Doings* oldest() const;
   std::string ask(std::string (Witness::*question)()) const;
 
-  const double limit_s_;
   const Hung hung_;
   std::mutex mutex_;  // guards what follows
+  double limit_s_;
   std::condition_variable_any changed_;
   std::map<std::thread::id, Doings> threads_;
   std::vector<std::weak_ptr<Witness>> witnesses_;

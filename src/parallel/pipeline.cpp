@@ -110,6 +110,7 @@ void Pipeline::begin(const std::vector<Transfer>& transfers, int64_t batch_size)
 }
 
 void Pipeline::look() {
+  if (watch_) watch_->touch();
   std::erase_if(leaving_, [](const auto& work) { return work->poll(); });
   for (auto& [pass, arriving] : arriving_) std::erase_if(arriving.works, [](const auto& work) { return work->poll(); });
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf-dist-train: trains a model, on one rank or as many as mpirun or srun started.
 #include <csignal>
+#include <cstdio>
 #include <optional>
 
 #include "parallel/agreement.h"
+#include "parallel/hang_watch.h"
 #include "tools/command_line.h"
 #include "tools/ranks_main.h"
 #include "tools/train_command_line.h"
@@ -18,10 +20,25 @@ int train(const World& world, const Arguments& arguments) {
     boost::program_options::options_description switches;
     switches.add_options()("dry-run", boost::program_options::bool_switch(&dry),
                            "print what the run would be, and end; changes nothing");
+    // Before anything else: ranks may hang from their first words to one another on.
+    std::optional<HangWatch> watch;
+    if (world.size() > 1)
+      watch.emplace(static_cast<double>(ParallelConfig().hang_seconds), [&](const std::string& what) {
+        std::fprintf(stderr, "gf-dist-train: rank %d of %d on %s %s\n", world.rank(), world.size(),
+                     world.node().c_str(), what.c_str());
+        world.end_all(static_cast<int>(Exit::failed));
+      });
+    HangWatch* const watched = watch ? &*watch : nullptr;
+    auto ranks = world.communicator(watched);
     std::optional<Config> config;
-    const auto read = [&] { config = parse_command_line(arguments, {switches}, world.rank() == 0); };
-    all_or_none(*world.communicator(nullptr), read);
-    return config ? static_cast<int>(run_training(*config, world, dry)) : 0;
+    all_or_none(*ranks, [&] {
+      const HangWatch::Doing doing(watched, "reading the configuration");
+      config = parse_command_line(arguments, {switches}, world.rank() == 0);
+      if (config && watch) watch->set_limit(static_cast<double>(config->parallel.hang_seconds));
+    });
+    check_same_everywhere(*ranks, "what is asked for", config ? "a run" : "--help or --version");
+    if (!config) return 0;
+    return static_cast<int>(run_training(*config, std::move(ranks), world.node(), watched, dry));
   });
 }
 

@@ -2,10 +2,12 @@
 #include "train/build.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/partial_file.h"
+#include "model/initialise.h"
 #include "parallel/agreement.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"
@@ -286,13 +288,29 @@ void Run::check_can_go_on(const StepFolder& newest) const {
   check_same_data(plan, then, reader.attributes());
 }
 
+// With a sign of life from time to time.
+void Run::read(const TensorSource& source, std::span<const ShardView> views) const {
+  constexpr int64_t kSome = int64_t{1} << 29;
+  while (!views.empty()) {
+    size_t count = 0;
+    for (int64_t bytes = 0; count < views.size() && bytes < kSome; ++count) bytes += views[count].bytes();
+    source.read(views.first(count));
+    views = views.subspan(count);
+    if (watch) watch->touch();
+  }
+}
+
 void Run::start_from(const TensorSource* load) {
   const TrainConfig& t = plan.config.train;
   place = {plan.first_step, plan.first_step * t.global_batch()};
   start = cat("fresh parameters from seed ", t.seed_everything);
-  if (!load || t.load_partial) initialise(model.parameters(), static_cast<uint64_t>(t.seed_everything));
+  if (!load || t.load_partial)
+    initialise(model.parameters(), static_cast<uint64_t>(t.seed_everything),
+               [watch = watch, thread = std::this_thread::get_id()] {
+                 if (watch) watch->touch(thread);
+               });
   if (!load) return;
-  load->read(views_in(*load, parameter_views(model.parameters()), t.load_partial));
+  read(*load, views_in(*load, parameter_views(model.parameters()), t.load_partial));
   start = cat("parameters from ", t.load_model, t.load_partial ? taken_from(*load, plan.config.model) : "");
 }
 
@@ -310,10 +328,10 @@ void Run::go_on_from(const StepFolder& newest) {
   // What a run began from is part of it, and decides its warm-up.
   t.load_model = then.train.load_model;
   plan.schedule = schedule_of(t, plan.tokens_per_step);
-  reader.read(optimizer->parameters_to_read());
+  read(reader, optimizer->parameters_to_read());
   // Not in fresh parameters. A stage whose parameters are all frozen has none of its own.
   if (std::ranges::any_of(reader.entries(), [](const auto& e) { return e.name.starts_with("optim/"); })) {
-    reader.read(optimizer->moments_to_read());
+    read(reader, optimizer->moments_to_read());
     optimizer->set_updates(std::min(a.updates, a.step - plan.first_step));
   }
   place = {a.step, a.samples};

@@ -3,6 +3,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "io/checkpoint/checkpoint_folder.h"
@@ -87,6 +88,7 @@ struct Run {
   void make_optimizer();
   void start_from(const TensorSource* load);
   void go_on_from(const StepFolder&);
+  void read(const TensorSource&, std::span<const ShardView>) const;
   void begin();
   void recall_steps();
 };

@@ -2,6 +2,9 @@
 #include "train/evaluate.h"
 
 #include <algorithm>
+#include <exception>
+
+#include "parallel/agreement.h"
 
 namespace gf {
 namespace {
@@ -25,16 +28,34 @@ Evaluation evaluate(Pipeline& pipeline, ParameterHooks& hooks, const Mesh& mesh,
                     int64_t windows, int64_t batch_size, const std::function<void(int64_t)>& progress, int64_t parts) {
   GF_CHECK(parts <= reader.ctx_len(), parts, " parts of ", reader.ctx_len(), " positions");
   const int64_t rank = mesh.data->rank(), ranks = mesh.data->size(), batches = (windows + batch_size - 1) / batch_size;
+  std::exception_ptr error;
+  const auto read = [&](int64_t first, int64_t count) {
+    try {
+      if (!error) return reader.batch(first, count, pipeline.reads_tokens());
+    } catch (const std::exception&) {
+      if (mesh.world->size() == 1) throw;
+      error = std::current_exception();
+    }
+    // The other ranks wait for what comes of this batch. They hear of the error where all are done.
+    Batch nothing = reader.batch(first, count, false);
+    if (pipeline.reads_tokens())
+      for (Tensor* t : {&nothing.inputs_BT, &nothing.targets_BT})
+        *t = Tensor::zeros({count, reader.ctx_len()}, DType::i32, kCpu);
+    return nothing;
+  };
   const auto batch = [&](int64_t i) {
     // With zero 3 the data ranks bring each other the layers, so that all of them have to take as many batches.
-    if (i * ranks + rank >= batches) return without_targets(reader.batch(0, 1, pipeline.reads_tokens()));
+    if (i * ranks + rank >= batches) return without_targets(read(0, 1));
     const int64_t first = (i * ranks + rank) * batch_size, count = std::min(batch_size, windows - first);
     if (progress) progress(count * reader.ctx_len());
-    return reader.batch(first, count, pipeline.reads_tokens());
+    return read(first, count);
   };
   Stage::Sums zero;
   zero.by_position.resize(static_cast<size_t>(parts));
   const Stage::Sums own = pipeline.evaluate((batches + ranks - 1) / ranks, batch, hooks, {}, std::move(zero));
+  all_or_none(*mesh.world, [&] {
+    if (error) std::rethrow_exception(error);
+  });
   std::vector<double> numbers;
   const auto add = [&](const Stage::Sum& s) {
     numbers.insert(numbers.end(), {s.loss, static_cast<double>(s.correct), static_cast<double>(s.tokens)});

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/human.h"
 #include "base/process_memory.h"
+#include "base/process_start.h"
 #include "base/signals.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "ops/cuda/gemm.h"
@@ -20,11 +21,18 @@
 #include "train/planner/plan_text.h"
 #include "train/planner/settle.h"
 #include "train/progress_line.h"
+#include "train/run_clock.h"
 #include "train/trace_file.h"
 #include "train/trainer.h"
 
 namespace gf {
 namespace {
+
+// What the first save of a run may take, with what all ranks of a node have to write.
+double first_save_s(const Trainer& trainer, Communicator& world, const std::vector<std::string>& nodes) {
+  const auto beside = std::ranges::count(nodes, nodes[static_cast<size_t>(world.rank())]);
+  return longest_save(largest(world, trainer.save_bytes() * static_cast<double>(beside)));
+}
 
 std::string saved_line(const Plan& plan, int64_t step, double seconds) {
   return fmt::format("saved {} in {}", (plan.paths.checkpoints() / step_folder_name(step)).string(),
@@ -34,36 +42,76 @@ std::string saved_line(const Plan& plan, int64_t step, double seconds) {
 class Loop {
  public:
   Loop(Run& run, const std::vector<std::string>& nodes, const StopSignal& stop)
-      : stop_(stop), run_(run), nodes_(nodes), trainer_(run), said_(run.saved_step) {
+      : stop_(stop),
+        run_(run),
+        nodes_(nodes),
+        trainer_(run),
+        clock_(run.plan.config.train, process_start(), seconds_now(), first_save_s(trainer_, *run.mesh.world, nodes)),
+        said_(run.saved_step) {
     if (run.first_rank())
       progress_.emplace(ProgressOutput::standard_output(), run.plan.last_step,
                         run.plan.last_step * run.plan.tokens_per_step, run.plan.config.train.log_every_n_steps);
   }
 
   Exit run() {
-    const int64_t first = run_.place.step + 1, last = first + run_.plan.config.parallel.trace_steps;
-    while (!trainer_.done() && !trainer_.stop_agreed()) {
-      if (first < last && run_.place.step == first) trace_.emplace(run_.plan, *run_.mesh.world, nodes_);
-      const StepMetrics metrics = trainer_.step(wishes());
-      step_seconds_ = metrics.step_s;
-      if (progress_) progress_->step(metrics);
-      say_saved();
-      if (run_.place.step == last) write_trace();
+    try {
+      take_steps();
+    } catch (const AgreedError&) {
+      save_what_is_done();
+      throw;
+    } catch (const std::exception&) {
+      // Of one rank alone: the others are elsewhere, and cannot take part in a save.
+      if (run_.mesh.world->size() == 1) save_what_is_done();
+      throw;
     }
     return finish();
   }
 
  private:
+  void take_steps() {
+    const int64_t first = run_.place.step + 1, last = first + run_.plan.config.parallel.trace_steps;
+    while (!trainer_.done() && !trainer_.stop_agreed()) {
+      if (first < last && run_.place.step == first) trace_.emplace(run_.plan, *run_.mesh.world, nodes_);
+      const StepMetrics metrics = trainer_.step(wishes());
+      if (progress_) progress_->step(metrics);
+      say_saved();
+      clock_.stepped(seconds_now(), metrics.step_s, trainer_.save_begun());
+      if (run_.place.step == last) write_trace();
+    }
+  }
+
+  // An error ends the run, but where the state is whole it loses no step.
+  void save_what_is_done() {
+    if (!trainer_.whole()) return;
+    or_warn([&] {
+      if (run_.place.step > run_.plan.first_step) trainer_.save();
+      trainer_.finish_saving();
+      say_saved();
+    });
+  }
+
+  // Goes on where something fails on all ranks together that a run can do without, and says so once.
+  template <class Body>
+  void or_warn(const Body& body) const {
+    const auto warn = [](const Error& e) { fmt::print(stderr, "gf-dist-train: {}\n", e.what()); };
+    try {
+      body();
+    } catch (const AgreedError& e) {
+      if (e.mine()) warn(e);
+    } catch (const Error& e) {
+      if (run_.mesh.world->size() > 1) throw;
+      warn(e);
+    }
+  }
+
   // Signals may come to any rank; of the time, the first one's clock counts.
   Trainer::Wishes wishes() {
-    const TrainConfig& t = run_.plan.config.train;
     Trainer::Wishes w{.stop = stop_.received() != 0};
     if (!run_.first_rank()) return w;
-    // Another step and a save must fit, each with as much again to spare.
-    const double reserve = 2 * (step_seconds_ + run_.checkpoints->seconds());
-    out_of_time_ = t.max_minutes > 0 && began_.seconds() + reserve >= 60 * t.max_minutes;
+    const double now = seconds_now();
+    out_of_time_ = clock_.over(now);
     w.stop = w.stop || out_of_time_;
-    w.save = t.save_every_minutes > 0 && since_save_.seconds() >= 60 * t.save_every_minutes;
+    w.save = clock_.save_due(now);
     return w;
   }
 
@@ -74,15 +122,17 @@ class Loop {
   void say_saved() {
     if (run_.saved_step == said_) return;
     said_ = run_.saved_step;
-    since_save_ = {};
-    say(saved_line(run_.plan, said_, run_.checkpoints->seconds()));
+    clock_.saved(trainer_.save_seconds(), run_.save_mode == CheckpointWriter::Mode::background);
+    say(saved_line(run_.plan, said_, trainer_.save_seconds()));
   }
 
   void write_trace() {
     if (!trace_) return;
-    trace_->write();
+    or_warn([&] {
+      trace_->write();
+      say(fmt::format("trace written to {}", run_.plan.paths.trace().string()));
+    });
     trace_.reset();
-    say(fmt::format("trace written to {}", run_.plan.paths.trace().string()));
   }
 
   Exit finish() {
@@ -91,6 +141,7 @@ class Loop {
     trainer_.finish_saving();
     say_saved();
     write_trace();  // where the run was shorter
+    trainer_.check_metrics();
     if (progress_) {
       progress_->finish();
       if (complete)
@@ -110,11 +161,10 @@ class Loop {
   Run& run_;
   const std::vector<std::string>& nodes_;  // of each rank
   Trainer trainer_;
+  RunClock clock_;
   std::optional<ProgressLine> progress_;  // of the first rank
   std::optional<TraceRecorder> trace_;
   int64_t said_;  // the last save that was told of
-  Stopwatch began_, since_save_;
-  double step_seconds_ = 0;
   bool out_of_time_ = false;
 };
 
@@ -155,9 +205,7 @@ Exit train(Plan& plan, std::unique_ptr<Communicator> world, Device device, const
 
 // The least of all ranks' numbers of bytes.
 size_t least(Communicator& ranks, size_t own) {
-  const Tensor number = Tensor::of<double>({1}, {-static_cast<double>(own)});
-  ranks.all_reduce(number, Reduce::max);
-  return static_cast<size_t>(-number.data<double>()[0]);
+  return static_cast<size_t>(-largest(ranks, -static_cast<double>(own)));
 }
 
 std::string plan_of(const Plan& plan, const Hardware* hardware, size_t available) {
@@ -172,30 +220,24 @@ std::string plan_of(const Plan& plan, const Hardware* hardware, size_t available
 
 }  // namespace
 
-Exit run_training(const Config& config, const World& world, bool dry) {
+Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, const std::string& node, HangWatch* watch,
+                  bool dry) {
   const StopSignal
       stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
-  std::optional<HangWatch> watch;
-  if (world.size() > 1)
-    watch.emplace(static_cast<double>(config.parallel.hang_seconds), [&](const std::string& what) {
-      fmt::print(stderr, "gf-dist-train: rank {} of {} on {} {}\n", world.rank(), world.size(), world.node(), what);
-      world.end_all(static_cast<int>(Exit::failed));
-    });
-  auto ranks = world.communicator(watch ? &*watch : nullptr);
-  std::optional<HangWatch::Doing> beginning(std::in_place, watch ? &*watch : nullptr, "the start");
+  std::optional<HangWatch::Doing> beginning(std::in_place, watch, "the start");
   check_same_everywhere(*ranks, "the program", "gf-dist-train " GF_VERSION " " + build_id());
   check_same_everywhere(*ranks, "the configuration", to_yaml(config));
   std::optional<Plan> plan;
   std::optional<Hardware> hardware;
   std::optional<MemoryForecast> forecast;
-  const auto nodes = ranks->gather_text(world.node());
+  const auto nodes = ranks->gather_text(node);
   std::optional<GpuShare> gpu;
   if (*config.train.accelerator == "gpu") {
     gpu = share_of_gpu(*ranks);
     if constexpr (kWithCuda) cuda::use_tf32(*config.train.precision == "tf32");
   }
   const size_t available =
-      gpu ? gpu->memory : available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), world.node()));
+      gpu ? gpu->memory : available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), node));
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
     if (!config.parallel.hardware.empty()) hardware = load_hardware(config.parallel.hardware);
@@ -212,10 +254,10 @@ Exit run_training(const Config& config, const World& world, bool dry) {
   });
   all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available); });
   if (dry) return Exit::done;
-  ranks = with_gpus(std::move(ranks), gpu ? &*gpu : nullptr, watch ? &*watch : nullptr);
+  ranks = with_gpus(std::move(ranks), gpu ? &*gpu : nullptr, watch);
   beginning.reset();
   const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
-  return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes, watch ? &*watch : nullptr, save_mode, stop);
+  return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes, watch, save_mode, stop);
 }
 
 }  // namespace gf

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/trace.h"
@@ -28,6 +29,7 @@ StepMetrics Trainer::step(const Wishes& wishes) {
     return Trace::What{.name = "step", .numbers = {{"step", place.step}}};
   });
   const std::vector<Batch> microbatches = next_microbatches();  // token shard
+  whole_ = false;
   StepMetrics metrics;
   if (run_.plan.config.train.loss_mask) metrics.targets = agree_on_targets(microbatches);
 
@@ -39,19 +41,44 @@ StepMetrics Trainer::step(const Wishes& wishes) {
 
   ++place.step;
   place.samples = run_.tokens->samples_seen();
+  whole_ = true;
   metrics.tokens = place.step * run_.plan.tokens_per_step;
   metrics.step_s = watch.seconds();
   metrics.tokens_per_s = static_cast<double>(run_.plan.tokens_per_step) / metrics.step_s;
-  if (validation_due()) {
-    const TraceSpan span("validation");
+  if (validation_due()) validate(metrics);
+  write_metrics(metrics);
+  if (save_due()) save();  // checkpoint
+  return metrics;
+}
+
+// Where it fails, the step was taken all the same.
+void Trainer::validate(StepMetrics& metrics) {
+  const TraceSpan span("validation");
+  try {
     const Evaluation e = evaluate(run_.model.pipeline(), *run_.optimizer, run_.mesh, *run_.plan.validation,
                                   run_.plan.validation_windows, run_.plan.config.train.micro_bsz);
     metrics.val_loss = e.loss;
     metrics.val_acc = e.accuracy;
+  } catch (const Error&) {
+    write_metrics(metrics);
+    throw;
   }
-  if (run_.metrics) run_.metrics->append(metrics);
-  if (save_due()) save();  // checkpoint
-  return metrics;
+}
+
+// The first rank alone cannot end the run: what fails here is told with the next thing that all ranks agree on.
+void Trainer::write_metrics(const StepMetrics& metrics) {
+  if (!run_.metrics || metrics_error_) return;
+  try {
+    run_.metrics->append(metrics);
+  } catch (const Error&) {
+    metrics_error_ = std::current_exception();
+  }
+}
+
+void Trainer::check_metrics() const {
+  all_or_none(*run_.mesh.world, [&] {
+    if (metrics_error_) std::rethrow_exception(metrics_error_);
+  });
 }
 
 // Every rank has the same loss, norm and past, and so decides alike.
@@ -110,23 +137,34 @@ double Trainer::agree(double own_loss, const Wishes& wishes) {
 }
 
 void Trainer::note_saved() {
-  run_.saved_step = std::max(run_.saved_step, run_.checkpoints->saved_step().value_or(-1));
+  const int64_t saved = run_.checkpoints->saved_step().value_or(-1);
+  if (saved <= run_.saved_step) return;
+  run_.saved_step = saved;
+  save_seconds_ = largest(*run_.mesh.world, run_.checkpoints->seconds());
 }
 
-// Data that turns out to be wrong in the middle of a run ends it, but loses no step.
 std::vector<Batch> Trainer::next_microbatches() {
   const TraceSpan span("data");
   std::vector<Batch> microbatches;
-  try {
-    all_or_none(*run_.mesh.world, [&] {
-      for (int64_t m = 0; m < run_.plan.microbatches; ++m) microbatches.push_back(run_.tokens->next());
-    });
-  } catch (const Error&) {
-    if (run_.place.step > run_.plan.first_step) save();
-    finish_saving();
-    throw;
-  }
+  all_or_none(*run_.mesh.world, [&] {
+    if (metrics_error_) std::rethrow_exception(metrics_error_);
+    for (int64_t m = 0; m < run_.plan.microbatches; ++m) microbatches.push_back(run_.tokens->next());
+  });
   return microbatches;
+}
+
+// Of a checkpoint, as far as this rank has it.
+std::vector<ShardView> Trainer::state() const {
+  std::vector<ShardView> all = run_.optimizer->parameters();
+  if (run_.plan.config.train.train_stage == 1) return all;
+  for (ShardView& v : run_.optimizer->moments()) all.push_back(std::move(v));
+  return all;
+}
+
+double Trainer::save_bytes() const {
+  double bytes = 0;
+  for (const ShardView& v : state()) bytes += static_cast<double>(v.bytes());
+  return bytes;
 }
 
 void Trainer::save() {
@@ -134,9 +172,6 @@ void Trainer::save() {
   if (std::max(run_.saved_step, save_begun_) == place.step) return;
   finish_saving();
   const TraceSpan span("save");
-  std::vector<ShardView> state = run_.optimizer->parameters();
-  if (run_.plan.config.train.train_stage != 1)
-    for (ShardView& v : run_.optimizer->moments()) state.push_back(std::move(v));
   Attributes attributes;
   attributes.program = "gf-dist-train " GF_VERSION;
   attributes.config = to_yaml(run_.plan.config);
@@ -145,15 +180,20 @@ void Trainer::save() {
   attributes.updates = run_.optimizer->updates();
   attributes.samples = place.samples;
   attributes.tokens = place.step * run_.plan.tokens_per_step;
-  run_.checkpoints->begin(attributes, state, run_.save_mode, [metrics = run_.metrics.get()] {
-    if (metrics) metrics->sync();
-  });
+  const bool before = std::exchange(whole_, false);
+  run_.checkpoints->begin(attributes, state(), run_.save_mode,
+                          [metrics = metrics_error_ ? nullptr : run_.metrics.get()] {
+                            if (metrics) metrics->sync();
+                          });
+  whole_ = before;
   save_begun_ = place.step;
 }
 
 void Trainer::finish_saving() {
   const TraceSpan span("finish saving");
+  const bool before = std::exchange(whole_, false);
   run_.checkpoints->finish();
+  whole_ = before;
   note_saved();
 }
 
@@ -192,13 +232,6 @@ void Trainer::explain_bad_step(const std::string& what, std::span<const Batch> m
   fail("all ranks agreed that nothing was wrong");
 }
 
-// The largest of all ranks' numbers.
-int64_t Trainer::largest(int64_t own) const {
-  const Tensor number = Tensor::of<double>({1}, {static_cast<double>(own)});
-  run_.mesh.world->all_reduce(number, Reduce::max);
-  return static_cast<int64_t>(number.data<double>()[0]);
-}
-
 // For a message; empty where all is finite.
 std::string Trainer::first_bad_layer(std::span<const Batch> microbatches) const {
   const auto layers = layout_of(run_.plan.config.model);
@@ -211,7 +244,7 @@ std::string Trainer::first_bad_layer(std::span<const Batch> microbatches) const 
   const Stage::Sums sums = run_.model.pipeline().evaluate(
       std::ssize(microbatches), [&](int64_t i) { return microbatches[i]; }, *run_.optimizer, look);
   if (first == none && !std::isfinite(sums.loss)) first = none - 1;  // the head
-  const int64_t of_all = -largest(-first);
+  const auto of_all = static_cast<int64_t>(-largest(*run_.mesh.world, static_cast<double>(-first)));
   return of_all == none ? "" : cat("; ", layers[of_all].name(), " is the first layer whose output is not finite");
 }
 
@@ -222,7 +255,7 @@ std::string Trainer::last_bad_gradient() const {
   for (const auto& p : run_.model.parameters().all())
     if (!p->frozen() && !all_finite(p->grad()))
       last = std::max<int64_t>(last, std::find(names.begin(), names.end(), p->name()) - names.begin());
-  last = largest(last);
+  last = static_cast<int64_t>(largest(*run_.mesh.world, static_cast<double>(last)));
   return last < 0 ? "" : cat("; the gradient of ", names[last], " is the first that is not finite");
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The story of a training run: token shard -> stage -> loss -> gradients -> sharded optimizer -> checkpoint.
 #pragma once
+#include <exception>
+
 #include "train/build.h"
 
 namespace gf {
@@ -19,26 +21,38 @@ class Trainer {
   bool stop_agreed() const { return stop_agreed_; }  // by the ranks, at the end of the last step
   // The state as it is, where no checkpoint has it yet. The save goes on beside the steps that follow.
   void save();
-  void finish_saving();  // returns when the last save is done
+  void finish_saving();                                  // returns when the last save is done
+  int64_t save_begun() const { return save_begun_; }     // the newest save's step; -1: none
+  double save_seconds() const { return save_seconds_; }  // of the last one that came to its end; the slowest rank's
+  double save_bytes() const;                             // of this rank
+  // Whether the state is whole: after an error of all ranks it can still be saved. Not within a step, and not where a
+  // save has failed.
+  bool whole() const { return whole_; }
+  void check_metrics() const;  // throws, on all ranks, where the last line could not be written
 
  private:
   double agree(double own_loss, const Wishes&);
   int64_t agree_on_targets(std::span<const Batch> microbatches) const;
+  std::vector<ShardView> state() const;
   void note_saved();
+  void validate(StepMetrics&);
+  void write_metrics(const StepMetrics&);
   std::vector<Batch> next_microbatches();
   bool validation_due() const;
   bool save_due() const;
   bool epoch_ended(int64_t epochs) const;
   void learn(StepMetrics&, std::span<const Batch> microbatches);
   [[noreturn]] void explain_bad_step(const std::string& what, std::span<const Batch> microbatches);
-  int64_t largest(int64_t own) const;
   std::string first_bad_layer(std::span<const Batch> microbatches) const;
   std::string last_bad_gradient() const;
 
   Run& run_;
   int64_t skipped_ = 0;  // in a row
   bool stop_agreed_ = false, save_agreed_ = false;
-  int64_t save_begun_ = -1;  // the last save's step
+  int64_t save_begun_ = -1;
+  double save_seconds_ = 0;
+  bool whole_ = true;
+  std::exception_ptr metrics_error_;  // to be told where all ranks can be
 };
 
 }  // namespace gf

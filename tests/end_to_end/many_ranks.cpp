@@ -56,6 +56,12 @@ ProgramResult ManyRanks::train_beside(const std::string& before, const Options& 
                      with_mpi({}));
 }
 
+Process ManyRanks::start_local(const Options& changes) const {
+  std::vector<std::string> words = arguments(changes);
+  words.insert(words.begin(), "2");
+  return {cat(GF_SOURCE_DIR, "/launch/local.sh"), words, with_mpi({{"GF_BIN", GF_BIN_DIR}})};
+}
+
 Process ManyRanks::start_on(int ranks, const Options& changes) const {
   return {GF_MPIEXEC, words_on(ranks, "gf-dist-train", arguments(changes)), with_mpi({})};
 }

@@ -16,6 +16,8 @@ class ManyRanks : public TinyTraining {
   static ProgramResult run_on(int ranks, const std::string& program, const std::vector<std::string>& words);
   // Two ranks, of which a shell brings about what is wrong with the second one: it begins with `before`.
   ProgramResult train_beside(const std::string& before, const Options& changes) const;
+  // launch/local.sh on two ranks.
+  Process start_local(const Options& changes) const;
   // As train_on, to be watched and disturbed.
   Process start_on(int ranks, const Options& changes) const;
 

@@ -215,10 +215,37 @@ TEST_F(Programs, AReportOfADamagedTrace) {
   EXPECT_NE(read_file(run("0") / "report.html").find("another version of gf-dist-train"), std::string::npos);
 }
 
+// Neither what it is about nor the run is lost where a trace cannot be written.
+TEST_F(Programs, ATraceThatCannotBeWrittenEndsNothing) {
+  fs::create_directories(run("0") / "trace.json");
+  const ProgramResult result = train({{"train.max_steps", "5"}, {"parallel.trace_steps", "1"}});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.err.find("trace.json is a folder"), std::string::npos) << result.err;
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 5);
+}
+
+TEST_F(Programs, AFailedValidationLosesNoStep) {
+  const std::string data = data_set("validation", random_tokens(400, 65, 2));
+  const Options endless = {{"train.max_steps", "0"},
+                           {"train.my_exit_tokens", "1000000000"},
+                           {"train.validation_data_file", data},
+                           {"train.val_check_interval", "10"}};
+  Process process("gf-dist-train", arguments(endless), {{"OMP_NUM_THREADS", "1"}});
+  ASSERT_TRUE(process.wait_until([&] { return count_lines(metrics_text("0")) > 12; }));
+  fs::resize_file(data + ".bin", 100);
+  const ProgramResult result = process.wait();
+  EXPECT_NE(result.status, 0);
+  EXPECT_NE(result.err.find("validation.bin"), std::string::npos) << result.err;
+  const auto newest = newest_checkpoint(checkpoints("0"));
+  ASSERT_TRUE(newest) << result.err;
+  EXPECT_EQ(newest->step, count_lines(metrics_text("0")));
+  EXPECT_EQ(newest->step % 10, 0);
+}
+
 TEST_F(Programs, StopsInTimeAndSavesByTheClock) {
   const Options endless = {{"train.max_steps", "0"}, {"train.my_exit_tokens", "1000000000"}};
   Options limited = endless;
-  limited["train.max_minutes"] = "0.02";
+  limited["train.max_minutes"] = "0.05";
   limited["train.save_every_minutes"] = "0.001";
   const ProgramResult result = train(limited);
   EXPECT_EQ(result.status, 75) << result.err;

@@ -132,6 +132,57 @@ TEST_F(ManyRanks, StopTogether) {
   EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, std::ssize(metrics("0")));
 }
 
+// Through launch/local.sh, in the middle of a step that takes longer than the second that mpirun itself would leave.
+TEST_F(ManyRanks, StopThroughTheScript) {
+  const Options slow = {{"train.max_steps", "1000"},
+                        {"train.my_exit_tokens", "10000000000"},
+                        {"train.accumulate_grad_batches", "400"},
+                        {"parallel.pipeline", "2"}};
+  for (const int signal : {SIGTERM, SIGINT}) {
+    Process job = start_local(slow);
+    const size_t before = metrics("0").size();
+    ASSERT_TRUE(job.wait_until([&] { return metrics("0").size() > before; })) << job.wait().err;
+    job.send(signal);
+    const ProgramResult result = job.wait();
+    EXPECT_EQ(result.status, 75) << result.err;
+    EXPECT_NE(result.out.find("stopped by SIGUSR1"), std::string::npos) << result.out;
+    const auto newest = newest_checkpoint(checkpoints("0"));
+    ASSERT_TRUE(newest) << result.out;
+    EXPECT_EQ(newest->step, std::ssize(metrics("0")));
+  }
+}
+
+// What only one rank finds wrong in the middle of a validation does not cost the steps before it.
+TEST_F(ManyRanks, AFailedValidationLosesNoStep) {
+  const std::string data = data_set("validation", random_tokens(400, 65, 2));
+  const Options changes = {{"train.max_steps", "100000"},      {"train.my_exit_tokens", "1000000000"},
+                           {"parallel.pipeline", "2"},         {"train.validation_data_file", data},
+                           {"train.val_check_interval", "10"}, {"train.log_every_n_steps", "1000"}};
+  Process job = start_on(2, changes);
+  ASSERT_TRUE(job.wait_until([&] { return metrics("0").size() > 12; })) << job.wait().err;
+  fs::resize_file(data + ".bin", 100);
+  const ProgramResult result = job.wait();
+  EXPECT_NE(result.status, 0);
+  EXPECT_NE(result.err.find("validation.bin"), std::string::npos) << result.err;
+  const auto newest = newest_checkpoint(checkpoints("0"));
+  ASSERT_TRUE(newest) << result.err;
+  EXPECT_EQ(newest->step, std::ssize(metrics("0")));
+  EXPECT_EQ(newest->step % 10, 0);
+}
+
+// Before the first step, too: while the configuration is read, and where ranks are asked for different things.
+TEST_F(ManyRanks, AHangAtTheStartEndsTheJob) {
+  const std::string fifo = folder_ / "fifo.yaml";
+  const ProgramResult waits =
+      train_beside(cat("mkfifo ", fifo, "; set -- -c ", fifo), {{"parallel.hang_seconds", "3"}});
+  EXPECT_EQ(waits.status, 1) << waits.err;
+  EXPECT_NE(waits.err.find("rank 0 of 2 on "), std::string::npos) << waits.err;
+  EXPECT_NE(waits.err.find("waiting for an all-gather among 2 ranks"), std::string::npos) << waits.err;
+  const ProgramResult helps = train_beside("set -- --help", {{"parallel.hang_seconds", "60"}});
+  EXPECT_EQ(helps.status, 2) << helps.err;
+  EXPECT_NE(helps.err.find("\"--help or --version\" and \"a run\""), std::string::npos) << helps.err;
+}
+
 // Those that wait for a rank that hangs say for what, and the job ends.
 TEST_F(ManyRanks, AHangEndsTheJob) {
   const Options changes = {{"train.max_steps", "100000"},

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "model/initialise.h"
+
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 
 #include "model/layer_stack.h"
@@ -211,6 +214,14 @@ TEST(Initialise, IsForFloats) {
   store.add("a", {{2}, Role::vector, Init::constant(1)});
   store.allocate(kCpu, DType::f64, ParameterStore::Gradients::none);
   expect_error(Exit::failed, {"f32"}, [&] { initialise(store, 1); });
+}
+
+TEST(Initialise, TellsOfEachParameter) {
+  LayerStack layers(config("x060"));
+  layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+  std::atomic<size_t> told = 0;
+  initialise(layers.parameters(), 1, [&] { ++told; });
+  EXPECT_EQ(told, layers.parameters().all().size());
 }
 
 }  // namespace

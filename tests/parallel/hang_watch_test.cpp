@@ -59,6 +59,36 @@ TEST(HangWatchThreads, EachThreadIsWatched) {
   end.set_value();
 }
 
+// Whatever thread it comes from.
+TEST(HangWatchThreads, WhatGivesSignsDoesNotHang) {
+  Told told;
+  auto said = told.what.get_future();
+  HangWatch watch(1, told.hung());
+  const HangWatch::Doing pass(&watch, "a pass");
+  std::promise<void> end;
+  std::jthread hangs([&] {
+    const HangWatch::Doing writing(&watch, "writing");
+    end.get_future().wait();
+  });
+  std::jthread helps([&, main = std::this_thread::get_id()](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      watch.touch();  // nothing: this one does nothing that is watched
+      watch.touch(main);
+    }
+  });
+  EXPECT_EQ(doing(said.get()), "writing");
+  end.set_value();
+}
+
+TEST(HangWatchThreads, TheLimitMayComeLater) {
+  Told told;
+  auto said = told.what.get_future();
+  HangWatch watch(1e6, told.hung());
+  const HangWatch::Doing start(&watch, "the start");
+  watch.set_limit(0.01);
+  EXPECT_EQ(doing(said.get()), "the start");
+}
+
 struct Gpu final : HangWatch::Witness {
   std::string doing() override { return waits_for; }
   std::string broken() override { return fault; }

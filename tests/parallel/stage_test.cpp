@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <future>
+#include <thread>
 
 #include "parallel/pipeline.h"
 #include "support/bits.h"
@@ -117,6 +119,37 @@ TEST_F(StageTest, APipelineOfOneStageIsTheModel) {
       }
     }
   }
+}
+
+// A slow pass is no hang: between any two ops it gives a sign of life, so that what began after it is the older one.
+TEST_F(StageTest, APassTellsTheWatchThatItGoesOn) {
+  std::promise<std::string> what;
+  auto said = what.get_future();
+  HangWatch watch(1, [&](const std::string& text) { what.set_value(text); });
+  struct Slow final : ParameterHooks {
+    void look() override {
+      if (++looks == 2) other = std::jthread([&] { hang(); }), begun.get_future().wait();
+      if (looks == 4) text = said.get();
+    }
+    void hang() {
+      const HangWatch::Doing doing(&watch, "another thread");
+      begun.set_value();
+      end.get_future().wait();
+    }
+    Slow(HangWatch& w, std::future<std::string>& s) : watch(w), said(s) {}
+    HangWatch& watch;
+    std::future<std::string>& said;
+    int looks = 0;
+    std::string text;
+    std::promise<void> begun, end;
+    std::jthread other;
+  } slow(watch, said);
+  const auto self = make_self_communicator();
+  Whole model(small_config("x060"), options(1));
+  Pipeline pipeline({&model.stage}, *self, find_schedule("one_f_one_b"), {{{}, {}}, {{}, {}}}, &watch);
+  pipeline.run(microbatches(1), slow);
+  slow.end.set_value();
+  EXPECT_NE(slow.text.find(": another thread"), std::string::npos) << slow.text;
 }
 
 TEST_F(StageTest, LossesAreTakenOnce) {

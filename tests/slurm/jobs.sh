@@ -78,6 +78,13 @@ lost=$(scontrol show hostnames "$(squeue -h -n node -o %N)" | tail -1)
 wait_for 120 eval '! runs node' || fail "the loss of node $lost was not seen"
 "$cluster" up 3 4 >/dev/null
 
+echo "== wrong input is not tried again"
+sbatch --quiet -N2 -n4 -t 5 -J wrong -o "$work/wrong.log" "$source_folder/launch/train.sbatch" "${options[@]}" \
+  --train.proj_suffix wrong --train.data_file "$work/nowhere"
+wait_for 120 gone wrong || fail "the job with wrong input did not end"
+grep -q "wrong input; going on would not help" "$work/wrong.log" || fail "wrong: $(tail -5 "$work/wrong.log")"
+[[ $(grep -c ", start [0-9]*, on " "$work/wrong.log") -eq 1 ]] || fail "the job with wrong input was tried again"
+
 for name in limit signal requeue node; do
   wait_for 900 gone "$name" || fail "$name did not end: $(tail -3 "$work/$name.log")"
   grep -q "^job [0-9]* is done" "$work/$name.log" || fail "$name: $(tail -5 "$work/$name.log")"

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/run_clock.h"
+
+#include <algorithm>
+
+namespace gf {
+
+RunClock::RunClock(const TrainConfig& t, double begun, double now, double save_s)
+    : every_s_(60 * t.save_every_minutes),
+      most_s_(60 * t.max_minutes),
+      begun_(begun),
+      thought_s_(save_s),
+      save_s_(save_s),
+      save_began_(now) {}
+
+void RunClock::stepped(double now, double step_s, int64_t save_begun) {
+  step_s_ = step_s;
+  if (save_begun == save_begun_) return;
+  save_begun_ = save_begun;
+  save_began_ = now;
+}
+
+void RunClock::saved(double seconds, bool beside_steps) {
+  save_s_ = beside_steps ? std::min(seconds, thought_s_) : seconds;
+}
+
+bool RunClock::save_due(double now) const {
+  return every_s_ > 0 && now - save_began_ >= every_s_;
+}
+
+// Each with as much again to spare.
+bool RunClock::over(double now) const {
+  return most_s_ > 0 && now - begun_ + 2 * (step_s_ + save_s_) >= most_s_;
+}
+
+double longest_save(double bytes_of_node) {
+  constexpr double kBytesPerSecond = 1e8;
+  return bytes_of_node / kBytesPerSecond;
+}
+
+}  // namespace gf

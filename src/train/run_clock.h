@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// When a run is to save and when to end, by the clock: train.save_every_minutes and train.max_minutes. All times are
+// seconds, moments those of seconds_now().
+#pragma once
+#include <cstdint>
+
+#include "train/config.h"
+
+namespace gf {
+
+class RunClock {
+ public:
+  // `begun`: when the process began, which may have taken long to load. `save_s`: the longest that a save is thought to
+  // take.
+  RunClock(const TrainConfig&, double begun, double now, double save_s);
+
+  // After each step: what it took, and the step of the newest save that was begun, whatever it was begun for.
+  void stepped(double now, double step_s, int64_t save_begun);
+  // What a save took. One beside the steps may have waited for them: it takes no longer than was thought, or than this,
+  // where the run waits for it.
+  void saved(double seconds, bool beside_steps);
+
+  bool save_due(double now) const;
+  bool over(double now) const;  // another step and a save may not fit any more
+
+ private:
+  const double every_s_, most_s_, begun_, thought_s_;  // 0: no such limit
+  double step_s_ = 0, save_s_, save_began_;
+  int64_t save_begun_ = -1;
+};
+
+// Bytes over the slowest disk or network file system that a node is thought to have.
+double longest_save(double bytes_of_node);
+
+}  // namespace gf

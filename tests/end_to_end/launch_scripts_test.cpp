@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// launch/train.sbatch among stand-ins for Slurm's commands: what becomes of each end of a run.
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error.h"
+#include "support/files.h"
+#include "support/process.h"
+#include "support/temp_folder.h"
+
+namespace gf {
+namespace {
+
+namespace fs = std::filesystem;
+
+class BatchScript : public testing::Test {
+ protected:
+  // srun runs one rank; then `after` says what else becomes of it. The run ends with this status.
+  ProgramResult run(int status, const std::string& after, const std::string& scontrol) const {
+    program("gf-dist-train", cat("exit ", status));
+    program("srun", cat("while [ \"$1\" != bash ]; do shift; done; SLURM_PROCID=0 \"$@\"; status=$?; ", after,
+                        "; exit $status"));
+    program("scontrol", cat("echo \"$@\" >>", requeued(), "; ", scontrol));
+    const char* const path = std::getenv("PATH");
+    return Process(cat(GF_SOURCE_DIR, "/launch/train.sbatch"), {},
+                   {{"PATH", cat(folder_.path().string(), ":", path ? path : "")},
+                    {"GF_BIN", folder_.path().string()},
+                    {"SLURM_JOB_ID", "7"},
+                    {"SLURM_JOB_NODELIST", "n1"},
+                    {"TMPDIR", folder_.path().string()}})
+        .wait();
+  }
+  std::string requeued() const { return folder_ / "requeued"; }
+
+ private:
+  void program(const std::string& name, const std::string& body) const {
+    write_file(folder_ / name, cat("#!/bin/sh\n", body, "\n"));
+    fs::permissions(folder_ / name, fs::perms::owner_all);
+  }
+  TempFolder folder_;
+};
+
+// As Slurm does where it requeues a job.
+constexpr const char* kTakeAway = "kill -KILL $PPID";
+
+TEST_F(BatchScript, GoesOnInTheQueueWhereItHasSaved) {
+  EXPECT_EQ(run(0, ":", kTakeAway).status, 0);
+  EXPECT_FALSE(fs::exists(requeued()));
+  EXPECT_EQ(run(75, ":", kTakeAway).status, 128 + SIGKILL);
+  EXPECT_EQ(read_file(requeued()), "requeue 7\n");
+}
+
+// Or its nodes would idle until the time limit.
+TEST_F(BatchScript, EndsWhereSlurmDoesNotRequeueIt) {
+  EXPECT_EQ(run(75, ":", "exit 1").status, 75);
+  EXPECT_EQ(run(1, ":", "exit 1").status, 1);
+}
+
+// Killed with the others, the rank that says so may count as lost.
+TEST_F(BatchScript, DoesNotTryWrongInputAgain) {
+  const ProgramResult result = run(2, "status=137", kTakeAway);
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_NE(result.out.find("wrong input"), std::string::npos) << result.out;
+  EXPECT_FALSE(fs::exists(requeued()));
+}
+
+TEST_F(BatchScript, TriesAgainWhereTheFirstRankLeftNoWord) {
+  const ProgramResult result = run(0, ": >\"$GF_STATUS\"", "exit 1");
+  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_EQ(result.err, "");
+  EXPECT_EQ(read_file(requeued()), "requeue 7\n");
+}
+
+}  // namespace
+}  // namespace gf

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/run_clock.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace gf {
+namespace {
+
+TrainConfig minutes(double save_every, double most) {
+  TrainConfig t;
+  t.save_every_minutes = save_every, t.max_minutes = most;
+  return t;
+}
+
+// Steps of 10 s, a save every minute, which takes `save_s` to its end. `also`: a save that another setting asks for.
+std::vector<int64_t> saved_steps(double save_s, int64_t also) {
+  RunClock clock(minutes(1, 0), 0, 0, 0);
+  std::vector<int64_t> saves;
+  double now = 0, end = 0;
+  for (int64_t step = 1; step <= 20; ++step) {
+    const bool due = clock.save_due(now);
+    now += 10;
+    if (due || step == also) saves.push_back(step), end = now + save_s;
+    if (end > 0 && now >= end) clock.saved(save_s, true), end = 0;
+    clock.stepped(now, 10, saves.empty() ? -1 : saves.back());
+  }
+  return saves;
+}
+
+// What is due after a minute is saved with the step that is under way then.
+TEST(RunClock, SavesOnceInEachPeriod) {
+  EXPECT_EQ(saved_steps(0, -1), (std::vector<int64_t>{7, 14}));
+  EXPECT_EQ(saved_steps(45, -1), (std::vector<int64_t>{7, 14}));
+  EXPECT_EQ(saved_steps(1000, -1), (std::vector<int64_t>{7, 14}));
+  EXPECT_EQ(saved_steps(45, 4), (std::vector<int64_t>{4, 11, 18}));
+}
+
+TEST(RunClock, WithoutLimitsNothingIsDue) {
+  const RunClock clock(minutes(0, 0), 0, 0, 1e9);
+  EXPECT_FALSE(clock.save_due(1e9));
+  EXPECT_FALSE(clock.over(1e9));
+}
+
+// The first moment, in whole seconds, at which it is over.
+int over_at(const RunClock& clock) {
+  int now = 0;
+  while (!clock.over(now)) ++now;
+  return now;
+}
+
+TEST(RunClock, LeavesTimeForAStepAndASave) {
+  RunClock clock(minutes(0, 10), 100, 160, 20);
+  EXPECT_EQ(over_at(clock), 100 + 600 - 40) << "before the first step, from when the process began";
+  clock.stepped(165, 5, -1);
+  EXPECT_EQ(over_at(clock), 100 + 600 - 50);
+  clock.saved(7, false);
+  EXPECT_EQ(over_at(clock), 100 + 600 - 24) << "as it was measured";
+  clock.saved(30, false);
+  EXPECT_EQ(over_at(clock), 100 + 600 - 70);
+  clock.saved(300, true);
+  EXPECT_EQ(over_at(clock), 100 + 600 - 50) << "most of it in the time that steps left";
+  clock.saved(7, true);
+  EXPECT_EQ(over_at(clock), 100 + 600 - 24);
+}
+
+TEST(RunClock, ASaveIsThoughtToTakeSecondsForAGigabyte) {
+  EXPECT_GE(longest_save(1e9), 5);
+  EXPECT_LE(longest_save(1e9), 20);
+}
+
+}  // namespace
+}  // namespace gf

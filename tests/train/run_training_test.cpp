@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/run_training.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "io/checkpoint/checkpoint_folder.h"
+#include "support/expect_error.h"
+#include "support/faulty_disk.h"
+#include "support/files.h"
+#include "support/temp_folder.h"
+#include "support/tiny_run.h"
+
+namespace gf {
+namespace {
+
+// The disk that has metrics.jsonl is full, the one of the checkpoints is not.
+TEST(RunTraining, MetricsThatCannotBeWrittenLoseNoStep) {
+  const TempFolder folder;
+  write_byte_tokens(folder / "data", std::string(4000, 'a'));
+  Config c;
+  c.model.vocab_size = TinyRun::kVocab, c.model.ctx_len = TinyRun::kCtxLen;
+  c.model.n_layer = 2, c.model.n_embd = 32, c.model.head_size = 16;
+  c.train.data_file = DataList(folder / "data");
+  c.train.max_steps = 50, c.train.micro_bsz = 2, c.train.my_exit_tokens = 100000;
+  c.train.proj_dir = folder / "out", c.train.proj_name = "tiny";
+  resolve(c);
+  const auto run = folder.path() / "out" / "tiny-0";
+  constexpr int kCallsBefore = 2, kLines = 3;  // it is opened and shortened, then written
+  const FaultyDisk full(run / "metrics.jsonl", Fault::no_space, kCallsBefore + kLines);
+  expect_error(Exit::failed, {"metrics.jsonl", "No space left"},
+               [&] { run_training(c, make_self_communicator(), "here", nullptr); });
+  const std::string text = read_file(run / "metrics.jsonl");
+  EXPECT_EQ(std::ranges::count(text, '\n'), kLines);
+  EXPECT_EQ(newest_checkpoint(run / "checkpoints")->step, kLines + 1) << "with the step that could not be told of";
+}
+
+}  // namespace
+}  // namespace gf
