@@ -48,17 +48,19 @@ std::string groups(const Plan& plan) {
 }
 
 std::string memory(const MemoryForecast& f) {
+  const std::string reductions =
+      f.reductions > 0 ? human_bytes(static_cast<double>(f.reductions)) + " reductions, " : "";
   if (f.on_gpu)
     return fmt::format(
-        "memory   {} of the GPU's: {} parameters, {} gradients, {} optimizer, {} activations; {} of the CPU's are "
+        "memory   {} of the GPU's: {} parameters, {} gradients, {} optimizer, {}{} activations; {} of the CPU's are "
         "copied to, to be saved\n",
         human_bytes(f.more()), human_bytes(f.parameters), human_bytes(f.gradients), human_bytes(f.optimizer),
-        human_bytes(std::max(f.activations, f.validation)), human_bytes(static_cast<double>(f.copy)));
+        reductions, human_bytes(std::max(f.activations, f.validation)), human_bytes(static_cast<double>(f.copy)));
   return fmt::format(
-      "memory   {} in all: {} program and libraries, {} parameters, {} gradients, {} optimizer, {} activations, {} "
-      "{}, {}\n",
+      "memory   {} in all: {} program and libraries, {} parameters, {} gradients, {} optimizer, {}{} activations, "
+      "{} {}, {}\n",
       human_bytes(f.total()), human_bytes(f.program + f.libraries), human_bytes(f.parameters), human_bytes(f.gradients),
-      human_bytes(f.optimizer), human_bytes(f.activations), human_bytes(std::max(f.validation, f.saving)),
+      human_bytes(f.optimizer), reductions, human_bytes(f.activations), human_bytes(std::max(f.validation, f.saving)),
       f.validation > f.saving ? "validation" : "saving",
       f.copy > 0 ? human_bytes(static_cast<double>(f.copy)) + " copied to be saved"
                  : "none for a copy: training waits while it is saved");
