@@ -16,6 +16,8 @@ class ManyRanks : public TinyTraining {
   static ProgramResult run_on(int ranks, const std::string& program, const std::vector<std::string>& words);
   // Two ranks, of which a shell brings about what is wrong with the second one: it begins with `before`.
   ProgramResult train_beside(const std::string& before, const Options& changes) const;
+  // One rank on each of these, or so it believes.
+  ProgramResult train_on_nodes(const std::vector<std::string>& nodes, const Options& changes) const;
   // As train_on, to be watched and disturbed.
   Process start_on(int ranks, const Options& changes) const;
 

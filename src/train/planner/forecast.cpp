@@ -27,7 +27,7 @@ struct RankWork {
 
 class StepModel {
  public:
-  StepModel(const Config& config, const RankShare& share, const LayerTimes& times, const Hardware* hardware)
+  StepModel(const Config& config, const RankShare& share, const LayerTimes& times, const Hardware* hardware, Near near)
       : config_(config),
         share_(share),
         hardware_(hardware),
@@ -36,7 +36,7 @@ class StepModel {
         cuts_(boundary_shapes(config.model, share.partition, config.train.micro_bsz)),
         gradient_cuts_(gradients_of(config, share.partition)),
         layer_times_(trained_times(config, times)) {
-    if (hardware) links_.emplace(*hardware, ranks_, share.data_ranks);
+    if (hardware) links_.emplace(*hardware, ranks_, share.data_ranks, near);
     for (int r = 0; r < ranks_; ++r) add_rank(r);
   }
 
@@ -268,14 +268,24 @@ int64_t LayoutForecast::most_parameters() const {
 
 LayoutForecast forecast_layout(const Config& config, RankShare share, const LayerTimes& times, StageNeeds& needs,
                                const Hardware* hardware) {
-  const StepModel model(config, share, times, hardware);
+  const std::vector<SentBytes> sent = sent_by_stages(config, share);
   LayoutForecast f;
+  Near near = Near::data;
+  if (hardware) {
+    std::vector<int> nodes;
+    for (int64_t r = 0; r < config.parallel.pipeline * share.data_ranks; ++r)
+      nodes.push_back(static_cast<int>(r / hardware->ranks_per_node));
+    const Placement placement = best_placement(nodes, sent, share.data_ranks, config.parallel.pieces);
+    near = placement.near;
+    if (!placement.one_node()) f.placement = placement.text();
+  }
+  const StepModel model(config, share, times, hardware, near);
   for (share.stage = 0; share.stage < config.parallel.pipeline; ++share.stage) {
     const RankWork& w = model.rank(share.stage);
     RankForecast& rank = f.ranks.emplace_back();
     rank.parameters = w.layers.parameters;
     rank.memory = needs.forecast(config, share);
-    rank.sent = sent_bytes(config, share);
+    rank.sent = sent[share.stage];
     for (const PassSeconds& p : w.pieces) rank.pass += p;
   }
   f.simulation = model.simulated();

@@ -88,6 +88,7 @@ std::string layout_text(const Config& config, const RankShare& share, const Layo
                         fmt::format("{:.1f}%", 100 * rank.pass.all() / work), bytes(rank.sent.pipeline),
                         bytes(rank.sent.data));
   }
+  if (!f.placement.empty()) text += fmt::format("nodes    {}\n", f.placement);
   if (hardware) text += step_line(f);
   return text;
 }

@@ -151,6 +151,23 @@ TEST(Forecast, SharingTakesItsBytes) {
   }
 }
 
+// With two ranks a node and slow links between nodes a run keeps what is heavier inside, and so does its forecast.
+TEST(Forecast, WhatIsHeavierStaysWithinANode) {
+  Hardware h = machine();
+  h.nodes = 2, h.ranks_per_node = 2;
+  h.between_nodes.emplace(Link{1e3, 0, true});
+  const auto of = [&](int64_t microbatches) {
+    return forecast(config_of(4, 2, 2 * microbatches), blocks_take({1e-9, 1e-9, 1e-9}), &h, 2, 1);
+  };
+  const LayoutForecast few = of(1), many = of(200);
+  EXPECT_EQ(few.placement.find("gradients go within a node, activations between nodes; data ranks are"), 0u);
+  EXPECT_EQ(many.placement.find("gradients go between nodes, activations within a node; stages are"), 0u);
+  // Activations of 200 microbatches between nodes would take longer than all gradients do.
+  EXPECT_LT(many.step.all(), many.most_sent().pipeline / 1e3);
+  h.ranks_per_node = 4;
+  EXPECT_EQ(of(1).placement, "");
+}
+
 // Memory that is slow to come: the parts that a sum is taken of, and with zero 2 what others' gradients are added to,
 // which is read first and then written.
 TEST(Forecast, FreshMemoryIsPaidFor) {
