@@ -151,6 +151,24 @@ TEST(Forecast, SharingTakesItsBytes) {
   }
 }
 
+// One bucket is reduced at a time: over a slow link a stage that has many waits in its last pass for all but the last
+// of them, and so does the stage below. With one bucket a stage both reduce at once.
+TEST(Forecast, SmallBucketsHoldUpTheStagesBelow) {
+  const Config c = config_of(8, 2, 4);
+  const LayerTimes times = blocks_take({1e-9, 1e-9, 1e-9});
+  Hardware h = machine();
+  h.within_node.emplace(Link{1e3, 0, true});
+  const auto seconds = [&](int64_t bucket_bytes) {
+    RankShare share = share_of(c, times, 2, 1);
+    share.sharding.bucket_bytes = bucket_bytes;
+    StageNeeds needs(c);
+    return forecast_layout(c, share, times, needs, &h).step.pipeline;
+  };
+  const double one = seconds(1 << 30), many = seconds(1);
+  EXPECT_GT(many, 1.6 * one);
+  EXPECT_LT(many, 2 * one);
+}
+
 // With two ranks a node and slow links between nodes a run keeps what is heavier inside, and so does its forecast.
 TEST(Forecast, WhatIsHeavierStaysWithinANode) {
   Hardware h = machine();
