@@ -19,7 +19,7 @@ std::vector<BucketRange> buckets_of(const std::vector<const LayerStack*>& pieces
       b.range.end = layer.trained.end;
       b.frozen.end = layer.frozen.end;
       if (layer.trained.size() > 0) ++b.layers;
-      open = !shared && (b.range.size() + b.frozen.size()) * static_cast<int64_t>(sizeof(float)) < bucket_bytes;
+      open = !shared && takes_more(b.range.size() + b.frozen.size(), bucket_bytes);
     }
   }
   return buckets;

@@ -20,6 +20,11 @@ struct BucketRange {
 // of values.
 std::vector<BucketRange> buckets_of(const std::vector<const LayerStack*>& pieces, int64_t bucket_bytes);
 
+// Whether one that has so many values takes another layer.
+inline bool takes_more(int64_t values, int64_t bucket_bytes) {
+  return values * static_cast<int64_t>(sizeof(float)) < bucket_bytes;
+}
+
 // The one that a layer, not an empty one, belongs to.
 template <class Bucket>
 size_t bucket_of(const std::vector<Bucket>& buckets, const LayerRange& layer) {

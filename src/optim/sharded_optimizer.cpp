@@ -166,6 +166,8 @@ std::shared_ptr<Trace::Transfer> ShardedOptimizer::begin_transfer(const char* na
 
 void ShardedOptimizer::reduce(Bucket& b) {
   if (b.range.size() == 0) return;
+  if (reducing_) finish_reduction(*reducing_);
+  reducing_ = &b;
   const Tensor &grads = store_.grads(), whole = grads.range(b.range.begin, b.range.end);
   auto transfer = begin_transfer("reduce", b, whole);
   b.reduction =
@@ -176,6 +178,7 @@ void ShardedOptimizer::finish_reduction(Bucket& b) {
   if (!b.reduction) return;
   wait_for(*b.reduction, "wait for reduced gradients");
   b.reduction.reset();
+  reducing_ = nullptr;
   if (sharding_.zero >= 2) drop_others(store_.grads(), b.range, b.own);
 }
 

@@ -6,6 +6,7 @@
 // update everything. 1: each keeps the moments of its parts and updates those; the new values are gathered while the
 // next forward pass begins. 2: a rank also gives away the gradients of the others' parts as soon as a microbatch has
 // added to all of a bucket. 3: it also keeps only its parts of the values, and gathers a bucket ahead of its use.
+// One bucket is reduced at a time, since that takes its size of memory again (Communicator::reduce_scatter).
 // What is given away leaves its place in the flat buffers: addresses stay, memory goes. Frozen parameters have values
 // alone: they only come and go under zero 3, and each rank saves its part of them.
 #pragma once
@@ -114,6 +115,7 @@ class ShardedOptimizer final : public ParameterHooks {
   Sharding sharding_;
   size_t num_names_ = 0;
   std::vector<Bucket> buckets_;  // in the order of the flat buffers
+  Bucket* reducing_ = nullptr;   // its gradients are on their way
   std::vector<Part> parts_, frozen_parts_;
   Tensor exp_avg_, exp_avg_sq_;  // of the owned parts, one after another; zero 0: of all
   Arena norm_memory_;

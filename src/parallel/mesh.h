@@ -15,8 +15,8 @@ struct Mesh {
 // be. Refuses where pipeline x data is not the number of ranks.
 int data_ranks(int64_t ranks, int64_t pipeline, std::optional<int64_t> data);
 
-// Data ranks are neighbours in the world: gradients are the heavier traffic. Refuses where pipeline x data is not
-// the number of ranks.
+// Rank r of the world is stage r / data, there the data rank r % data; in_places() numbers ranks so that those of a
+// node are near. Refuses where pipeline x data is not the number of ranks.
 Mesh make_mesh(std::unique_ptr<Communicator> world, int pipeline, int data);
 
 }  // namespace gf

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "base/human.h"
 #include "io/partial_file.h"
@@ -24,9 +25,14 @@ constexpr int64_t kMostRanks = 16384;
 
 struct PlanOptions {
   std::string hardware, measure;
-  int64_t ranks = 0, simulate = 0, top = 10;
+  std::optional<int64_t> ranks, simulate;
+  int64_t top = 10;
   bool layout = false;
 };
+
+auto number_of(std::optional<int64_t>& option) {
+  return po::value<int64_t>()->notifier([&option](int64_t n) { option = n; });
+}
 
 po::options_description switches_for(PlanOptions& o) {
   po::options_description switches;
@@ -35,9 +41,8 @@ po::options_description switches_for(PlanOptions& o) {
   switches.add_options()("measure", po::value(&o.measure)->value_name("FILE"),
                          "measure this machine with this model, write that as a hardware file, and plan for it; under "
                          "mpirun with all its ranks at once");
-  switches.add_options()("ranks", po::value(&o.ranks)->value_name("N"),
-                         "so many of the hardware's ranks; default: all");
-  switches.add_options()("simulate", po::value(&o.simulate)->value_name("N"),
+  switches.add_options()("ranks", number_of(o.ranks)->value_name("N"), "so many of the hardware's ranks; default: all");
+  switches.add_options()("simulate", number_of(o.simulate)->value_name("N"),
                          "as if the hardware had as many nodes as N ranks take, 16384 at most");
   switches.add_options()("layout", po::bool_switch(&o.layout),
                          "only the layout that --parallel.* says, with a drawing of its schedule");
@@ -50,26 +55,27 @@ void check_options(const PlanOptions& o) {
     refuse(o.hardware.empty() ? "neither --hardware nor --measure is given" : "both --hardware and --measure are given",
            "--hardware configs/hardware/h100.yaml for what need not be there, --measure FILE for this machine");
   if (!o.measure.empty()) output_place(o.measure);  // refused now, not after minutes of measuring
-  if (o.ranks != 0 && o.simulate != 0) refuse("both --ranks and --simulate are given", "one of them");
-  if (!o.measure.empty() && o.ranks != 0)
+  if (o.ranks && o.simulate) refuse("both --ranks and --simulate are given", "one of them");
+  if (!o.measure.empty() && o.ranks)
     refuse("--ranks is given with --measure, which measures all ranks that were started",
            "mpirun -n RANKS gf plan ...");
   for (const auto& [name, value] : {std::pair("ranks", o.ranks), {"simulate", o.simulate}})
-    if (value < 0 || value > kMostRanks)
-      refuse(cat("--", name, " is ", value, " and must be from 1 to ", kMostRanks), cat("--", name, " 16"));
+    if (value && (*value < 1 || *value > kMostRanks))
+      refuse(cat("--", name, " is ", *value, " and must be from 1 to ", kMostRanks), cat("--", name, " 16"));
   if (o.top < 1) refuse(cat("--top is ", o.top, " and must be at least 1"), "--top 10");
 }
 
 int64_t ranks_of(const PlanOptions& o, Hardware& hardware) {
-  if (o.simulate > 0) {
-    hardware.nodes = (o.simulate + hardware.ranks_per_node - 1) / hardware.ranks_per_node;
-    return o.simulate;
+  if (o.simulate) {
+    hardware.nodes = (*o.simulate + hardware.ranks_per_node - 1) / hardware.ranks_per_node;
+    return *o.simulate;
   }
-  if (o.ranks > hardware.ranks())
-    refuse(cat("--ranks is ", o.ranks, ", and the hardware has ", hardware.ranks(), ": ",
-               counted(hardware.nodes, "node"), " of ", hardware.ranks_per_node),
-           cat("--simulate ", o.ranks));
-  return o.ranks > 0 ? o.ranks : hardware.ranks();
+  const int64_t ranks = o.ranks.value_or(hardware.ranks());
+  if (ranks > hardware.ranks())
+    refuse(cat("--ranks is ", ranks, ", and the hardware has ", hardware.ranks(), ": ", counted(hardware.nodes, "node"),
+               " of ", hardware.ranks_per_node),
+           cat("--simulate ", ranks));
+  return ranks;
 }
 
 std::string head_of(const Config& config, const Hardware& h, int64_t ranks) {

@@ -48,24 +48,26 @@ std::string groups(const Plan& plan) {
 }
 
 std::string memory(const MemoryForecast& f) {
+  const std::string reductions =
+      f.reductions > 0 ? human_bytes(static_cast<double>(f.reductions)) + " reductions, " : "";
   if (f.on_gpu)
     return fmt::format(
-        "memory   {} of the GPU's: {} parameters, {} gradients, {} optimizer, {} activations; {} of the CPU's are "
+        "memory   {} of the GPU's: {} parameters, {} gradients, {} optimizer, {}{} activations; {} of the CPU's are "
         "copied to, to be saved\n",
         human_bytes(f.more()), human_bytes(f.parameters), human_bytes(f.gradients), human_bytes(f.optimizer),
-        human_bytes(std::max(f.activations, f.validation)), human_bytes(static_cast<double>(f.copy)));
+        reductions, human_bytes(std::max(f.activations, f.validation)), human_bytes(static_cast<double>(f.copy)));
   return fmt::format(
-      "memory   {} in all: {} program and libraries, {} parameters, {} gradients, {} optimizer, {} activations, {} "
-      "{}, {}\n",
+      "memory   {} in all: {} program and libraries, {} parameters, {} gradients, {} optimizer, {}{} activations, "
+      "{} {}, {}\n",
       human_bytes(f.total()), human_bytes(f.program + f.libraries), human_bytes(f.parameters), human_bytes(f.gradients),
-      human_bytes(f.optimizer), human_bytes(f.activations), human_bytes(std::max(f.validation, f.saving)),
+      human_bytes(f.optimizer), reductions, human_bytes(f.activations), human_bytes(std::max(f.validation, f.saving)),
       f.validation > f.saving ? "validation" : "saving",
       f.copy > 0 ? human_bytes(static_cast<double>(f.copy)) + " copied to be saved"
                  : "none for a copy: training waits while it is saved");
 }
 
-std::string machine(const TrainConfig& t, const std::vector<std::string>& nodes, const GpuShare* gpu) {
-  const size_t num_nodes = std::set<std::string>(nodes.begin(), nodes.end()).size();
+std::string machine(const TrainConfig& t, const std::vector<int>& nodes, const GpuShare* gpu) {
+  const size_t num_nodes = std::set<int>(nodes.begin(), nodes.end()).size();
   if (gpu) {
     const std::string shared =
         gpu->ranks > 1 ? fmt::format("; {} share each, and talk through the CPU's memory", counted(gpu->ranks, "rank"))
@@ -81,25 +83,18 @@ std::string machine(const TrainConfig& t, const std::vector<std::string>& nodes,
 }
 
 // Who talks to whom, and over what.
-std::string layout(const Plan& plan, const std::vector<std::string>& nodes) {
+std::string layout(const Plan& plan, const Placement& placement) {
   const ParallelConfig& p = plan.config.parallel;
   const int ranks = static_cast<int>(p.pipeline), pieces = static_cast<int>(p.pieces), data = plan.data_ranks;
-  bool near_data = true, near_pipe = true;
-  for (size_t r = 0; r < nodes.size(); ++r) {
-    near_data = near_data && nodes[r] == nodes[r / data * data];
-    near_pipe = near_pipe && (r + data >= nodes.size() || nodes[r] == nodes[r + data]);
-  }
-  const auto where = [](bool near) { return near ? "within a node" : "between nodes"; };
-  std::string text =
-      fmt::format("layout   pipeline {} x data {}; zero {}", ranks, data, data > 1 ? plan.sharding.zero : 0);
-  if (data > 1) text += fmt::format("; gradients go {}", where(near_data));
+  std::string text = fmt::format("layout   pipeline {} x data {}; zero {}; {}", ranks, data,
+                                 data > 1 ? plan.sharding.zero : 0, placement.text());
   if (ranks > 1) {
     const auto programs = lower(find_schedule(p.schedule), ranks, static_cast<int>(plan.microbatches), pieces);
     const Simulation s = simulate(programs, pieces, unit_costs());
     text += fmt::format(
-        "; activations {}\nstages   blocks {}\nschedule {}: {:.1f} % of the ranks' time idle at best, at most {} in "
+        "\nstages   blocks {}\nschedule {}: {:.1f} % of the ranks' time idle at best, at most {} in "
         "flight",
-        where(near_pipe), text_of(plan.config.model, plan.partition), p.schedule, 100 * s.bubble(),
+        text_of(plan.config.model, plan.partition), p.schedule, 100 * s.bubble(),
         counted(*std::max_element(s.peak_in_flight.begin(), s.peak_in_flight.end()), "microbatch"));
   }
   return text + "\n";
@@ -129,8 +124,7 @@ std::string data(const Plan& plan) {
 
 }  // namespace
 
-std::string banner(const Plan& plan, const MemoryForecast& forecast, const std::vector<std::string>& nodes,
-                   const GpuShare* gpu) {
+std::string banner(const Plan& plan, const MemoryForecast& forecast, const Placement& placement, const GpuShare* gpu) {
   const TrainConfig& t = plan.config.train;
   std::string text =
       "configuration\n" + indented(plan.resolved()) + parameters(plan.config.model) + groups(plan) + memory(forecast);
@@ -146,8 +140,8 @@ std::string banner(const Plan& plan, const MemoryForecast& forecast, const std::
   text += fmt::format(
       "log      a line every {}; its loss and tok/s are means over about ten steps, metrics.jsonl has each\n",
       t.log_every_n_steps == 1 ? "step" : counted(t.log_every_n_steps, "step"));
-  text += machine(t, nodes, gpu);
-  if (nodes.size() > 1) text += layout(plan, nodes);
+  text += machine(t, placement.nodes, gpu);
+  if (placement.nodes.size() > 1) text += layout(plan, placement);
   text += fmt::format("folder   {}\n", plan.paths.root().string());
   if (!t.wandb.empty())
     text +=

@@ -2,9 +2,11 @@
 #include "train/memory.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/human.h"
 #include "base/process_memory.h"
+#include "optim/buckets.h"
 #include "parallel/pipeline.h"
 
 namespace gf {
@@ -31,6 +33,10 @@ size_t evaluation_bytes(LayerStack& layers, BoundaryShape in, int64_t batch, int
   return arena.reserved_bytes();
 }
 
+size_t bytes_of(int64_t numbers) {
+  return static_cast<size_t>(numbers) * sizeof(float);
+}
+
 // What an optimizer keeps in memory of `all` numbers, the largest layer having `largest`, at most at a time.
 struct OptimizerBytes {
   size_t parameters, gradients, moments;
@@ -41,14 +47,29 @@ OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers
   // One bucket in use and one on its way, each of a bucket's size or of a larger layer's.
   const int64_t passing = 2 * std::max(largest, share.sharding.bucket_bytes / static_cast<int64_t>(sizeof(float)));
   const auto some = [&](int64_t n) { return std::min(n, n / share.data_ranks + passing); };
-  const auto bytes = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
   const int64_t values = all.trained + all.frozen, trained = all.trained;
-  const size_t moments = 2 * bytes(zero >= 1 ? trained / share.data_ranks : trained);
+  const size_t moments = 2 * bytes_of(zero >= 1 ? trained / share.data_ranks : trained);
   if (computes_on_gpu(config)) {  // what is given away there only loses its values
-    const size_t rounded = config.computes_in() == DType::bf16 ? bytes(values) / 2 : 0;
-    return {bytes(values) + rounded, bytes(trained), moments};
+    const size_t rounded = config.computes_in() == DType::bf16 ? bytes_of(values) / 2 : 0;
+    return {bytes_of(values) + rounded, bytes_of(trained), moments};
   }
-  return {bytes(zero == 3 ? some(values) : values), bytes(zero >= 2 ? some(trained) : trained), moments};
+  return {bytes_of(zero == 3 ? some(values) : values), bytes_of(zero >= 2 ? some(trained) : trained), moments};
+}
+
+// Numbers of the largest bucket that is reduced (see buckets_of); `padded` is what a layer takes in the flat buffers.
+int64_t largest_bucket(const std::vector<StageNeed>& stages, int64_t bucket_bytes,
+                       const std::function<int64_t(int64_t)>& padded) {
+  int64_t largest = 0;
+  for (const StageNeed& s : stages) {
+    int64_t trained = 0, values = 0;
+    for (const StageNeed::Numbers& layer : s.numbers) {
+      if (layer.shared || !takes_more(values, bucket_bytes)) trained = values = 0;
+      trained += padded(layer.trained), values += padded(layer.trained) + padded(layer.frozen);
+      largest = std::max(largest, trained);
+      if (layer.shared) trained = values = 0;
+    }
+  }
+  return largest;
 }
 
 std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
@@ -84,8 +105,9 @@ StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t 
   layers.parameters().allocate(device, dtype, ParameterStore::Gradients::zeroed);
   for (size_t i = 0; i < layers.layers().size(); ++i) {
     const LayerRange& range = layers.ranges()[i];
-    need.numbers.push_back({range.trained.size(), range.frozen.size()});
-    if (layers.layers()[i].kind == LayerSpec::Kind::key_expand) need.shared = need.numbers.back();
+    const bool shared = layers.layers()[i].kind == LayerSpec::Kind::key_expand;
+    need.numbers.push_back({range.trained.size(), range.frozen.size(), shared});
+    if (shared) need.shared = need.numbers.back();
   }
   StageOptions options{.device = device, .dtype = dtype, .recompute = config.train.grad_cp};
   options.gives = cuts[1].fields;
@@ -117,7 +139,7 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share, con
   size_t pass = 0;
   bool goes_back = false;
   for (const StageNeed& s : stages) {
-    for (const auto& [trained, frozen] : s.numbers) {
+    for (const auto& [trained, frozen, of_several] : s.numbers) {
       numbers.trained += padded(trained), numbers.frozen += padded(frozen);
       largest = std::max(largest, padded(trained) + padded(frozen));
     }
@@ -135,8 +157,11 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share, con
   numbers.trained += shared.trained, numbers.frozen += shared.frozen;
   const auto bytes = sharded_bytes(config.train, numbers, largest, share);
   f.parameters = bytes.parameters, f.gradients = bytes.gradients, f.optimizer = bytes.moments;
+  if (share.data_ranks > 1) f.reductions = bytes_of(largest_bucket(stages, share.sharding.bucket_bytes, padded));
+  // Stages sum up what they share once more, each data rank its part.
+  if (config.parallel.pipeline > 1) f.reductions += bytes_of(shared.trained / share.data_ranks);
   // With both moments. Fresh parameters alone are saved before there is anything else to do.
-  const auto saved = static_cast<size_t>((3 * numbers.trained + numbers.frozen) / share.data_ranks) * sizeof(float);
+  const size_t saved = bytes_of((3 * numbers.trained + numbers.frozen) / share.data_ranks);
   f.copy = config.train.train_stage == 1 ? 0 : saved;
   return f;
 }

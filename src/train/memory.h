@@ -19,6 +19,7 @@ struct MemoryForecast {
   // takes to index a checkpoint.
   static constexpr size_t libraries = 28'000'000, saving = 24'000'000;
   size_t parameters = 0, gradients = 0, optimizer = 0;
+  size_t reductions = 0;           // what other ranks' gradients come into, to be summed up
   size_t activations = 0;          // of the microbatches in flight, with their gradients and scratch
   int64_t validation_windows = 0;  // looked at together
   size_t validation = 0;           // for these
@@ -26,8 +27,9 @@ struct MemoryForecast {
   size_t total() const { return program + more(); }
   // Indexing a checkpoint and a validation are short, and seldom meet.
   size_t more() const {
-    if (on_gpu) return parameters + gradients + optimizer + std::max(activations, validation);
-    return libraries + parameters + gradients + optimizer + activations + copy + std::max(validation, saving);
+    const size_t kept = parameters + gradients + optimizer + reductions;
+    if (on_gpu) return kept + std::max(activations, validation);
+    return libraries + kept + activations + copy + std::max(validation, saving);
   }
   void fit(size_t available) {  // without the copy, if that is what does not fit
     if (!on_gpu && more() > available) copy = 0;
@@ -49,6 +51,7 @@ struct StageNeed {
   // Of each layer, and of these what stages of one rank have in common.
   struct Numbers {
     int64_t trained = 0, frozen = 0;
+    bool shared = false;  // with other stages
   };
   std::vector<Numbers> numbers;
   Numbers shared;

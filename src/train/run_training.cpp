@@ -20,6 +20,7 @@
 #include "train/planner/layer_times.h"
 #include "train/planner/plan_text.h"
 #include "train/planner/settle.h"
+#include "train/planner/traffic.h"
 #include "train/progress_line.h"
 #include "train/run_clock.h"
 #include "train/trace_file.h"
@@ -244,11 +245,17 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
   });
   if (hardware) check_same_everywhere(*ranks, "the file of parallel.hardware", to_yaml(*hardware));
   settle_partition(*plan, *ranks, least(*ranks, available), hardware ? &*hardware : nullptr);
+  // The same on all ranks: from the configuration, the data and where all of them run.
+  const Placement placement = best_placement(numbered(nodes), sent_by_stages(plan->config, plan->share_of(0)),
+                                             plan->data_ranks, plan->config.parallel.pieces);
+  ranks = in_places(std::move(ranks), placement);
+  std::vector<std::string> nodes_of_places;
+  for (const int rank : placement.ranks) nodes_of_places.push_back(nodes[rank]);
   all_or_none(*ranks, [&] {
     forecast = forecast_memory(plan->config, plan->share_of(ranks->rank()));
     forecast->fit(available);
     if (ranks->rank() > 0) return;
-    fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, nodes, gpu ? &*gpu : nullptr));
+    fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, placement, gpu ? &*gpu : nullptr));
     if (dry || hardware) fmt::print("{}", plan_of(*plan, hardware ? &*hardware : nullptr, available));
     std::fflush(stdout);
   });
@@ -257,7 +264,7 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
   ranks = with_gpus(std::move(ranks), gpu ? &*gpu : nullptr, watch);
   beginning.reset();
   const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
-  return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes, watch, save_mode, stop);
+  return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes_of_places, watch, save_mode, stop);
 }
 
 }  // namespace gf

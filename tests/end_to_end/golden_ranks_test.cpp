@@ -22,9 +22,10 @@ using Json = nlohmann::json;
 struct Layout {
   int pipeline, data, zero;
   std::string schedule;
+  int pieces;
   bool recompute;
   std::string name() const {
-    return cat("p", pipeline, "-d", data, "-z", zero, "-", schedule, recompute ? "-recompute" : "");
+    return cat("p", pipeline, "-d", data, "-z", zero, "-", schedule, pieces, recompute ? "-recompute" : "");
   }
 };
 
@@ -94,24 +95,28 @@ class GoldenRanks : public ManyRanks, public testing::WithParamInterface<std::st
     write_file(options_.at("train.data_file") + ".mask.bin", marks);
   }
 
+  static constexpr double kTolerance = 2e-5;  // relative; see golden.cpp
+
   void run_layout(const Layout& l) {
-    run_layout(l, {{"train.loss_mask", "0"}}, json_.at("training").at("steps"), {"loss", "grad_norm", "lr"});
+    run_layout(l, {{"train.loss_mask", "0"}}, json_.at("training").at("steps"),
+               {{"loss", kTolerance}, {"grad_norm", kTolerance}, {"lr", kTolerance}});
   }
-  void run_layout(const Layout& l, Options options, const Json& want, const std::vector<std::string>& keys) {
+  void run_layout(const Layout& l, Options options, const Json& want, const std::map<std::string, double>& tolerances) {
     SCOPED_TRACE(l.name());
     options.merge(Options{{"train.proj_suffix", l.name()},
                           {"parallel.pipeline", std::to_string(l.pipeline)},
                           {"parallel.zero", std::to_string(l.zero)},
                           {"parallel.schedule", l.schedule},
+                          {"parallel.pieces", std::to_string(l.pieces)},
                           {"train.grad_cp", l.recompute ? "1" : "0"}});
     const ProgramResult result = train_on(l.pipeline * l.data, options);
     ASSERT_EQ(result.status, 0) << result.out << result.err;
     const auto got = metrics(l.name());
     ASSERT_EQ(got.size(), want.size());
     for (size_t i = 0; i < got.size(); ++i) {
-      for (const std::string& key : keys) {
+      for (const auto& [key, tolerance] : tolerances) {
         const double value = want[i].at(key);
-        EXPECT_NEAR(got[i].at(key).get<double>(), value, 2e-5 * std::fabs(value)) << key << " of step " << i;
+        EXPECT_NEAR(got[i].at(key).get<double>(), value, tolerance * std::fabs(value)) << key << " of step " << i;
       }
     }
     fs::remove_all(run(l.name()));
@@ -130,15 +135,23 @@ std::vector<std::string> golden_names() {
 
 constexpr const char* kSchedules[] = {"gpipe", "one_f_one_b", "interleaved", "zero_bubble"};
 
-// Each case on two layouts, which over all cases have every pipeline, number of data ranks, zero, schedule and
-// recompute. GF_ALL_LAYOUTS=1 takes all of them (256 a case).
+// Of the cases' six layers. One piece interleaved is 1F1B: only where there are no layers for more.
+std::vector<int> pieces_of(const std::string& schedule, int pipeline) {
+  if (schedule != "interleaved" || pipeline > 3) return {1};
+  return pipeline > 2 ? std::vector<int>{2} : std::vector<int>{2, 3};
+}
+
+// Each case on two layouts, which over all cases have every pipeline, number of data ranks, zero, schedule, number of
+// pieces and recompute. GF_ALL_LAYOUTS=1 takes all of them (288 a case).
 TEST_P(GoldenRanks, HoldOnEveryLayout) {
   std::vector<Layout> layouts;
   for (int pipeline = 1; pipeline <= 4; ++pipeline)
     for (int data = 1; data <= 2; ++data)
       for (int zero = 0; zero <= 3; ++zero)
         for (const char* schedule : kSchedules)
-          for (const bool recompute : {false, true}) layouts.push_back({pipeline, data, zero, schedule, recompute});
+          for (const int pieces : pieces_of(schedule, pipeline))
+            for (const bool recompute : {false, true})
+              layouts.push_back({pipeline, data, zero, schedule, pieces, recompute});
   if (std::getenv("GF_ALL_LAYOUTS")) {
     for (const Layout& l : layouts) run_layout(l);
     return;
@@ -146,7 +159,7 @@ TEST_P(GoldenRanks, HoldOnEveryLayout) {
   // Steps that share no factor with the length of the list visit all kinds.
   const auto names = golden_names();
   const size_t nth = static_cast<size_t>(std::find(names.begin(), names.end(), GetParam()) - names.begin());
-  for (size_t i = 0; i < 2; ++i) run_layout(layouts[(2 * nth + i) * 149 % layouts.size()]);
+  for (size_t i = 0; i < 2; ++i) run_layout(layouts[(2 * nth + i) * 101 % layouts.size()]);
 }
 
 // The loss and its gradients restricted to what the mask marks, which is another number of targets each step.
@@ -154,8 +167,15 @@ TEST_P(GoldenRanks, HoldWithALossMask) {
   write_mask();
   const auto names = golden_names();
   const auto nth = std::find(names.begin(), names.end(), GetParam()) - names.begin();
-  run_layout({static_cast<int>(1 + nth % 3), static_cast<int>(2 - nth % 2), 2, kSchedules[nth % 4], nth % 2 == 0},
-             {{"train.loss_mask", "1"}}, json_.at("masked").at("steps"), {"targets", "loss", "grad_norm"});
+  const int pipeline = static_cast<int>(1 + nth % 3), data = static_cast<int>(2 - nth % 2);
+  const char* const schedule = kSchedules[nth % 4];
+  const Json& masked = json_.at("masked");
+  // See golden.cpp: by how much more the norms may be off.
+  run_layout({pipeline, data, 2, schedule, pieces_of(schedule, pipeline).back(), nth % 2 == 0},
+             {{"train.loss_mask", "1"}}, masked.at("steps"),
+             {{"targets", kTolerance},
+              {"loss", kTolerance},
+              {"grad_norm", kTolerance + 3 * masked.at("rounding").get<double>()}});
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, GoldenRanks, testing::ValuesIn(golden_names()),

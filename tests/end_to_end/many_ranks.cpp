@@ -62,6 +62,15 @@ Process ManyRanks::start_local(const Options& changes) const {
   return {cat(GF_SOURCE_DIR, "/launch/local.sh"), words, with_mpi({{"GF_BIN", GF_BIN_DIR}})};
 }
 
+ProgramResult ManyRanks::train_on_nodes(const std::vector<std::string>& nodes, const Options& changes) const {
+  std::string names;
+  for (const std::string& node : nodes) names += " " + node;
+  const std::string before =
+      cat("export SLURMD_NODENAME=$(echo", names, " | cut -d ' ' -f $((OMPI_COMM_WORLD_RANK + 1)))");
+  return run_program(GF_MPIEXEC, words_on(static_cast<int>(nodes.size()), "gf-dist-train", arguments(changes), before),
+                     with_mpi({}));
+}
+
 Process ManyRanks::start_on(int ranks, const Options& changes) const {
   return {GF_MPIEXEC, words_on(ranks, "gf-dist-train", arguments(changes)), with_mpi({})};
 }

@@ -18,6 +18,8 @@ class ManyRanks : public TinyTraining {
   ProgramResult train_beside(const std::string& before, const Options& changes) const;
   // launch/local.sh on two ranks.
   Process start_local(const Options& changes) const;
+  // One rank on each of these, or so it believes.
+  ProgramResult train_on_nodes(const std::vector<std::string>& nodes, const Options& changes) const;
   // As train_on, to be watched and disturbed.
   Process start_on(int ranks, const Options& changes) const;
 

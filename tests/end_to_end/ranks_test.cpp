@@ -79,6 +79,77 @@ TEST_F(ManyRanks, GoOnOnAnotherLayout) {
   }
 }
 
+// Wherever the launcher put the ranks: what is heavier stays within a node, a run has the bits of any other placement,
+// and goes on from it. Two layers' activations of 128 sequences are heavier than their gradients.
+TEST_F(ManyRanks, RanksOfANodeBecomeNeighbours) {
+  for (const auto& [microbatches, said] :
+       {std::pair("4", "gradients go within a node, activations between nodes; data ranks are neighbours"),
+        {"64", "gradients go between nodes, activations within a node; stages are neighbours"}}) {
+    SCOPED_TRACE(said);
+    const auto on = [&](const std::vector<std::string>& nodes, const std::string& suffix, const char* steps) {
+      const ProgramResult result = train_on_nodes(nodes, {{"train.proj_suffix", suffix},
+                                                          {"train.max_steps", steps},
+                                                          {"train.accumulate_grad_batches", microbatches},
+                                                          {"model.n_layer", "2"},
+                                                          {"parallel.pipeline", "2"},
+                                                          {"parallel.zero", "1"}});
+      EXPECT_EQ(result.status, 0) << result.out << result.err;
+      return result.out;
+    };
+    const std::string one = cat("one", microbatches), two = cat("two", microbatches);
+    const std::string at_once = on({"a", "a", "a", "a"}, one, "3");
+    EXPECT_NE(at_once.find("gradients go within a node, activations within a node\n"), std::string::npos) << at_once;
+    for (const auto& [nodes, steps] :
+         {std::pair(std::vector<std::string>{"a", "b", "a", "b"}, "1"), {{"b", "b", "a", "a"}, "3"}}) {
+      const std::string out = on(nodes, two, steps);
+      EXPECT_NE(out.find(said), std::string::npos) << out;
+      EXPECT_NE(out.find("4 ranks on 2 nodes"), std::string::npos) << out;
+    }
+    EXPECT_TRUE(state(one) == state(two));
+    const auto want = metrics(one), got = metrics(two);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i)
+      for (const char* key : {"loss", "grad_norm"})
+        EXPECT_EQ(got[i].at(key), want[i].at(key)) << key << " of step " << i;
+  }
+}
+
+#if !defined(GF_SANITIZED)  // which takes more
+// The first rank's, as a share of what it took: with what other ranks' gradients come into. 25 million parameters, so
+// that what the libraries take and nobody reckons counts little; a save goes on beside each step, which takes its copy.
+TEST_F(ManyRanks, TakesTheMemoryThatTheBannerSays) {
+  const Options wide = {{"model.n_embd", "512"},        {"model.head_size", "64"},    {"model.n_layer", "6"},
+                        {"model.ctx_len", "64"},        {"model.vocab_size", "4096"}, {"train.max_steps", "3"},
+                        {"train.save_every_steps", "1"}};
+  struct Layout {
+    int ranks;
+    const char *pipeline, *zero, *bucket_mb;
+  };
+  for (const Layout& l :
+       {Layout{4, "1", "1", "auto"}, {2, "1", "0", "auto"}, {2, "1", "2", "20"}, {2, "1", "3", "20"}}) {
+    Options options = wide;
+    const std::string suffix = cat(l.ranks, "-", l.pipeline, "-", l.zero, "-", l.bucket_mb);
+    options.merge(Options{{"parallel.pipeline", l.pipeline},
+                          {"parallel.zero", l.zero},
+                          {"parallel.bucket_mb", l.bucket_mb},
+                          {"train.proj_suffix", suffix}});
+    const ProgramResult result = train_on(l.ranks, options);
+    ASSERT_EQ(result.status, 0) << result.out << result.err;
+    const auto megabytes = [&](const char* pattern) {
+      std::smatch found;
+      if (!std::regex_search(result.out, found, std::regex(pattern))) return 0.0;
+      return std::stod(found[1]) * (found[2] == "GB" ? 1000 : 1);
+    };
+    const double said = megabytes("memory +([0-9.]+) (MB|GB) in all"),
+                 taken = megabytes("peak memory ([0-9.]+) (MB|GB)");
+    EXPECT_GT(megabytes(", ([0-9.]+) (MB|GB) reductions, "), 0) << result.out;
+    EXPECT_GT(taken, 0);
+    EXPECT_NEAR(said / taken, 1, 0.1) << suffix << ": " << said << " MB said, " << taken << " taken";
+    fs::remove_all(run(suffix));
+  }
+}
+#endif
+
 // A rank killed at any moment, also while it saves: the job ends, and the same command goes on to the same bits.
 // GF_CHAOS_ROUNDS sets how often.
 TEST_F(ManyRanks, SurviveKills) {

@@ -10,6 +10,7 @@
 
 #include "base/random.h"
 #include "optim/adamw.h"
+#include "parallel/communicator_threads.h"
 #include "support/bits.h"
 #include "support/small_model.h"
 
@@ -185,6 +186,65 @@ TEST_F(OptimizerTest, ResumesFromItsViews) {
   first.step(1e-3, 0.1);
   second.step(1e-3, 0.1);
   EXPECT_TRUE(same_bits(store().values(), other.parameters().values()));
+}
+
+// Moves nothing before it is waited for, and counts what is on its way.
+class Lazy final : public Communicator {
+ public:
+  Lazy(std::unique_ptr<Communicator> inner, int& most) : inner_(std::move(inner)), most_(most) {}
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+  std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) override { return inner_->all_gather(shard, whole); }
+  std::unique_ptr<Work> all_to_all(Tensor from, Tensor to) override {
+    return std::make_unique<Counted>(inner_->all_to_all(from, to), pending_, most_);
+  }
+  std::vector<std::unique_ptr<Work>> exchange(std::span<const Message> all) override { return inner_->exchange(all); }
+  void barrier() override { inner_->barrier(); }
+  std::unique_ptr<Communicator> split(int color, int key) override { return inner_->split(color, key); }
+
+ private:
+  class Counted final : public Work {
+   public:
+    Counted(std::unique_ptr<Work> inner, int& pending, int& most) : inner_(std::move(inner)), pending_(pending) {
+      most = std::max(most, ++pending_);
+    }
+    bool poll() override { return false; }
+    void wait() override {
+      inner_->wait();
+      --pending_;
+    }
+
+   private:
+    std::unique_ptr<Work> inner_;
+    int& pending_;
+  };
+  std::unique_ptr<Communicator> inner_;
+  int pending_ = 0;
+  int& most_;
+};
+
+// Each reduction takes its bucket's memory again: however slow they are, there is one at a time.
+TEST(ShardedOptimizer, ReducesOneBucketAtATime) {
+  for (const int zero : {0, 1, 2, 3}) {
+    run_as_threads(2, [&](Communicator& world) {
+      int most = 0;
+      Lazy data(world.split(0, world.rank()), most);
+      const ModelConfig config = small_config("x060");
+      LayerStack layers(config, layout_of(config), std::make_shared<ParameterStore>(Sharding::layer_multiple(2, zero)));
+      layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::zeroed);
+      fill_hashed(layers.parameters());
+      ShardedOptimizer optimizer({&layers}, layers.parameters(), {world, data}, layers.parameters().names(), {}, {},
+                                 {zero, 1});
+      ASSERT_GT(layers.ranges().size(), 3u) << "a bucket each";
+      optimizer.begin_step(1);
+      for (size_t i = layers.ranges().size(); i-- > 0;) {
+        optimizer.gradients_done(layers.ranges()[i]);
+        optimizer.look();
+      }
+      EXPECT_TRUE(optimizer.step(1e-3, 0).applied);
+      EXPECT_EQ(most, 1) << "zero " << zero;
+    });
+  }
 }
 
 }  // namespace

@@ -105,6 +105,8 @@ TEST_F(GfPlan, SaysWhatIsWrong) {
   refused({"--hardware", h100, "--measure", folder_ / "x.yaml"}, {"both --hardware and --measure"});
   refused({"--measure", folder_ / "x.yaml", "--ranks", "2"}, {"--ranks is given with --measure", "mpirun"});
   refused({"--hardware", h100, "--ranks", "64"}, {"--ranks is 64, and the hardware has 32", "--simulate 64"});
+  for (const char* option : {"--ranks", "--simulate"})
+    refused({"--hardware", h100, option, "0"}, {option, " is 0 and must be from 1 to 16384"});
   refused({"--hardware", h100, "--simulate", "16385"}, {"--simulate is 16385", "16384"});
   refused({"--hardware", h100, "--ranks", "2", "--simulate", "2"}, {"both --ranks and --simulate"});
   refused({"--hardware", h100, "--ranks", "-1"}, {"--ranks is -1"});

@@ -71,6 +71,16 @@ TEST_F(GfVerify, SeesEachKindOfNumber) {
   });
 }
 
+// A case that rounding moves far may be off by a few times as much, and by no more.
+TEST_F(GfVerify, AllowsForRounding) {
+  for (Json& step : golden["masked"]["steps"]) move(step["grad_norm"]);
+  fails("masked training norms", golden);
+  golden["masked"]["rounding"] = 3e-4;
+  fails("masked training norms", golden);
+  golden["masked"]["rounding"] = 3.4e-4;
+  EXPECT_EQ(verify(golden).status, 0);
+}
+
 // A NaN is over every tolerance, also where finite errors come after it.
 TEST_F(GfVerify, SeesNaN) {
   for (Json& p : golden["params"])

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "support/expect_error.h"
+#include "train/planner/traffic.h"
 
 namespace gf {
 namespace {
@@ -91,6 +94,42 @@ TEST(Memory, OfARankIsItsShare) {
     share(f.gradients, zero >= 2);
     share(f.parameters, zero >= 3);
   }
+}
+
+// A bucket at a time comes from the other data ranks, and what stages share goes round once more.
+TEST(Memory, ReductionsTakeTheLargestBucket) {
+  Config c = run_of(2);
+  c.model.n_layer = 8;
+  c.model.resolve();
+  RankShare share = whole(c, 1, 0);
+  EXPECT_EQ(forecast_memory(c, share).reductions, 0u) << "nobody to sum with";
+  share.data_ranks = 2;
+  const auto of = [&](int64_t bucket_bytes) {
+    share.sharding = {1, bucket_bytes};
+    const RankLayers layers(c, share);
+    const auto largest = std::ranges::max_element(layers.buckets, {}, [](const auto& b) { return b.range.size(); });
+    const MemoryForecast f = forecast_memory(c, share);
+    EXPECT_EQ(f.reductions, static_cast<size_t>(largest->range.size()) * sizeof(float)) << bucket_bytes;
+    EXPECT_GE(f.more(), f.parameters + f.gradients + f.optimizer + f.reductions + f.activations + f.copy);
+    return f.reductions;
+  };
+  const MemoryForecast f = forecast_memory(c, share);
+  EXPECT_EQ(of(1 << 30), f.gradients) << "all in one";
+  const size_t layer = of(1), some = of(8 << 20);
+  EXPECT_LT(layer, some);
+  EXPECT_LT(some, f.gradients);
+  // Keys are expanded by two stages of four.
+  c.model.tmix2 = "gold", c.model.tmix = "x060c2";
+  c.model.resolve();
+  c.parallel.pipeline = 4;
+  share.partition = given_partition(c.model, "0-1,2-3,4-5,6-7", 4);
+  share.stage = 3;
+  const RankLayers upper(c, share);
+  const auto shared = std::ranges::find(upper.buckets, true, &BucketRange::shared);
+  ASSERT_NE(shared, upper.buckets.end());
+  const auto largest = std::ranges::max_element(upper.buckets, {}, [](const auto& b) { return b.range.size(); });
+  EXPECT_EQ(forecast_memory(c, share).reductions,
+            static_cast<size_t>(largest->range.size() + shared->range.size() / 2) * sizeof(float));
 }
 
 // Frozen parameters have values alone, and what is below all that is trained keeps no activations.

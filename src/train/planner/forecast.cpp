@@ -23,11 +23,12 @@ struct RankWork {
   DataTraffic traffic;
   std::vector<PassSeconds> pieces;
   std::vector<double> passes;  // of the plan, in seconds
+  std::vector<double> waits;   // of these, for a reduction to end so that the next may begin
 };
 
 class StepModel {
  public:
-  StepModel(const Config& config, const RankShare& share, const LayerTimes& times, const Hardware* hardware)
+  StepModel(const Config& config, const RankShare& share, const LayerTimes& times, const Hardware* hardware, Near near)
       : config_(config),
         share_(share),
         hardware_(hardware),
@@ -36,7 +37,7 @@ class StepModel {
         cuts_(boundary_shapes(config.model, share.partition, config.train.micro_bsz)),
         gradient_cuts_(gradients_of(config, share.partition)),
         layer_times_(trained_times(config, times)) {
-    if (hardware) links_.emplace(*hardware, ranks_, share.data_ranks);
+    if (hardware) links_.emplace(*hardware, ranks_, share.data_ranks, near);
     for (int r = 0; r < ranks_; ++r) add_rank(r);
   }
 
@@ -141,7 +142,11 @@ class StepModel {
     std::vector<double> on_their_way(num_pieces_);  // the gradients of the microbatch before, of each piece
     for (size_t i = 0; i < plan.size(); ++i) {
       index_[r][place(plan[i])] = i;
-      w.passes.push_back(seconds_of_pass(r, w, plan[i], w.traffic.passes[i], on_their_way[plan[i].piece]));
+      const double seconds = seconds_of_pass(r, w, plan[i], w.traffic.passes[i], on_their_way[plan[i].piece]);
+      // Under zero 2 and 3 what goes on during a pass is in its seconds already.
+      const bool waits = overlaps(r) && share_.sharding.zero < 2;
+      w.waits.push_back(waits ? reductions_of(r, i, 0, seconds, 0).pass_end - seconds : 0);
+      w.passes.push_back(seconds + w.waits.back());
     }
   }
 
@@ -178,18 +183,28 @@ class StepModel {
     return std::max(seconds, moved);
   }
 
-  // Reductions begin, one after the other, when the layers of their bucket are done; those of the rank's end follow.
+  // Each begins when the layers of its bucket are done, and the pass only goes on when the one before has ended.
+  // `free`: when those of earlier passes have.
+  struct Reductions {
+    double pass_end, end;
+  };
+  Reductions reductions_of(int r, size_t pass, double begin, double seconds, double free) const {
+    const std::vector<size_t>& reductions = work_[r].traffic.passes[pass].reductions;
+    if (reductions.empty()) return {begin + seconds, free};
+    double now = begin;
+    for (const size_t b : reductions) {
+      now = std::max(now + seconds / static_cast<double>(reductions.size()), free);
+      free = now + link_seconds(r, work_[r].layers.buckets[b]);
+    }
+    return {now, free};
+  }
+
+  // Those of the rank's end follow those of its passes.
   double gradients_there(int r, const std::vector<PassSpan>& spans) const {
     const RankWork& w = work_[r];
     double passes_end = spans.empty() ? 0 : spans.back().end, free = 0;
-    for (size_t i = 0; i < spans.size() && overlaps(r); ++i) {
-      const std::vector<size_t>& reductions = w.traffic.passes[i].reductions;
-      for (size_t k = 0; k < reductions.size(); ++k) {
-        const double share = static_cast<double>(k + 1) / static_cast<double>(reductions.size());
-        const double done = spans[i].begin + share * (spans[i].end - spans[i].begin);
-        free = std::max(free, done) + link_seconds(r, w.layers.buckets[reductions[k]]);
-      }
-    }
+    for (size_t i = 0; i < spans.size() && overlaps(r); ++i)
+      free = reductions_of(r, i, spans[i].begin, spans[i].end - spans[i].begin - w.waits[i], free).end;
     double end = std::max(passes_end, free);
     const int expanding = expanding_ranks(config_, share_.partition);
     for (const size_t b : w.traffic.reductions_at_end)
@@ -268,14 +283,24 @@ int64_t LayoutForecast::most_parameters() const {
 
 LayoutForecast forecast_layout(const Config& config, RankShare share, const LayerTimes& times, StageNeeds& needs,
                                const Hardware* hardware) {
-  const StepModel model(config, share, times, hardware);
+  const std::vector<SentBytes> sent = sent_by_stages(config, share);
   LayoutForecast f;
+  Near near = Near::data;
+  if (hardware) {
+    std::vector<int> nodes;
+    for (int64_t r = 0; r < config.parallel.pipeline * share.data_ranks; ++r)
+      nodes.push_back(static_cast<int>(r / hardware->ranks_per_node));
+    const Placement placement = best_placement(nodes, sent, share.data_ranks, config.parallel.pieces);
+    near = placement.near;
+    if (!placement.one_node()) f.placement = placement.text();
+  }
+  const StepModel model(config, share, times, hardware, near);
   for (share.stage = 0; share.stage < config.parallel.pipeline; ++share.stage) {
     const RankWork& w = model.rank(share.stage);
     RankForecast& rank = f.ranks.emplace_back();
     rank.parameters = w.layers.parameters;
     rank.memory = needs.forecast(config, share);
-    rank.sent = sent_bytes(config, share);
+    rank.sent = sent[share.stage];
     for (const PassSeconds& p : w.pieces) rank.pass += p;
   }
   f.simulation = model.simulated();

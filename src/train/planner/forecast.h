@@ -2,6 +2,8 @@
 // What a run of one layout will be: memory, bytes sent, idle time, and on given hardware the time of a step. One
 // pipeline is simulated, pass by pass; its data ranks do alike, and the time of what they tell each other is added.
 #pragma once
+#include <string>
+
 #include "parallel/schedule/simulation.h"
 #include "train/planner/fitting.h"
 #include "train/planner/hardware.h"
@@ -30,6 +32,7 @@ struct LayoutForecast {
   Simulation simulation;
   StepSeconds step;  // without hardware in the measure of the layers' times, messages being free
   double tokens_per_s = 0;
+  std::string placement;  // what goes within a node and what between nodes, where there are several
 
   void fit(size_t room);  // see MemoryForecast
   // Shares of the ranks' time that they stand idle: while the pipeline fills and drains, and because the dearest stage

@@ -6,7 +6,8 @@
 
 namespace gf {
 
-Links::Links(const Hardware& hardware, int pipeline, int data) : hardware_(hardware), pipeline_(pipeline), data_(data) {
+Links::Links(const Hardware& hardware, int pipeline, int data, Near near)
+    : hardware_(hardware), pipeline_(pipeline), data_(data), near_(near) {
   const int64_t ranks = int64_t{pipeline} * data;
   if (ranks > hardware.ranks_per_node) hardware.link(false);
   if (ranks > 1 && hardware.ranks_per_node > 1) hardware.link(true);
@@ -14,7 +15,7 @@ Links::Links(const Hardware& hardware, int pipeline, int data) : hardware_(hardw
 
 bool Links::crosses(int from, int to) const {
   for (int64_t replica = 0; replica < data_; ++replica)
-    if (!hardware_.same_node(int64_t{from} * data_ + replica, int64_t{to} * data_ + replica)) return true;
+    if (!hardware_.same_node(position(from, replica), position(to, replica))) return true;
   return false;
 }
 
@@ -25,12 +26,15 @@ double Links::message(int from, int to, double bytes) const {
 
 // Each rank has its own way out of a node, and another to the ranks of its node: both are used at once. In as many
 // rounds as a tree has levels, the least that any algorithm takes.
-double Links::collective(int64_t begin, int64_t end, double bytes) const {
-  const int64_t size = end - begin, per_node = hardware_.ranks_per_node;
+double Links::collective(int64_t first, int64_t distance, int64_t size, double bytes) const {
   if (size <= 1) return 0;
   int64_t together = size;  // in the node that has the fewest of them
-  for (int64_t node = begin / per_node; node * per_node < end; ++node)
-    together = std::min(together, std::min(end, (node + 1) * per_node) - std::max(begin, node * per_node));
+  for (int64_t i = 0, here = 1; i < size; ++i, ++here) {
+    const int64_t at = first + i * distance;
+    if (i + 1 < size && hardware_.same_node(at, at + distance)) continue;
+    together = std::min(together, here);
+    here = 0;
+  }
   const double inside = bytes * static_cast<double>(together - 1) / static_cast<double>(size - 1);
   double seconds = 0, latency = 0;
   if (together > 1) {
@@ -45,17 +49,16 @@ double Links::collective(int64_t begin, int64_t end, double bytes) const {
 }
 
 double Links::among_data_ranks(int stage, double bytes) const {
-  return collective(int64_t{stage} * data_, int64_t{stage + 1} * data_, bytes);
+  return collective(position(stage, 0), position(0, 1) - position(0, 0), data_, bytes);
 }
 
 double Links::among_all(double bytes) const {
-  return collective(0, int64_t{pipeline_} * data_, bytes);
+  return collective(0, 1, int64_t{pipeline_} * data_, bytes);
 }
 
 bool Links::data_overlaps(int stage) const {
   if (data_ == 1) return true;
-  const int64_t begin = int64_t{stage} * data_;
-  return hardware_.link(hardware_.same_node(begin, begin + data_ - 1)).overlaps;
+  return hardware_.link(hardware_.same_node(position(stage, 0), position(stage, data_ - 1))).overlaps;
 }
 
 }  // namespace gf

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long messages take on given hardware, from where the ranks of a layout stand: data ranks are neighbours in the
-// world, and ranks fill one node after the other.
+// How long messages take on given hardware, from where the ranks of a layout stand: they fill one node after the other,
+// those first that are near.
 #pragma once
+#include "parallel/placement.h"
 #include "train/planner/hardware.h"
 
 namespace gf {
@@ -9,7 +10,7 @@ namespace gf {
 class Links {
  public:
   // Refuses where the layout needs a link that the hardware file does not have.
-  Links(const Hardware&, int pipeline, int data);
+  Links(const Hardware&, int pipeline, int data, Near = Near::data);
 
   // One message of a pipeline from a rank to another, in the slowest of its replicas.
   double message(int from, int to, double bytes) const;
@@ -21,10 +22,15 @@ class Links {
   bool data_overlaps(int stage) const;
 
  private:
-  double collective(int64_t begin, int64_t end, double bytes) const;
+  // `size` ranks, the first in the nodes' order and then each so many further.
+  double collective(int64_t first, int64_t distance, int64_t size, double bytes) const;
   bool crosses(int from, int to) const;
+  int64_t position(int64_t stage, int64_t replica) const {  // in the nodes' order
+    return near_ == Near::data ? stage * data_ + replica : replica * pipeline_ + stage;
+  }
   const Hardware& hardware_;
   int pipeline_, data_;
+  Near near_;
 };
 
 }  // namespace gf

@@ -40,7 +40,7 @@ std::string step_line(const LayoutForecast& f) {
 }
 
 constexpr const char* kRow =
-    "{:>8} {:>4} {:>4}  {:<12} {:>6}  {:>9}  {:>9} {:>9} {:>9} {:>11} {:>9}  {:>6}  {:>9} {:>9}  {:>8} {:>8}\n";
+    "{:>8} {:>4} {:>4}  {:<12} {:>6}  {:>9}  {:>9} {:>9} {:>9} {:>10} {:>11} {:>9}  {:>6}  {:>9} {:>9}  {:>8} {:>8}\n";
 
 std::string row_of(const PlannedLayout& l) {
   const LayoutForecast& f = l.forecast;
@@ -50,7 +50,7 @@ std::string row_of(const PlannedLayout& l) {
   return fmt::format(fmt::runtime(kRow), p.pipeline, l.share.data_ranks,
                      l.share.data_ranks > 1 ? l.share.sharding.zero : 0, p.schedule, p.pieces,
                      human_count(static_cast<double>(f.most_parameters())), bytes(m.parameters), bytes(m.gradients),
-                     bytes(m.optimizer), bytes(m.activations), bytes(m.total()),
+                     bytes(m.optimizer), bytes(m.reductions), bytes(m.activations), bytes(m.total()),
                      fmt::format("{:.1f}%", 100 * f.simulation.bubble()), bytes(sent.pipeline), bytes(sent.data),
                      seconds(f.step.all()), human_count(f.tokens_per_s));
 }
@@ -69,9 +69,9 @@ std::string layout_text(const Config& config, const RankShare& share, const Layo
     text +=
         fmt::format("idle     {:.1f} % of the ranks' time: {:.1f} % to fill and drain, {:.1f} % as stages are uneven\n",
                     100 * f.simulation.bubble(), 100 * f.fill(), 100 * f.unevenness());
-  constexpr const char* kLine = "  {:<5} {:<14} {:>10} {:>9} {:>9} {:>9} {:>11} {:>9} {:>6} {:>10} {:>10}\n";
+  constexpr const char* kLine = "  {:<5} {:<14} {:>10} {:>9} {:>9} {:>9} {:>10} {:>11} {:>9} {:>6} {:>10} {:>10}\n";
   text += fmt::format(fmt::runtime(kLine), "rank", "blocks", "parameters", "values", "gradients", "optimizer",
-                      "activations", "all", "work", "to stages", "to data");
+                      "reductions", "activations", "all", "work", "to stages", "to data");
   double work = 0;
   for (const RankForecast& r : f.ranks) work += r.pass.all();
   constexpr size_t kEnds = 32;
@@ -84,19 +84,21 @@ std::string layout_text(const Config& config, const RankShare& share, const Layo
     const MemoryForecast& m = rank.memory;
     text += fmt::format(fmt::runtime(kLine), r, blocks_of(config, share.partition, static_cast<int>(r)),
                         human_count(static_cast<double>(rank.parameters)), bytes(m.parameters), bytes(m.gradients),
-                        bytes(m.optimizer), bytes(m.activations), bytes(m.total()),
+                        bytes(m.optimizer), bytes(m.reductions), bytes(m.activations), bytes(m.total()),
                         fmt::format("{:.1f}%", 100 * rank.pass.all() / work), bytes(rank.sent.pipeline),
                         bytes(rank.sent.data));
   }
+  if (!f.placement.empty()) text += fmt::format("nodes    {}\n", f.placement);
   if (hardware) text += step_line(f);
   return text;
 }
 
 std::string table_of(std::span<const PlannedLayout> layouts, size_t top) {
-  std::string text = fmt::format(fmt::runtime(kRow), "", "", "", "", "", "a rank's", "memory:", "", "", "", "", "",
+  std::string text = fmt::format(fmt::runtime(kRow), "", "", "", "", "", "a rank's", "memory:", "", "", "", "", "", "",
                                  "sent:", "", "", "");
   text += fmt::format(fmt::runtime(kRow), "pipeline", "data", "zero", "schedule", "pieces", "parameters", "values",
-                      "gradients", "optimizer", "activations", "all", "idle", "to stages", "to data", "step", "tok/s");
+                      "gradients", "optimizer", "reductions", "activations", "all", "idle", "to stages", "to data",
+                      "step", "tok/s");
   size_t shown = 0, fitting = 0;
   for (const PlannedLayout& l : layouts) fitting += l.fits ? 1 : 0;
   for (; shown < std::min(fitting, top); ++shown) text += row_of(layouts[shown]);

@@ -2,6 +2,7 @@
 #include "train/planner/traffic.h"
 
 #include <algorithm>
+#include <map>
 
 namespace gf {
 namespace {
@@ -164,6 +165,40 @@ SentBytes sent_bytes(const Config& config, const RankShare& share) {
   }
   add(t.reductions_at_end), add(t.gradient_gathers), add(t.gathers_after_update);
   return sent;
+}
+
+std::vector<SentBytes> sent_by_stages(const Config& config, RankShare share) {
+  std::vector<SentBytes> sent;
+  for (share.stage = 0; share.stage < config.parallel.pipeline; ++share.stage)
+    sent.push_back(sent_bytes(config, share));
+  return sent;
+}
+
+double bytes_between_nodes(const Placement& p, const std::vector<SentBytes>& sent, int64_t pieces) {
+  double bytes = 0;
+  for (int s = 0; s < p.pipeline; ++s) {
+    // To all data ranks alike.
+    std::map<int, int> ranks;  // of each node
+    for (int r = 0; r < p.data; ++r) ++ranks[p.node(s, r)];
+    for (const auto& [node, here] : ranks) bytes += sent[s].data * here * (p.data - here) / std::max(1, p.data - 1);
+    // To the stages above and below, about as much; with several pieces the last and the first are neighbours too.
+    std::vector<int> others;
+    for (const int other : {s - 1, s + 1})
+      if (pieces > 1 || (0 <= other && other < p.pipeline)) others.push_back((other + p.pipeline) % p.pipeline);
+    for (const int other : others)
+      for (int r = 0; r < p.data; ++r)
+        if (p.node(s, r) != p.node(other, r)) bytes += sent[s].pipeline / static_cast<double>(others.size());
+  }
+  return bytes;
+}
+
+Placement best_placement(const std::vector<int>& nodes, const std::vector<SentBytes>& sent, int data, int64_t pieces) {
+  const int pipeline = static_cast<int>(sent.size());
+  const Placement near_data = place_ranks(nodes, pipeline, data, Near::data),
+                  near_pipe = place_ranks(nodes, pipeline, data, Near::pipe);
+  constexpr double kRounding = 1e-9;
+  const double bytes = bytes_between_nodes(near_data, sent, pieces);
+  return bytes_between_nodes(near_pipe, sent, pieces) < (1 - kRounding) * bytes ? near_pipe : near_data;
 }
 
 }  // namespace gf

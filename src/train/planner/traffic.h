@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "optim/buckets.h"
+#include "parallel/placement.h"
 #include "parallel/schedule/schedule.h"
 #include "train/memory.h"
 
@@ -51,5 +52,11 @@ struct SentBytes {
   double pipeline = 0, data = 0;
 };
 SentBytes sent_bytes(const Config&, const RankShare&);
+std::vector<SentBytes> sent_by_stages(const Config&, RankShare);  // a rank of each; `share` is any rank's
+
+// Of these the bytes that leave their node in a step, over all ranks.
+double bytes_between_nodes(const Placement&, const std::vector<SentBytes>&, int64_t pieces);
+// The placement in which least leaves a node; data ranks are near where that makes no difference.
+Placement best_placement(const std::vector<int>& nodes, const std::vector<SentBytes>&, int data, int64_t pieces);
 
 }  // namespace gf

@@ -151,6 +151,41 @@ TEST(Forecast, SharingTakesItsBytes) {
   }
 }
 
+// One bucket is reduced at a time: over a slow link a stage that has many waits in its last pass for all but the last
+// of them, and so does the stage below. With one bucket a stage both reduce at once.
+TEST(Forecast, SmallBucketsHoldUpTheStagesBelow) {
+  const Config c = config_of(8, 2, 4);
+  const LayerTimes times = blocks_take({1e-9, 1e-9, 1e-9});
+  Hardware h = machine();
+  h.within_node.emplace(Link{1e3, 0, true});
+  const auto seconds = [&](int64_t bucket_bytes) {
+    RankShare share = share_of(c, times, 2, 1);
+    share.sharding.bucket_bytes = bucket_bytes;
+    StageNeeds needs(c);
+    return forecast_layout(c, share, times, needs, &h).step.pipeline;
+  };
+  const double one = seconds(1 << 30), many = seconds(1);
+  EXPECT_GT(many, 1.6 * one);
+  EXPECT_LT(many, 2 * one);
+}
+
+// With two ranks a node and slow links between nodes a run keeps what is heavier inside, and so does its forecast.
+TEST(Forecast, WhatIsHeavierStaysWithinANode) {
+  Hardware h = machine();
+  h.nodes = 2, h.ranks_per_node = 2;
+  h.between_nodes.emplace(Link{1e3, 0, true});
+  const auto of = [&](int64_t microbatches) {
+    return forecast(config_of(4, 2, 2 * microbatches), blocks_take({1e-9, 1e-9, 1e-9}), &h, 2, 1);
+  };
+  const LayoutForecast few = of(1), many = of(200);
+  EXPECT_EQ(few.placement.find("gradients go within a node, activations between nodes; data ranks are"), 0u);
+  EXPECT_EQ(many.placement.find("gradients go between nodes, activations within a node; stages are"), 0u);
+  // Activations of 200 microbatches between nodes would take longer than all gradients do.
+  EXPECT_LT(many.step.all(), many.most_sent().pipeline / 1e3);
+  h.ranks_per_node = 4;
+  EXPECT_EQ(of(1).placement, "");
+}
+
 // Memory that is slow to come: the parts that a sum is taken of, and with zero 2 what others' gradients are added to,
 // which is read first and then written.
 TEST(Forecast, FreshMemoryIsPaidFor) {

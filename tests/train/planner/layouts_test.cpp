@@ -90,7 +90,7 @@ TEST(Layouts, WhatIsSaidStays) {
 
 TEST(Layouts, TheFastestThatFitsComesFirst) {
   Config c = config_of(8, 16);
-  c.model.n_embd = 512, c.model.dim_att = c.model.dim_ffn = 0;
+  c.model.n_embd = 2048, c.model.dim_att = c.model.dim_ffn = 0;
   resolve(c);
   const auto all = planned(c, 16);
   double before = 1e300;
@@ -105,7 +105,7 @@ TEST(Layouts, TheFastestThatFitsComesFirst) {
     l.forecast.fit(0);  // waits for its saves
     least = std::min(least, l.forecast.neediest().memory.total());
   }
-  constexpr double kGrowth = 8e6;  // of this process, by planning
+  constexpr double kGrowth = 3e8;  // of this process, by planning; the address sanitizer keeps what was freed
   const double memory = static_cast<double>(least) + kGrowth;
   const auto tight = planned(c, 16, cluster(memory));
   ASSERT_TRUE(tight[0].fits);

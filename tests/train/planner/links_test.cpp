@@ -42,6 +42,19 @@ TEST(Links, CollectivesUseBothWays) {
   EXPECT_EQ(Links(h, 4, 4).among_all(0), 4 * 2);
 }
 
+// Stages as neighbours: the two of a pipeline share a node, of eight data ranks every four of them two nodes.
+TEST(Links, StagesMayBeNear) {
+  const Hardware h = hardware();
+  const Links near(h, 2, 4, Near::pipe);
+  EXPECT_EQ(near.message(0, 1, 1024), 1.25);
+  EXPECT_EQ(Links(h, 2, 4).message(0, 1, 1024), 2 + 16);
+  // Two of the four share a node: one of the three others is near.
+  EXPECT_DOUBLE_EQ(near.among_data_ranks(1, 3 * 64), 2 + 2 * 2);
+  EXPECT_EQ(near.among_all(0), 3 * 2);
+  EXPECT_TRUE(near.data_overlaps(0));
+  EXPECT_FALSE(Links(h, 2, 4).data_overlaps(0));
+}
+
 TEST(Links, OverlapIsThatOfTheSlowestWay) {
   const Hardware h = hardware();
   EXPECT_FALSE(Links(h, 1, 4).data_overlaps(0));

@@ -178,5 +178,44 @@ TEST(Traffic, OfDataRanksFollowsTheFormulas) {
   }
 }
 
+// Two stages of two on two nodes: of what a rank sends its only other data rank, or its only other stage, all or
+// nothing leaves the node.
+TEST(Traffic, WhatLeavesANodeIsCounted) {
+  const std::vector<SentBytes> sent = {{.pipeline = 10, .data = 1}, {.pipeline = 20, .data = 2}};
+  const auto between = [&](const std::vector<int>& nodes, Near near, int64_t pieces = 1) {
+    return bytes_between_nodes(place_ranks(nodes, 2, static_cast<int>(nodes.size()) / 2, near), sent, pieces);
+  };
+  EXPECT_EQ(between({0, 0, 0, 0}, Near::data), 0);
+  EXPECT_EQ(between({0, 0, 1, 1}, Near::data), 2 * (10 + 20));
+  EXPECT_EQ(between({0, 0, 1, 1}, Near::pipe), 2 * (1 + 2));
+  EXPECT_EQ(between({0, 1, 0, 1}, Near::data, 2), 2 * (10 + 20)) << "wherever the launcher put them, and up or down";
+  // Four data ranks of a stage, two on each node: two of the three others are elsewhere.
+  EXPECT_DOUBLE_EQ(between({0, 0, 0, 0, 1, 1, 1, 1}, Near::pipe), 4 * (1 + 2) * 2.0 / 3);
+  // A ring of three pieces' stages closes.
+  const std::vector<SentBytes> three = {{.pipeline = 8}, {.pipeline = 8}, {.pipeline = 8}};
+  const Placement p = place_ranks({0, 0, 1}, 3, 1, Near::data);
+  EXPECT_EQ(bytes_between_nodes(p, three, 1), 4 + 8);
+  EXPECT_EQ(bytes_between_nodes(p, three, 2), 4 + 4 + 8);
+}
+
+// Activations grow with the microbatches of a step, gradients do not: what is heavier stays within a node, however the
+// ranks were dealt out.
+TEST(Traffic, TheHeavierStaysWithinANode) {
+  const Layout l{2, 2, 1};
+  for (const std::vector<int>& nodes : {std::vector<int>{0, 0, 1, 1}, {0, 1, 0, 1}, {0, 1, 1, 0}}) {
+    const auto best = [&](int64_t microbatches) {
+      const Config c = config_of(small_config("x060c2", "x060", "gold"), l);
+      RankShare share = share_of(c, l, 0);
+      share.microbatches = microbatches;
+      return best_placement(nodes, sent_by_stages(c, share), 2, 1);
+    };
+    const Placement few = best(1), many = best(1000);
+    EXPECT_TRUE(few.data_within() && !few.pipe_within());
+    EXPECT_TRUE(many.pipe_within() && !many.data_within());
+  }
+  const std::vector<SentBytes> alike = {{.pipeline = 1, .data = 1}, {.pipeline = 1, .data = 1}};
+  EXPECT_EQ(best_placement({0, 0, 1, 1}, alike, 2, 1).near, Near::data);
+}
+
 }  // namespace
 }  // namespace gf
