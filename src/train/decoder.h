@@ -27,6 +27,7 @@ class StatefulDecoder final : public Decoder {
   struct Options {
     Past::Options past = {};
     int64_t chunk = 512;  // tokens of a prompt that are read at once
+    LayerStack::Observer observer = {};
   };
   StatefulDecoder(const LayerStack&, Options);
   // Reads on from there; `logits` of the last token (vocab).
@@ -52,7 +53,7 @@ class StatefulDecoder final : public Decoder {
   Options options_;
   Past past_;
   size_t head_, waiting_;   // layers: the head, and the first that waits until logits are wanted
-  int64_t looks_back_ = 0;  // rows that the waiting layers must be given before those that are wanted
+  int64_t looks_back_ = 0;  // rows that the waiting layers are given before those that are wanted
   Arena arena_;
   Tensor waiting_TC_;   // the last rows of the stream below the waiting layers, of those that they have not seen
   int64_t unseen_ = 0;  // how many those are
