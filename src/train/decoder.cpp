@@ -8,16 +8,18 @@
 namespace gf {
 
 StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options)
-    : StatefulDecoder(layers, options, Past(options.past), {}) {}
+    : StatefulDecoder(layers, options, Past(options.past), {}, {}) {}
 
-StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options, Past past, Tensor logits)
+StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options, Past past, Tensor logits,
+                                 TokenCounts counts)
     : layers_(layers),
       options_(std::move(options)),
       past_(std::move(past)),
       head_(layers.layers().size() - 1),
       waiting_(head_),
       arena_(kCpu),
-      logits_(std::move(logits)) {
+      logits_(std::move(logits)),
+      counts_(std::move(counts)) {
   GF_CHECK(layers.head() && layers.layers()[0].kind == LayerSpec::Kind::embed, "a decoder needs the whole model");
   GF_CHECK(options_.chunk > 0, "pieces of ", options_.chunk, " tokens");
   const auto& specs = layers.layers();
@@ -40,6 +42,7 @@ void StatefulDecoder::read(std::span<const int32_t> tokens, int64_t wanted) {
   const auto T = std::ssize(tokens);
   const Tensor piece = Tensor::of<int32_t>({1, T}, {tokens.begin(), tokens.end()});
   past_.read_on(T);
+  counts_.add(tokens);
   const Batch batch{piece, {}, {0}};
   Tape tape(arena_, Tape::Mode::evaluate);
   const Pass pass{.batch = batch, .past = &past_};
@@ -99,7 +102,7 @@ std::span<const float> StatefulDecoder::feed(std::span<const int32_t> tokens) {
 
 StatefulDecoder StatefulDecoder::fork() const {
   GF_CHECK(unseen_ == 0, "tokens without logits");
-  return {layers_, options_, past_.copy(), logits_};
+  return {layers_, options_, past_.copy(), logits_, counts_};
 }
 
 Tensor StatefulDecoder::feed_all(std::span<const int32_t> tokens) {

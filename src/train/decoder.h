@@ -7,6 +7,7 @@
 
 #include "model/keep.h"
 #include "model/layer_stack.h"
+#include "train/token_counts.h"
 
 namespace gf {
 
@@ -30,8 +31,8 @@ class StatefulDecoder final : public Decoder {
     LayerStack::Observer observer = {};
   };
   StatefulDecoder(const LayerStack&, Options);
-  // Reads on from there; `logits` of the last token (vocab).
-  StatefulDecoder(const LayerStack&, Options, Past, Tensor logits);
+  // Reads on from there: `logits` of the last token (vocab), and the tokens that the Past is of.
+  StatefulDecoder(const LayerStack&, Options, Past, Tensor logits, TokenCounts);
 
   int64_t vocab_size() const override { return layers_.config().vocab_size; }
   std::span<const float> feed(std::span<const int32_t> tokens) override;
@@ -42,6 +43,7 @@ class StatefulDecoder final : public Decoder {
   const LayerStack& layers() const { return layers_; }
   const Past& past() const { return past_; }
   const Tensor& logits() const { return logits_; }  // of the last token, after a feed
+  const TokenCounts& counts() const { return counts_; }
 
  private:
   void check(std::span<const int32_t> tokens) const;
@@ -58,6 +60,7 @@ class StatefulDecoder final : public Decoder {
   Tensor waiting_TC_;   // the last rows of the stream below the waiting layers, of those that they have not seen
   int64_t unseen_ = 0;  // how many those are
   Tensor logits_;       // of the last token
+  TokenCounts counts_;  // of all that was read
 };
 
 }  // namespace gf
