@@ -17,7 +17,6 @@ StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options, Past
       past_(std::move(past)),
       head_(layers.layers().size() - 1),
       waiting_(head_),
-      arena_(kCpu),
       logits_(std::move(logits)),
       counts_(std::move(counts)) {
   GF_CHECK(layers.head() && layers.layers()[0].kind == LayerSpec::Kind::embed, "a decoder needs the whole model");
@@ -44,7 +43,7 @@ void StatefulDecoder::read(std::span<const int32_t> tokens, int64_t wanted) {
   past_.read_on(T);
   counts_.add(tokens);
   const Batch batch{piece, {}, {0}};
-  Tape tape(arena_, Tape::Mode::evaluate);
+  Tape tape(*arena_, Tape::Mode::evaluate);
   const Pass pass{.batch = batch, .past = &past_};
   const Tensor x = layers_.forward_part(tape, pass, {}, 0, waiting_, options_.observer).x_BTC.value();
   unseen_ += T;
@@ -71,7 +70,7 @@ Tensor StatefulDecoder::see(int64_t wanted) {
   // for 2 G rows, and for 2 fewer in each block above. With fewer rows than that, none was dropped, and all run.
   past_.look_back_to_first(looks_back_ > 0 && rows == looks_back_ + wanted);
   const Batch batch{};
-  Tape tape(arena_, Tape::Mode::evaluate);
+  Tape tape(*arena_, Tape::Mode::evaluate);
   Flow flow;
   flow.x_BTC = tape.leaf(waiting_TC_.view({1, rows, C}), false);
   flow.expand = [&](int64_t begin, int64_t end) {
@@ -102,7 +101,9 @@ std::span<const float> StatefulDecoder::feed(std::span<const int32_t> tokens) {
 
 StatefulDecoder StatefulDecoder::fork() const {
   GF_CHECK(unseen_ == 0, "tokens without logits");
-  return {layers_, options_, past_.copy(), logits_, counts_};
+  StatefulDecoder other(layers_, options_, past_.copy(), logits_, counts_);
+  other.arena_ = arena_;
+  return other;
 }
 
 Tensor StatefulDecoder::feed_all(std::span<const int32_t> tokens) {

@@ -2,6 +2,7 @@
 // A model that reads tokens one after another and says what may come next.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -38,7 +39,9 @@ class StatefulDecoder final : public Decoder {
   std::span<const float> feed(std::span<const int32_t> tokens) override;
   // The logits after each of these tokens: (tokens, vocab).
   Tensor feed_all(std::span<const int32_t> tokens);
-  StatefulDecoder fork() const;  // reads on by itself; after a feed, which leaves nothing unseen
+  // Reads on by itself, in the same memory for its passes, so not at the same time; after a feed, which leaves nothing
+  // unseen.
+  StatefulDecoder fork() const;
 
   const LayerStack& layers() const { return layers_; }
   const Past& past() const { return past_; }
@@ -56,7 +59,7 @@ class StatefulDecoder final : public Decoder {
   Past past_;
   size_t head_, waiting_;   // layers: the head, and the first that waits until logits are wanted
   int64_t looks_back_ = 0;  // rows that the waiting layers are given before those that are wanted
-  Arena arena_;
+  std::shared_ptr<Arena> arena_ = std::make_shared<Arena>(kCpu);
   Tensor waiting_TC_;   // the last rows of the stream below the waiting layers, of those that they have not seen
   int64_t unseen_ = 0;  // how many those are
   Tensor logits_;       // of the last token
