@@ -70,8 +70,7 @@ size_t left_of_address_space() {
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
   // Threads to come take address space for stacks and heaps of their own, most of which never becomes memory.
   constexpr size_t kBeside = size_t{32} << 20, kThread = size_t{80} << 20;
-  const size_t used =
-      number_in("/proc/self/status", "VmSize:") + kBeside + static_cast<size_t>(omp_get_max_threads()) * kThread;
+  const size_t used = mapped_bytes() + kBeside + static_cast<size_t>(omp_get_max_threads()) * kThread;
   return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 
@@ -83,6 +82,10 @@ size_t resident_bytes() {
 
 size_t peak_resident_bytes() {
   return number_in("/proc/self/status", "VmHWM:");
+}
+
+size_t mapped_bytes() {
+  return number_in("/proc/self/status", "VmSize:");
 }
 
 size_t available_bytes() {

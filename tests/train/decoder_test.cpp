@@ -127,7 +127,7 @@ TEST_P(DecoderOf, AllLogitsOfAText) {
 
 TEST_P(DecoderOf, GrowsByWhatIsForetold) {
   const Model model(config());
-  const auto tokens = some_tokens(4 * GrowingRows::kBlock);
+  const auto tokens = some_tokens(8 * GrowingRows::kBlock);  // a page of tokens
   for (const bool expanded : {true, false})
     for (const DType cache : {DType::f32, DType::bf16}) {
       const Past::Options options{.expanded = expanded, .cache = cache};
