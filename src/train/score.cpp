@@ -16,8 +16,8 @@ namespace {
 constexpr int64_t kBatchTokens = 4096;  // run at once, with padding: enough to keep all cores busy
 constexpr int64_t kLogitRows = 256;     // made at once: of a large vocabulary a few rows are many bytes
 // A continuation by itself takes as long as about so many more tokens of a batch, since all weights are read for a few
-// rows: on one core 10 of L12 D768, 13 of L6 D256; more on many, which a few rows do not keep busy.
-constexpr size_t kAlone = 16;
+// rows: 10 to 13 on one core (L12 D768, L6 D256), some 30 on two, which a few rows do not keep busy.
+constexpr size_t kAlone = 24;
 
 std::span<const float> row(const Tensor& logits_TV, int64_t i) {
   const int64_t V = logits_TV.size(1);
