@@ -188,6 +188,27 @@ TEST_F(GfGenerate, MoreMemoryThanThereIsIsRefused) {
   }
 }
 
+#if !defined(GF_SANITIZED)  // which takes more, and cannot live with a limit on address space
+// A piece of a prompt may be longer than ctx_len: of 1,000,000 tokens it takes a gigabyte.
+TEST_F(GfGenerate, APieceThatTakesMoreMemoryThanThereIsIsRefused) {
+  const std::string prompts = *folder_ / "long.jsonl";
+  write_file(prompts, "{\"prompt\": \"" + std::string(1000000, 'a') + "\"}\n");
+  const auto limited = [&](const char* chunk) {
+    return run_program(
+        "/bin/bash",
+        {"-c", "ulimit -v 600000 && exec \"$@\"", "bash", std::string(GF_BIN_DIR) + "/gf", "generate", "--checkpoint",
+         fresh_->checkpoint(), "--vocab", "byte", "--prompt-file", prompts, "--chunk", chunk, "--tokens=1000000000000"},
+        {{"OMP_NUM_THREADS", "1"}});
+  };
+  const ProgramResult piece = limited("1000000"), positions = limited("512");
+  EXPECT_EQ(piece.status, 2) << piece.err;
+  EXPECT_NE(piece.err.find("reading 1000000 tokens at once takes "), std::string::npos) << piece.err;
+  EXPECT_NE(piece.err.find("a smaller --chunk"), std::string::npos) << piece.err;
+  EXPECT_EQ(positions.status, 2) << positions.err;
+  EXPECT_NE(positions.err.find("1000001000000 positions need"), std::string::npos) << positions.err;
+}
+#endif
+
 TEST_F(GfGenerate, ManyPromptsFromAFile) {
   const std::string prompts = *folder_ / "prompts.jsonl", wrong = *folder_ / "wrong.jsonl";
   write_file(prompts, "{\"prompt\": \"the goldf\"}\n\n{\"prompt\": \"says \"}\n");
