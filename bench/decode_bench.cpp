@@ -3,8 +3,10 @@
 // bandwidth allows; and what a prompt takes a token. Options as for gf-dist-train, and:
 //   --tokens N         decode so many (32)
 //   --prompt A,B,...   read texts of these lengths instead, after one of 1024 tokens
-//   --growth           read 10,000 and 20,000 tokens, and print what a position keeps
+//   --growth           read 10,000 and 20,000 tokens, and print by how much memory grew for each position between,
+//                      and the ratio of a Llama of that size in bf16 to it
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -12,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/parallel_for.h"
+#include "base/process_memory.h"
 #include "base/random.h"
 #include "tensor/arithmetic.h"
 #include "tools/train_command_line.h"
@@ -108,16 +111,31 @@ void read_prompts(const LayerStack& layers, const std::string& lengths) {
   }
 }
 
+// What the system gave the process, but for what the heap has in store.
+size_t allocated_bytes() {
+  const auto heap = mallinfo2();
+  return mapped_bytes() - heap.arena + heap.uordblks;
+}
+
+// By how many bytes memory grows for each position from 10,000 to 20,000, whatever tensors say of themselves.
+double growth_a_position(const LayerStack& layers, const Past::Options& options) {
+  StatefulDecoder decoder(layers, {.past = options});
+  const auto text = some_tokens(10'000, layers.config().vocab_size);
+  decoder.feed(text);
+  const size_t first = allocated_bytes();
+  decoder.feed(text);
+  return static_cast<double>(allocated_bytes() - first) / 10'000;
+}
+
 void growth(const LayerStack& layers) {
+  const ModelConfig& config = layers.config();
+  const auto llama = static_cast<double>(2 * config.n_layer * config.n_embd) * 2;
+  growth_a_position(layers, {.expanded = false});  // products of shapes that were not there yet take memory too
   for (const DType cache : {DType::f32, DType::bf16})
     for (const bool expanded : {false, true}) {
-      StatefulDecoder decoder(layers, {.past = {.expanded = expanded, .cache = cache}});
-      const auto text = some_tokens(10'000, layers.config().vocab_size);
-      decoder.feed(text);
-      const size_t first = decoder.past().growing_bytes();
-      decoder.feed(text);
-      fmt::print("{} {}: {:.1f} bytes a position\n", expanded ? "expanded" : "compressed", name_of(cache),
-                 static_cast<double>(decoder.past().growing_bytes() - first) / 10'000);
+      const double each = growth_a_position(layers, {.expanded = expanded, .cache = cache});
+      fmt::print("{} {}: {:.1f} bytes a position; a Llama's {:.0f} are {:.1f} times that\n",
+                 expanded ? "expanded" : "compressed", name_of(cache), each, llama, llama / each);
     }
 }
 

@@ -72,7 +72,7 @@ size_t left_of_address_space() {
   // Beside those that compute: one reads data ahead, one writes checkpoints, one watches.
   constexpr size_t kBeside = size_t{32} << 20, kThread = size_t{80} << 20, kOtherThreads = 3;
   const size_t threads = static_cast<size_t>(omp_get_max_threads()) + kOtherThreads;
-  const size_t used = number_in("/proc/self/status", "VmSize:") + kBeside + threads * kThread;
+  const size_t used = mapped_bytes() + kBeside + threads * kThread;
   return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 
@@ -84,6 +84,10 @@ size_t resident_bytes() {
 
 size_t peak_resident_bytes() {
   return number_in("/proc/self/status", "VmHWM:");
+}
+
+size_t mapped_bytes() {
+  return number_in("/proc/self/status", "VmSize:");
 }
 
 size_t available_bytes() {

@@ -38,7 +38,8 @@ class KeptKeysValues {
 // Attention of the rows that are read now, to which keys and values are still to be added.
 inline RunningAttention start_attention(const Var& q, const ModelConfig& config, const RotaryTable* table,
                                         const Past& past) {
-  return {rotated(q, config, table, past.first_row()), config.num_heads(), bias_of(config), past.first_row()};
+  const int64_t first = past.first_of(q.size(1));
+  return {rotated(q, config, table, first), config.num_heads(), bias_of(config), first};
 }
 
 inline Var attend_kept(const Var& q, const KeptKeysValues& kept, const ModelConfig& config, const RotaryTable* table,
@@ -59,7 +60,7 @@ inline Var attend(const Var& q, const Var& k, const Var& v, const ModelConfig& c
     return attention(rotated(q, config, table, 0), rotated(k, config, table, 0), v, H, bias_of(config));
   }
   KeptKeysValues kept(*past, name, k.size(2));
-  kept.append(rotated(k, config, table, past->first_row()), v);
+  kept.append(rotated(k, config, table, past->first_of(k.size(1))), v);
   return attend_kept(q, kept, config, table, *past);
 }
 

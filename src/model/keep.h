@@ -12,6 +12,26 @@ inline Tensor shift_before(Past* past, const std::string& name, const Var& x_BTC
   return past ? past->row_before(name + "shift", x_BTC.value()) : Tensor();
 }
 
+// The last rows of one sequence, where nothing goes back. (1, T, C) -> (1, rows, C)
+inline Var last_rows(const Var& x_BTC, int64_t rows) {
+  const int64_t T = x_BTC.size(1), C = x_BTC.size(2);
+  if (rows == T) return x_BTC;
+  return x_BTC.tape().leaf(x_BTC.value().view({T, C}).slice(T - rows, T).view({1, rows, C}), false);
+}
+
+// For mixers above the expanded keys, to which a decoder gives the last rows alone: x and the row before it, which may
+// be x's own first (Past::first_looked_back_to).
+struct Shifted {
+  Var x_BTC;
+  Tensor before;
+};
+inline Shifted shifted(Past* past, const std::string& name, const Var& x_BTC) {
+  const Tensor before = shift_before(past, name, x_BTC);
+  if (!past || !past->first_looked_back_to()) return {x_BTC, before};
+  const int64_t T = x_BTC.size(1), C = x_BTC.size(2);
+  return {last_rows(x_BTC, T - 1), x_BTC.value().view({T, C}).slice(0, 1)};
+}
+
 // The state of a recurrence, changed by it.
 inline Tensor wkv_state(Past* past, const std::string& name, const Var& like, const ModelConfig& config) {
   if (!past) return {};

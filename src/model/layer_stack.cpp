@@ -87,9 +87,13 @@ Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute
   return flow;
 }
 
-Flow LayerStack::forward_part(Tape& tape, const Pass& pass, Flow flow, size_t first, size_t last) const {
-  for (size_t i = first; i < last; ++i)
-    if (layers_[i]) flow = layers_[i]->forward(tape, pass, std::move(flow));
+Flow LayerStack::forward_part(Tape& tape, const Pass& pass, Flow flow, size_t first, size_t last,
+                              const Observer& observer) const {
+  for (size_t i = first; i < last; ++i) {
+    if (!layers_[i]) continue;
+    flow = layers_[i]->forward(tape, pass, std::move(flow));
+    if (observer) observer(specs_[i].name(), flow);
+  }
   return flow;
 }
 

@@ -53,7 +53,7 @@ class LayerStack {
   Flow forward(Tape&, const Pass&, Flow, bool recompute_blocks = false, const Observer& = {},
                ParameterHooks* = nullptr) const;
   // Through the layers [first, last) alone, without a gradient.
-  Flow forward_part(Tape&, const Pass&, Flow, size_t first, size_t last) const;
+  Flow forward_part(Tape&, const Pass&, Flow, size_t first, size_t last, const Observer& = {}) const;
   // What key_expand writes, from tokens and compressed keys alone. tokens: (B, T); compressed: (B, T, Z)
   Flow expand_keys(Tape&, const Tensor& tokens_BT, const Tensor& compressed_BTZ) const;
   // Of all layers at once: see ParameterHooks::may_come_at_once.

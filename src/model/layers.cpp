@@ -63,17 +63,18 @@ class Block final : public Layer {
 
   Flow forward(Tape&, const Pass& pass, Flow flow) const override {
     const Var& x = flow.x_BTC;
-    const Var mixed = time_mix_->forward(norm1_(x), flow, pass.past);
+    const Var mixed = time_mix_->forward(norm1_(x), flow, pass.past), residual = last_rows(x, mixed.size(1));
     if (config_.parallel) {
-      flow.x_BTC = drop(channel_mix_->forward(norm2_(x), add(x, mixed), pass.past), config_, pass, prefix_ + "drop0");
+      const Var both = channel_mix_->forward(norm2_(x), add(residual, mixed), pass.past);
+      flow.x_BTC = drop(both, config_, pass, prefix_ + "drop0");
       return flow;
     }
     if (pass.training && config_.dropout > 0) {
-      const Var stream = drop(add(x, mixed), config_, pass, prefix_ + "drop0");
+      const Var stream = drop(add(residual, mixed), config_, pass, prefix_ + "drop0");
       flow.x_BTC = drop(channel_mix_->forward(norm2_(stream), stream, pass.past), config_, pass, prefix_ + "drop1");
       return flow;
     }
-    const ResidualNorm r = add_layer_norm(x, mixed, norm2_.weight.on(x.tape()), norm2_.bias.on(x.tape()));
+    const ResidualNorm r = add_layer_norm(residual, mixed, norm2_.weight.on(x.tape()), norm2_.bias.on(x.tape()));
     flow.x_BTC = channel_mix_->forward(r.normed, r.sum, pass.past);
     return flow;
   }

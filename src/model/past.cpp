@@ -7,7 +7,7 @@ namespace gf {
 
 Past Past::copy() const {
   Past other(options_);
-  other.first_row_ = first_row_, other.size_ = size_;
+  other.size_ = size_;
   for (const auto& [name, tensor] : fixed_) {
     const Tensor& to = other.fixed_.emplace(name, Tensor::empty(tensor.shape(), tensor.dtype(), kCpu)).first->second;
     gf::copy(tensor, to);

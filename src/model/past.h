@@ -24,11 +24,15 @@ class Past {
 
   const Options& options() const { return options_; }
   int64_t size() const { return size_; }  // tokens read
-  void read_on(int64_t tokens) { first_row_ = size_, size_ += tokens; }
+  void read_on(int64_t tokens) { size_ += tokens; }
 
-  // Of the rows that layers are given now, the position of the first.
-  int64_t first_row() const { return first_row_; }
-  void rows_begin_at(int64_t position) { first_row_ = position; }
+  // Rows that layers are given end with the last token read: the position of the first of so many.
+  int64_t first_of(int64_t rows) const { return size_ - rows; }
+  // Where rows were left out before those that layers are given now, what mixers keep of the row before is not that of
+  // these. Then each mixer that looks back to it takes the first of its rows for that, and gives one row fewer than it
+  // was given.
+  bool first_looked_back_to() const { return first_looked_back_to_; }
+  void look_back_to_first(bool on) { first_looked_back_to_ = on; }
 
   // Whoever keeps something has a name for it.
   // The row that came before the first of x, zeros at the beginning; the last of x is kept in its place.
@@ -46,7 +50,8 @@ class Past {
 
  private:
   Options options_;
-  int64_t first_row_ = 0, size_ = 0;
+  int64_t size_ = 0;
+  bool first_looked_back_to_ = false;
   std::map<std::string, Tensor> fixed_;
   std::map<std::string, GrowingRows> growing_;
 };

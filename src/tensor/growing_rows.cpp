@@ -22,13 +22,22 @@ Tensor GrowingRows::part(int64_t begin, int64_t end) const {
   return blocks_[static_cast<size_t>(block)].slice(begin - first, end - first);
 }
 
+// The system gives no less than a page at a time: one of narrow rows is of several blocks.
+void GrowingRows::add_blocks() {
+  constexpr size_t kPage = 4096;
+  const size_t block = static_cast<size_t>(kBlock * width_) * size_of(kept_);
+  const auto count = static_cast<int64_t>((kPage + block - 1) / block);
+  const Tensor all = Tensor::empty({count * kBlock, width_}, kept_, kCpu);
+  for (int64_t i = 0; i < count; ++i) blocks_.push_back(all.slice(i * kBlock, (i + 1) * kBlock));
+}
+
 void GrowingRows::append(const Tensor& rows) {
   GF_CHECK(rows.size(-1) == width_, "rows of ", rows.size(-1), " numbers, not ", width_);
   const int64_t count = rows.numel() / width_;
   const Tensor from = rows.view({count, width_});
   for (int64_t taken = 0; taken < count;) {
-    if (size_ == std::ssize(blocks_) * kBlock) blocks_.push_back(Tensor::empty({kBlock, width_}, kept_, kCpu));
-    const int64_t n = std::min(count - taken, std::ssize(blocks_) * kBlock - size_);
+    if (size_ == std::ssize(blocks_) * kBlock) add_blocks();
+    const int64_t n = std::min(count - taken, kBlock - size_ % kBlock);
     convert(from.slice(taken, taken + n), part(size_, size_ + n));
     size_ += n, taken += n;
   }
@@ -49,6 +58,7 @@ Tensor GrowingRows::rows(int64_t begin, int64_t end) const {
 
 GrowingRows GrowingRows::copy() const {
   GrowingRows other = *this;
+  other.blocks_.resize(static_cast<size_t>((size_ + kBlock - 1) / kBlock));
   if (size_ % kBlock == 0) return other;
   Tensor& last = other.blocks_.back();
   last = Tensor::empty(last.shape(), kept_, kCpu);

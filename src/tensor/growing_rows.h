@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of one width that grow in number. Memory comes in blocks of them and never moves, so that what is got is what is
-// used, to within a block. On the CPU.
+// used, to within a block or a page. On the CPU.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -18,7 +18,7 @@ class GrowingRows {
   int64_t size() const { return size_; }
   int64_t width() const { return width_; }
   DType kept() const { return kept_; }
-  size_t bytes() const;
+  size_t bytes() const;  // of all blocks that there are
   // (..., width), of the dtype they are computed with
   void append(const Tensor& rows);
   // (end - begin, width): a view where they are kept as they came and lie in one block, else a copy.
@@ -28,6 +28,7 @@ class GrowingRows {
 
  private:
   Tensor part(int64_t begin, int64_t end) const;  // of one block, as kept
+  void add_blocks();
   int64_t width_, size_ = 0;
   DType kept_;
   std::vector<Tensor> blocks_;

@@ -75,21 +75,38 @@ void print_report(const Generation& g, int64_t prompt_tokens, const Past& past) 
     fmt::print(stderr, "left out an unfinished character at the end ({} bytes)\n", g.unfinished_bytes);
 }
 
-void check_memory_for(int64_t positions, const ModelConfig& config, const StatefulDecoder::Options& o) {
-  const size_t each = bytes_a_position(config, o.past), need = each * static_cast<size_t>(positions);
-  const size_t available = available_bytes();
-  if (need > available)
-    refuse(
-        fmt::format("{} positions need {}, {} each, and {} are free", positions, human_bytes(static_cast<double>(need)),
-                    human_bytes(static_cast<double>(each)), human_bytes(static_cast<double>(available))),
-        fmt::format("at most {} positions, or --cache compressed, or --cache-dtype bf16", available / each));
+// What would keep less of each position than these options do.
+std::string smaller_caches(const ModelConfig& config, const Past::Options& o) {
+  std::string hint;
+  if (o.expanded && config.has_time_mix("gold")) hint += ", or --cache compressed";
+  if (o.cache != DType::bf16) hint += ", or --cache-dtype bf16";
+  return hint;
+}
+
+// For `prompt` tokens and as many more as are asked for, beside what was read before.
+void check_memory_for(size_t prompt, const ModelConfig& config, const Options& o) {
+  const auto text = [](auto bytes) { return human_bytes(static_cast<double>(bytes)); };
+  const int64_t piece = std::min(o.decoder.chunk, std::max<int64_t>(1, static_cast<int64_t>(prompt)));
+  const size_t pass = evaluation_bytes(config, 1, piece) + MemoryForecast::libraries, available = available_bytes();
+  if (pass > available)
+    refuse(cat("reading ", piece, " tokens at once takes ", text(pass), ", and ", text(available), " are free"),
+           cat(piece > 1 ? "a smaller --chunk, or " : "", "a machine with more memory"));
+  size_t each = bytes_a_position(config, o.decoder.past);
+  // As float32, all at once.
+  if (!o.state_out.empty()) each += bytes_a_position(config, {.expanded = o.decoder.past.expanded});
+  const size_t positions = prompt + static_cast<size_t>(o.generate.tokens), free = available - pass;
+  if (each > 0 && positions > free / each)
+    refuse(cat(positions, " positions need ", text(static_cast<double>(each) * static_cast<double>(positions)), ", ",
+               text(each), " each, and ", text(free), " are free"),
+           cat("at most ", free / each, " positions", smaller_caches(config, o.decoder.past)));
 }
 
 // One model, asked in one of three ways.
 class Writer {
  public:
-  Writer(const Options& o, const Vocabulary& vocabulary, const TrainedModel& model)
-      : o_(o), vocabulary_(vocabulary), model_(model) {}
+  // `state_out`: where what was read is kept at the end; null: nowhere.
+  Writer(const Options& o, const Vocabulary& vocabulary, const TrainedModel& model, PartialFile* state_out)
+      : o_(o), vocabulary_(vocabulary), model_(model), state_out_(state_out) {}
 
   void once() {
     StatefulDecoder decoder = fresh();
@@ -154,22 +171,22 @@ class Writer {
 
   Generation write(StatefulDecoder& decoder, std::span<const int32_t> tokens, const TextStream::Sink& sink) const {
     GenerateOptions options = o_.generate;
-    options.read_before = static_cast<uint64_t>(decoder.past().size());
-    check_memory_for(static_cast<int64_t>(options.read_before) + std::ssize(tokens) + options.tokens,
-                     model_.config.model, o_.decoder);
+    options.read_before = decoder.counts();
+    check_memory_for(tokens.size(), model_.config.model, o_);
     return generate(decoder, vocabulary_, tokens, options, sink);
   }
 
   // With what is still to be read.
-  void keep(StatefulDecoder& decoder, std::span<const int32_t> unread) const {
-    if (o_.state_out.empty() || decoder.past().size() + std::ssize(unread) == 0) return;
+  void keep(StatefulDecoder& decoder, std::span<const int32_t> unread) {
+    if (!state_out_ || decoder.past().size() + std::ssize(unread) == 0) return;
     decoder.feed(unread);
-    write_past(o_.state_out, decoder);
+    write_past(*state_out_, decoder);
   }
 
   const Options& o_;
   const Vocabulary& vocabulary_;
   const TrainedModel& model_;
+  PartialFile* const state_out_;
 };
 
 po::options_description options_into(Options& o) {
@@ -195,11 +212,11 @@ po::options_description options_into(Options& o) {
   option("min-p", po::value(&g.sampling.min_p)->value_name("X")->default_value(0),
          "keep the tokens that are at least X times as likely as the likeliest");
   option("repetition-penalty", po::value(&g.penalties.repetition)->value_name("X")->default_value(1),
-         "of tokens of the prompt or the text, divide positive logits by X and multiply others; 1: none");
+         "of tokens that were read or made, divide positive logits by X and multiply others; 1: none");
   option("presence-penalty", po::value(&g.penalties.presence)->value_name("X")->default_value(0),
-         "take X from the logits of tokens that the text has");
+         "take X from the logits of tokens that were read or made");
   option("frequency-penalty", po::value(&g.penalties.frequency)->value_name("X")->default_value(0),
-         "and X for each time that it has them");
+         "and X for each time that they were");
   option("seed", po::value(&o.seed)->value_name("N")->default_value(0), "the same seed gives the same text");
   option("stop", po::value(&g.stops)->value_name("TEXT"), "end before this text; may be given again");
   option("chunk", po::value(&o.decoder.chunk)->value_name("N")->default_value(o.decoder.chunk),
@@ -243,13 +260,14 @@ int run_generate(const Arguments& arguments) {
   const auto values = parse(line, arguments);
   if (values.empty()) return 0;
   settle(o, values);
+  // Before anything is made that could not be kept.
+  std::optional<PartialFile> state_out;
+  if (!o.state_out.empty()) state_out.emplace(o.state_out);
   const auto vocabulary = Vocabulary::open(o.vocab);
   const TrainedModel model = open_model(o.checkpoint);
   check_vocabulary(*vocabulary, model.config.model.vocab_size);
-  check_evaluation_memory(model.config.model, 1, std::min(o.decoder.chunk, model.config.model.ctx_len),
-                          "a smaller --chunk, or a machine with more memory");
   if (o.weights == "bf16") model.layers->parameters().narrow();
-  Writer writer(o, *vocabulary, model);
+  Writer writer(o, *vocabulary, model, state_out ? &*state_out : nullptr);
   if (o.interactive)
     writer.in_turns();
   else if (!o.prompt_file.empty())

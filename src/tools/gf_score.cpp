@@ -9,11 +9,15 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/human.h"
+#include "base/process_memory.h"
 #include "tools/command_line.h"
 #include "train/generate.h"
+#include "train/memory.h"
 #include "train/parameters.h"
 #include "train/score.h"
 
@@ -104,10 +108,31 @@ void print_line(const std::string& line) {
     fail(cat("cannot write the answers: ", std::strerror(errno)));
 }
 
+// How many tokens of one request there is memory for.
+size_t most_tokens(const ModelConfig& config) {
+  const auto [always, a_position] = bytes_of_scoring(config);
+  const size_t need = always + MemoryForecast::libraries, available = available_bytes();
+  if (need > available)
+    refuse(cat("scoring takes ", human_bytes(static_cast<double>(need)), " of memory, and ",
+               human_bytes(static_cast<double>(available)), " are free"),
+           "a machine with more memory");
+  return a_position == 0 ? std::numeric_limits<size_t>::max() : (available - need) / a_position;
+}
+
+void check_length(const ScoreRequest& request, const ModelConfig& config, size_t most) {
+  const size_t tokens = request.context.size() + request.continuation.size();
+  if (tokens <= most) return;
+  const double each = static_cast<double>(bytes_of_scoring(config).a_position);
+  refuse(cat(tokens, " tokens need ", human_bytes(each * static_cast<double>(tokens)), ", and ",
+             human_bytes(each * static_cast<double>(most)), " are free"),
+         cat("at most ", most, " tokens of context and continuation"));
+}
+
 // A bad line is told by its number, and answered by what is wrong with it; the others are answered all the same.
 class Answers {
  public:
-  Answers(const LayerStack& layers, const Vocabulary& vocabulary) : layers_(layers), vocabulary_(vocabulary) {}
+  Answers(const LayerStack& layers, const Vocabulary& vocabulary)
+      : layers_(layers), vocabulary_(vocabulary), most_tokens_(most_tokens(layers.config())) {}
 
   void answer(const std::vector<std::string>& lines) {
     std::vector<ScoreRequest> requests;
@@ -116,7 +141,9 @@ class Answers {
       ++number_;
       wrong.emplace_back();
       try {
-        requests.push_back(request_of(line, vocabulary_, layers_.config().vocab_size));
+        ScoreRequest request = request_of(line, vocabulary_, layers_.config().vocab_size);
+        check_length(request, layers_.config(), most_tokens_);
+        requests.push_back(std::move(request));
       } catch (const Error& e) {
         wrong.back() = e.what();
         print_error("gf score", Error(cat("line ", number_, ": ", e.what()), e.hint(), e.status(), e.where()));
@@ -141,6 +168,7 @@ class Answers {
  private:
   const LayerStack& layers_;
   const Vocabulary& vocabulary_;
+  const size_t most_tokens_;
   int64_t number_ = 0, bad_ = 0;
 };
 

@@ -8,23 +8,24 @@
 namespace gf {
 
 StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options)
-    : StatefulDecoder(layers, options, Past(options.past), {}) {}
+    : StatefulDecoder(layers, options, Past(options.past), {}, {}) {}
 
-StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options, Past past, Tensor logits)
+StatefulDecoder::StatefulDecoder(const LayerStack& layers, Options options, Past past, Tensor logits,
+                                 TokenCounts counts)
     : layers_(layers),
-      options_(options),
+      options_(std::move(options)),
       past_(std::move(past)),
       head_(layers.layers().size() - 1),
       waiting_(head_),
-      arena_(kCpu),
-      logits_(std::move(logits)) {
+      logits_(std::move(logits)),
+      counts_(std::move(counts)) {
   GF_CHECK(layers.head() && layers.layers()[0].kind == LayerSpec::Kind::embed, "a decoder needs the whole model");
-  GF_CHECK(options.chunk > 0, "pieces of ", options.chunk, " tokens");
+  GF_CHECK(options_.chunk > 0, "pieces of ", options_.chunk, " tokens");
   const auto& specs = layers.layers();
   const auto expands = [](const LayerSpec& spec) { return spec.kind == LayerSpec::Kind::key_expand; };
   const auto expand = std::find_if(specs.begin(), specs.end(), expands);
   if (expand == specs.end()) return;
-  // Each of a GOLD block's two mixers looks back by one row of the stream.
+  // Each of a block's two mixers looks back by one row of the stream at most. Their keys and values need no stream.
   waiting_ = static_cast<size_t>(expand - specs.begin()) + 1;
   looks_back_ = 2 * static_cast<int64_t>(head_ - waiting_);
 }
@@ -40,9 +41,11 @@ void StatefulDecoder::read(std::span<const int32_t> tokens, int64_t wanted) {
   const auto T = std::ssize(tokens);
   const Tensor piece = Tensor::of<int32_t>({1, T}, {tokens.begin(), tokens.end()});
   past_.read_on(T);
+  counts_.add(tokens);
   const Batch batch{piece, {}, {0}};
-  Tape tape(arena_, Tape::Mode::evaluate);
-  const Tensor x = layers_.forward_part(tape, {.batch = batch, .past = &past_}, {}, 0, waiting_).x_BTC.value();
+  Tape tape(*arena_, Tape::Mode::evaluate);
+  const Pass pass{.batch = batch, .past = &past_};
+  const Tensor x = layers_.forward_part(tape, pass, {}, 0, waiting_, options_.observer).x_BTC.value();
   unseen_ += T;
   wait(x.view({T, x.size(2)}), looks_back_ + wanted);
 }
@@ -62,11 +65,12 @@ void StatefulDecoder::wait(const Tensor& rows_TC, int64_t most) {
 Tensor StatefulDecoder::see(int64_t wanted) {
   const int64_t rows = waiting_TC_.size(0), C = waiting_TC_.size(1);
   GF_CHECK(wanted <= rows && wanted <= unseen_, wanted, " positions of ", unseen_);
-  // Where rows were dropped, the first of the rest look back to what is not there. What comes of that has moved up by
-  // looks_back_ rows when it leaves the last block, and does not reach those that are wanted.
-  past_.rows_begin_at(past_.size() - rows);
+  // With all the rows that those wanted depend on, mixers need nothing kept of the row before, which they may not have
+  // seen, and each that looks back gives a row fewer: if one row is wanted, attention of the lowest of G blocks runs
+  // for 2 G rows, and for 2 fewer in each block above. With fewer rows than that, none was dropped, and all run.
+  past_.look_back_to_first(looks_back_ > 0 && rows == looks_back_ + wanted);
   const Batch batch{};
-  Tape tape(arena_, Tape::Mode::evaluate);
+  Tape tape(*arena_, Tape::Mode::evaluate);
   Flow flow;
   flow.x_BTC = tape.leaf(waiting_TC_.view({1, rows, C}), false);
   flow.expand = [&](int64_t begin, int64_t end) {
@@ -75,11 +79,12 @@ Tensor StatefulDecoder::see(int64_t wanted) {
     return layers_.expand_keys(tape, kept_tokens(past_, layers_.config()).rows(begin, end).view({1, T}),
                                compressed.view({1, T, compressed.size(1)}));
   };
-  const Tensor x = layers_.forward_part(tape, {.batch = batch, .past = &past_}, flow, waiting_, head_).x_BTC.value();
-  const Tensor last = x.view({rows, C}).slice(rows - wanted, rows).view({1, wanted, C});
+  const Pass pass{.batch = batch, .past = &past_};
+  const Var x = last_rows(layers_.forward_part(tape, pass, flow, waiting_, head_, options_.observer).x_BTC, wanted);
+  past_.look_back_to_first(false);
   unseen_ = 0;
   waiting_TC_ = {};
-  const Tensor made = layers_.head()->logits(tape.leaf(last, false)).value();
+  const Tensor made = layers_.head()->logits(x).value();
   Tensor kept = Tensor::empty({wanted, vocab_size()}, made.dtype(), kCpu);
   copy(made.view(kept.shape()), kept);
   return kept;
@@ -96,7 +101,9 @@ std::span<const float> StatefulDecoder::feed(std::span<const int32_t> tokens) {
 
 StatefulDecoder StatefulDecoder::fork() const {
   GF_CHECK(unseen_ == 0, "tokens without logits");
-  return {layers_, options_, past_.copy(), logits_};
+  StatefulDecoder other(layers_, options_, past_.copy(), logits_, counts_);
+  other.arena_ = arena_;
+  return other;
 }
 
 Tensor StatefulDecoder::feed_all(std::span<const int32_t> tokens) {

@@ -2,11 +2,13 @@
 // A model that reads tokens one after another and says what may come next.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "model/keep.h"
 #include "model/layer_stack.h"
+#include "train/token_counts.h"
 
 namespace gf {
 
@@ -27,20 +29,24 @@ class StatefulDecoder final : public Decoder {
   struct Options {
     Past::Options past = {};
     int64_t chunk = 512;  // tokens of a prompt that are read at once
+    LayerStack::Observer observer = {};
   };
   StatefulDecoder(const LayerStack&, Options);
-  // Reads on from there; `logits` of the last token (vocab).
-  StatefulDecoder(const LayerStack&, Options, Past, Tensor logits);
+  // Reads on from there: `logits` of the last token (vocab), and the tokens that the Past is of.
+  StatefulDecoder(const LayerStack&, Options, Past, Tensor logits, TokenCounts);
 
   int64_t vocab_size() const override { return layers_.config().vocab_size; }
   std::span<const float> feed(std::span<const int32_t> tokens) override;
   // The logits after each of these tokens: (tokens, vocab).
   Tensor feed_all(std::span<const int32_t> tokens);
-  StatefulDecoder fork() const;  // reads on by itself; after a feed, which leaves nothing unseen
+  // Reads on by itself, in the same memory for its passes, so not at the same time; after a feed, which leaves nothing
+  // unseen.
+  StatefulDecoder fork() const;
 
   const LayerStack& layers() const { return layers_; }
   const Past& past() const { return past_; }
   const Tensor& logits() const { return logits_; }  // of the last token, after a feed
+  const TokenCounts& counts() const { return counts_; }
 
  private:
   void check(std::span<const int32_t> tokens) const;
@@ -52,11 +58,12 @@ class StatefulDecoder final : public Decoder {
   Options options_;
   Past past_;
   size_t head_, waiting_;   // layers: the head, and the first that waits until logits are wanted
-  int64_t looks_back_ = 0;  // rows that the waiting layers must be given before those that are wanted
-  Arena arena_;
+  int64_t looks_back_ = 0;  // rows that the waiting layers are given before those that are wanted
+  std::shared_ptr<Arena> arena_ = std::make_shared<Arena>(kCpu);
   Tensor waiting_TC_;   // the last rows of the stream below the waiting layers, of those that they have not seen
   int64_t unseen_ = 0;  // how many those are
   Tensor logits_;       // of the last token
+  TokenCounts counts_;  // of all that was read
 };
 
 }  // namespace gf

@@ -35,22 +35,24 @@ Generation generate(Decoder& decoder, const Vocabulary& vocabulary, std::span<co
   const Random random(options.seed, "generate");
   // A model may have more tokens than its vocabulary (sizes are rounded up): those stand for nothing.
   const auto known = static_cast<size_t>(vocabulary.size());
-  PenalisedLogits penalised(options.penalties, prompt);
+  PenalisedLogits penalised(options.penalties, options.read_before);
+  penalised.add(prompt);
+  const auto first = static_cast<uint64_t>(options.read_before.total()) + prompt.size();
   TextStream text(options.stops, sink);
   Generation result;
   Stopwatch watch;
   std::span<const float> logits = decoder.feed(prompt);
   result.prompt_s = watch.lap();
   while (true) {
-    const uint64_t place = options.read_before + prompt.size() + static_cast<uint64_t>(result.tokens);
-    const int32_t token = sample(penalised.of(logits.first(known)), options.sampling, random.unit(place));
+    const double unit = random.unit(first + static_cast<uint64_t>(result.tokens));
+    const int32_t token = sample(penalised.of(logits.first(known)), options.sampling, unit);
     result.unread = {token};
     if (token == kEndOfDocument) {
       result.end = Generation::End::document;
       break;
     }
     ++result.tokens;
-    penalised.add(token);
+    penalised.add({&token, 1});
     if (!text.add(vocabulary.decode({&token, 1}))) {
       result.end = Generation::End::stop;
       break;

@@ -20,7 +20,7 @@ struct GenerateOptions {
   Sampling sampling{};
   Penalties penalties{};
   uint64_t seed = 0;
-  uint64_t read_before = 0;          // tokens that the decoder read before the prompt
+  TokenCounts read_before{};         // what the decoder read before the prompt
   std::vector<std::string> stops{};  // ends before the first of these
 };
 

@@ -205,11 +205,15 @@ void check_memory(const Config& config, const RankShare& share, const MemoryFore
   refuse(cat("the run needs ", text(f.more()), " of memory, and there are ", text(available)), hint);
 }
 
-void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t length, const std::string& hint,
-                             bool masked) {
+size_t evaluation_bytes(const ModelConfig& config, int64_t batch, int64_t length, bool masked) {
   LayerStack layers(config);
   layers.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::none);
-  const size_t need = evaluation_bytes(layers, {}, batch, length, masked), available = available_bytes();
+  return evaluation_bytes(layers, {}, batch, length, masked);
+}
+
+void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t length, const std::string& hint,
+                             bool masked) {
+  const size_t need = evaluation_bytes(config, batch, length, masked), available = available_bytes();
   if (need > available)
     refuse(cat(batch, batch == 1 ? " window of " : " windows of ", length, " tokens take ",
                human_bytes(static_cast<double>(need)), " of memory, and there are ",

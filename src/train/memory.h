@@ -70,7 +70,9 @@ MemoryForecast forecast_memory(const Config&, const RankShare&);
 // Refuses a run that needs more than is `available`; the hint says what would fit.
 void check_memory(const Config&, const RankShare&, const MemoryForecast&, size_t available);
 
-// Refuses windows that take more memory than there is: `batch` of them at a time, forward, with the loss.
+// What windows take, `batch` of them at a time, forward, with the loss.
+size_t evaluation_bytes(const ModelConfig&, int64_t batch, int64_t length, bool masked = false);
+// Refuses windows that take more memory than there is.
 void check_evaluation_memory(const ModelConfig&, int64_t batch, int64_t length, const std::string& hint,
                              bool masked = false);
 

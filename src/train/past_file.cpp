@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
-#include <charconv>
+#include <algorithm>
 
 #include "base/build_id.h"
+#include "base/human.h"
+#include "base/process_memory.h"
 #include "io/checkpoint/safetensors.h"
 #include "tensor/arithmetic.h"
 
@@ -14,10 +16,12 @@ namespace gf {
 namespace {
 
 constexpr const char* kLogits = "model/logits";
+constexpr const char* kCounts = "model/counts";  // rows of a token and how often it was read
 constexpr const char* kFixed = "model/fixed:";
 constexpr const char* kGrowing = "model/growing:";
 constexpr const char* kPositions = "positions";  // keys of the metadata
 constexpr const char* kContent = "content";
+constexpr int64_t kExact = 1 << 24;  // float32 has all whole numbers up to here
 
 // What the metadata says, and where it could be had as it should be.
 constexpr std::pair<const char*, const char*> kHints[] = {
@@ -47,26 +51,39 @@ class KeptTensors final : public TensorSource {
   std::map<std::string, Tensor> tensors_;
 };
 
-void digest(const std::string& name, const Tensor& t, uint64_t& sum) {
-  sum = XXH3_64bits_withSeed(name.data(), name.size(), sum);
-  sum = XXH3_64bits_withSeed(t.raw(), t.bytes(), sum);
-}
+// Of names, shapes and values, and of texts.
+class Digest {
+ public:
+  void add(const std::string& text) { add(text.data(), text.size()); }
+  void add(const std::string& name, const Tensor& t) {
+    add(cat(name, " ", t.shape()));
+    add(t.raw(), t.bytes());
+  }
+  std::string text() const { return fmt::format("{:016x}", sum_); }
+
+ private:
+  void add(const void* bytes, size_t count) { sum_ = XXH3_64bits_withSeed(bytes, count, sum_); }
+  uint64_t sum_ = 0;
+};
 
 // All that the logits depend on, beside the tokens.
 std::string digest_of(const LayerStack& layers) {
-  uint64_t sum = 0;
-  for (const auto& p : layers.parameters().all()) digest(p->name(), p->value(), sum);
-  return fmt::format("{:016x}", sum);
+  Digest digest;
+  for (const auto& p : layers.parameters().all()) digest.add(p->name(), p->value());
+  return digest.text();
 }
 
-std::string digest_of(const std::map<std::string, Tensor>& tensors) {
-  uint64_t sum = 0;
-  for (const auto& [name, t] : tensors) digest(name, t, sum);
-  return fmt::format("{:016x}", sum);
+// All of a file but this digest.
+std::string digest_of(const std::map<std::string, Tensor>& tensors, const Metadata& metadata) {
+  Digest digest;
+  for (const auto& [name, t] : tensors) digest.add(name, t);
+  for (const auto& [key, value] : metadata)
+    if (key != kContent) digest.add(cat(key, "=", value));
+  return digest.text();
 }
 
-std::map<std::string, std::string> metadata_of(const LayerStack& layers, const Past::Options& o) {
-  return {{"format", "gf past 1"},
+Metadata metadata_of(const LayerStack& layers, const Past::Options& o) {
+  return {{"format", "gf past 2"},
           {"model", digest_of(layers)},
           {"build", build_id()},
           {"cache", o.expanded ? "expanded" : "compressed"},
@@ -97,14 +114,30 @@ std::string value_of(const SafetensorsReader& reader, const char* key) {
   return found == reader.metadata().end() ? "nothing" : found->second;
 }
 
-int64_t positions_of(const SafetensorsReader& reader) {
-  const std::string text = value_of(reader, kPositions);
-  int64_t positions = 0;
-  std::from_chars(text.data(), text.data() + text.size(), positions);
-  return positions;
+// More rows of a token that was read more often than float32 counts.
+Tensor as_rows(const TokenCounts& counts) {
+  std::vector<float> rows;
+  for (const auto& [token, times] : counts.times())
+    for (int64_t told = 0; told < times; told += kExact)
+      rows.insert(rows.end(), {static_cast<float>(token), static_cast<float>(std::min(times - told, kExact))});
+  return Tensor::of<float>({std::ssize(rows) / 2, 2}, rows);
 }
 
-std::map<std::string, Tensor> read_all(const TensorSource& source) {
+TokenCounts as_counts(const Tensor& rows) {
+  TokenCounts counts;
+  for (const float* row = rows.data<float>(); row != rows.data<float>() + rows.numel(); row += 2)
+    counts.add(static_cast<int32_t>(row[0]), static_cast<int64_t>(row[1]));
+  return counts;
+}
+
+std::map<std::string, Tensor> read_all(const TensorSource& source, const std::string& file) {
+  size_t need = 0;  // twice: as it is in the file, and as it is kept
+  for (const TensorSource::Entry& entry : source.entries())
+    need += 2 * static_cast<size_t>(entry.shape.numel()) * size_of(entry.dtype);
+  if (const size_t available = available_bytes(); need > available)
+    refuse(cat(file, ": to go on from it takes ", human_bytes(static_cast<double>(need)), ", and ",
+               human_bytes(static_cast<double>(available)), " are free"),
+           "a shorter text, or a machine with more memory");
   std::map<std::string, Tensor> tensors;
   for (const TensorSource::Entry& entry : source.entries()) {
     const Tensor t = Tensor::empty(entry.shape, entry.dtype, kCpu);
@@ -115,8 +148,7 @@ std::map<std::string, Tensor> read_all(const TensorSource& source) {
   return tensors;
 }
 
-void check_metadata(const std::string& file, const SafetensorsReader& reader,
-                    const std::map<std::string, std::string>& own) {
+void check_metadata(const std::string& file, const SafetensorsReader& reader, const Metadata& own) {
   for (const auto& [key, hint] : kHints) {
     const std::string there = value_of(reader, key);
     if (there != own.at(key)) refuse(cat(file, ": its ", key, " is ", there, ", and here it is ", own.at(key)), hint);
@@ -125,29 +157,40 @@ void check_metadata(const std::string& file, const SafetensorsReader& reader,
 
 }  // namespace
 
-void write_past(const std::filesystem::path& path, const StatefulDecoder& decoder) {
+void write_past(PartialFile& file, const StatefulDecoder& decoder) {
   const Past& past = decoder.past();
   GF_CHECK(past.size() > 0 && decoder.logits(), "nothing was read that could be kept");
-  std::map<std::string, Tensor> tensors{{kLogits, decoder.logits()}};
+  std::map<std::string, Tensor> tensors{{kLogits, decoder.logits()}, {kCounts, as_rows(decoder.counts())}};
   for (const auto& [name, t] : past.fixed()) tensors.emplace(cat(kFixed, name), t);
   for (const auto& [name, rows] : past.all_growing())
     tensors.emplace(cat(kGrowing, name), as_float(rows.rows(0, rows.size())));
   auto metadata = metadata_of(decoder.layers(), past.options());
   metadata.emplace(kPositions, std::to_string(past.size()));
-  metadata.emplace(kContent, digest_of(tensors));
-  write_safetensors(path, KeptTensors(std::move(tensors)), FloatFormat::f32, std::move(metadata));
+  metadata.emplace(kContent, digest_of(tensors, metadata));
+  const KeptTensors source(std::move(tensors));
+  write_safetensors(file.file(), source, parameters_of(source), FloatFormat::f32, std::move(metadata));
+  file.publish();
 }
 
 StatefulDecoder read_past(const std::filesystem::path& path, const LayerStack& layers,
                           StatefulDecoder::Options options) {
   const SafetensorsReader reader(path);
   check_metadata(path.string(), reader, metadata_of(layers, options.past));
-  const std::map<std::string, Tensor> tensors = read_all(reader);
-  if (digest_of(tensors) != value_of(reader, kContent))
-    refuse(cat(path.string(), ": damaged: its tensors are not those that were written"), "read the text once more");
+  const std::map<std::string, Tensor> tensors = read_all(reader, path.string());
+  if (digest_of(tensors, reader.metadata()) != value_of(reader, kContent))
+    refuse(cat(path.string(), ": damaged: it is not what was written"), "read the text once more");
+  const TokenCounts counts = as_counts(tensors.at(kCounts));
+  const std::string positions = value_of(reader, kPositions);
+  const auto check_rows = [&](const std::string& name, int64_t rows) {
+    if (cat(rows) != positions)
+      refuse(cat(path.string(), ": its positions are ", positions, ", and its ", name, " are of ", rows),
+             "read the text once more");
+  };
+  check_rows(kCounts, counts.total());
   Past past(options.past);
-  past.read_on(positions_of(reader));
+  past.read_on(counts.total());
   for (const auto& [name, t] : tensors) {
+    if (name.starts_with(kGrowing)) check_rows(name, t.size(0));
     if (name == cat(kGrowing, kKeptTokens))
       kept_tokens(past, layers.config()).append(as_tokens(t));
     else if (name.starts_with(kGrowing))
@@ -155,7 +198,7 @@ StatefulDecoder read_past(const std::filesystem::path& path, const LayerStack& l
     else if (name.starts_with(kFixed))
       copy(t, past.state(after(kFixed, name), t.shape(), t.dtype()));
   }
-  return {layers, options, std::move(past), tensors.at(kLogits)};
+  return {layers, std::move(options), std::move(past), tensors.at(kLogits), counts};
 }
 
 }  // namespace gf

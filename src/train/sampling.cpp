@@ -90,31 +90,26 @@ int32_t sample(std::span<const float> logits, const Sampling& s, double unit) {
 }
 
 void check(const Penalties& p) {
-  if (!(p.repetition > 0) || !std::isfinite(p.repetition))
-    refuse(cat("--repetition-penalty is ", p.repetition), "above 0; 1 for none, 1.1 for a little");
+  constexpr double kMost = Penalties::kMost;
+  if (!(p.repetition >= 1 / kMost && p.repetition <= kMost))
+    refuse(cat("--repetition-penalty is ", p.repetition),
+           cat("from ", 1 / kMost, " to ", kMost, "; 1 for none, 1.1 for a little"));
   for (const auto& [name, value] : {std::pair("presence", p.presence), {"frequency", p.frequency}})
-    if (!std::isfinite(value)) refuse(cat("--", name, "-penalty is ", value), "0 for none, 0.5 for a little");
-}
-
-PenalisedLogits::PenalisedLogits(const Penalties& penalties, std::span<const int32_t> prompt) : penalties_(penalties) {
-  for (const int32_t token : prompt) times_.emplace(token, 0);
-}
-
-void PenalisedLogits::add(int32_t token) {
-  ++times_[token];
+    if (!(std::fabs(value) <= kMost))
+      refuse(cat("--", name, "-penalty is ", value),
+             cat("from ", -kMost, " to ", kMost, "; 0 for none, 0.5 for a little"));
 }
 
 std::span<const float> PenalisedLogits::of(std::span<const float> logits) {
   const Penalties& p = penalties_;
   if (p.repetition == 1 && p.presence == 0 && p.frequency == 0) return logits;
   penalised_.assign(logits.begin(), logits.end());
-  for (const auto& [token, times] : times_) {
+  for (const auto& [token, times] : counts_.times()) {
     if (token >= std::ssize(penalised_)) continue;  // of the model, but not of the vocabulary
     float& logit = penalised_[static_cast<size_t>(token)];
     double x = logit;
     x = x > 0 ? x / p.repetition : x * p.repetition;
-    if (times > 0) x -= p.presence + p.frequency * static_cast<double>(times);
-    logit = static_cast<float>(x);
+    logit = static_cast<float>(x - p.presence - p.frequency * static_cast<double>(times));
   }
   return penalised_;
 }

@@ -3,8 +3,9 @@
 #pragma once
 #include <cstdint>
 #include <span>
-#include <unordered_map>
 #include <vector>
+
+#include "train/token_counts.h"
 
 namespace gf {
 
@@ -24,25 +25,27 @@ void check(const Sampling&);
 // `unit`, in [0, 1), says which token is drawn. Logits that are not finite are an error.
 int32_t sample(std::span<const float> logits, const Sampling&, double unit);
 
-// What makes tokens that were there before less likely.
+// What makes tokens that were there before less likely, in the prompt, in the text or in what was read before these.
 struct Penalties {
-  double repetition = 1;  // of the prompt or the text: positive logits are divided by it, others multiplied
-  double presence = 0;    // of the text: taken from the logit
-  double frequency = 0;   // of the text: taken from the logit for each time
+  static constexpr double kMost = 1e6;  // far beyond any logit, and far from where a logit would not be finite
+  double repetition = 1;                // positive logits are divided by it, others multiplied; kMost or 1 / kMost
+  double presence = 0;                  // taken from the logit; up to kMost, or below zero
+  double frequency = 0;                 // likewise, for each time
 };
 
+// Refuses settings out of range, by the names of the options.
 void check(const Penalties&);
 
 class PenalisedLogits {
  public:
-  PenalisedLogits(const Penalties& penalties, std::span<const int32_t> prompt);
-  void add(int32_t token);  // to the text
+  PenalisedLogits(const Penalties& penalties, TokenCounts counts) : penalties_(penalties), counts_(std::move(counts)) {}
+  void add(std::span<const int32_t> tokens) { counts_.add(tokens); }
   // They stay until the next call; the same ones where there are no penalties.
   std::span<const float> of(std::span<const float> logits);
 
  private:
   Penalties penalties_;
-  std::unordered_map<int32_t, int64_t> times_;  // in the text; 0 for those of the prompt alone
+  TokenCounts counts_;
   std::vector<float> penalised_;
 };
 

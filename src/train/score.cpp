@@ -6,13 +6,18 @@
 #include <map>
 
 #include "io/text/vocabulary.h"
+#include "tensor/arithmetic.h"
 #include "train/decoder.h"
+#include "train/memory.h"
 
 namespace gf {
 namespace {
 
 constexpr int64_t kBatchTokens = 4096;  // run at once, with padding: enough to keep all cores busy
 constexpr int64_t kLogitRows = 256;     // made at once: of a large vocabulary a few rows are many bytes
+// A continuation by itself takes as long as about so many more tokens of a batch, since all weights are read for a few
+// rows: 10 to 13 on one core (L12 D768, L6 D256), some 30 on two, which a few rows do not keep busy.
+constexpr size_t kAlone = 24;
 
 std::span<const float> row(const Tensor& logits_TV, int64_t i) {
   const int64_t V = logits_TV.size(1);
@@ -58,6 +63,18 @@ void score_shared(const LayerStack& layers, std::span<const ScoreRequest> reques
   }
 }
 
+// Whether `count` requests are done sooner if their context is read once, and then one continuation after the other.
+bool pays_to_share(size_t context, size_t count) {
+  return (count - 1) * context > count * kAlone;
+}
+
+// A row of a batch after which a token of a request comes.
+struct Asked {
+  int64_t row;
+  int32_t token;
+  size_t request;
+};
+
 // Requests side by side, filled up at their ends, where nothing before looks.
 void score_batch(const LayerStack& layers, Arena& arena, std::span<const ScoreRequest> requests, const Indices& which,
                  std::vector<Score>& scores) {
@@ -73,51 +90,69 @@ void score_batch(const LayerStack& layers, Arena& arena, std::span<const ScoreRe
   const Batch batch{tokens, {}, std::vector<int64_t>(static_cast<size_t>(B))};
   Tape tape(arena, Tape::Mode::evaluate);
   const Tensor x = layers.forward(tape, {batch}, {}).x_BTC.value();
-  const int64_t C = x.size(2);
+  std::vector<Asked> asked;
   for (int64_t b = 0; b < B; ++b) {
     const size_t i = which[static_cast<size_t>(b)];
     const std::vector<int32_t>& continuation = requests[i].continuation;
-    const auto n = std::ssize(continuation);
-    const int64_t first = b * T + std::ssize(texts[static_cast<size_t>(b)]) - n;
-    for (int64_t t = 0; t < n; t += kLogitRows) {
-      const int64_t rows = std::min(kLogitRows, n - t);
-      const Tensor part = x.view({B * T, C}).slice(first + t, first + t + rows).view({1, rows, C});
-      const Tensor logits = layers.head()->logits(tape.leaf(part, false)).value();
-      const Tensor logits_TV = logits.view({rows, logits.size(2)});
-      for (int64_t k = 0; k < rows; ++k) add(row(logits_TV, k), continuation[static_cast<size_t>(t + k)], scores[i]);
+    int64_t at = b * T + std::ssize(texts[static_cast<size_t>(b)]) - std::ssize(continuation);
+    for (const int32_t token : continuation) asked.push_back({at++, token, i});
+  }
+  const int64_t C = x.size(2);
+  for (size_t begin = 0; begin < asked.size(); begin += kLogitRows) {
+    const std::span some = std::span(asked).subspan(begin, std::min<size_t>(kLogitRows, asked.size() - begin));
+    const auto rows = std::ssize(some);
+    const Tensor wanted = tape.empty({1, rows, C}, x.dtype());
+    for (int64_t k = 0; k < rows; ++k) {
+      const int64_t at = some[static_cast<size_t>(k)].row;
+      copy(x.view({B * T, C}).slice(at, at + 1), wanted.view({rows, C}).slice(k, k + 1));
+    }
+    const Tensor logits = layers.head()->logits(tape.leaf(wanted, false)).value();
+    const Tensor logits_TV = logits.view({rows, logits.size(2)});
+    for (int64_t k = 0; k < rows; ++k) {
+      const Asked& a = some[static_cast<size_t>(k)];
+      add(row(logits_TV, k), a.token, scores[a.request]);
     }
   }
 }
 
 }  // namespace
 
-std::vector<Score> score(const LayerStack& layers, std::span<const ScoreRequest> requests) {
-  std::vector<Score> scores(requests.size());
+ScorePlan plan_scores(std::span<const ScoreRequest> requests) {
   std::map<std::vector<int32_t>, Indices> by_context;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    GF_CHECK(!requests[i].continuation.empty(), "a continuation without tokens");
-    by_context[requests[i].context].push_back(i);
-  }
+  for (size_t i = 0; i < requests.size(); ++i) by_context[requests[i].context].push_back(i);
   const auto length = [&](size_t i) {
     return std::max<size_t>(1, requests[i].context.size()) + requests[i].continuation.size();
   };
-  Indices alone;
+  ScorePlan plan;
+  Indices others;
   for (const auto& [context, which] : by_context) {
-    if (which.size() > 1 || length(which[0]) > kBatchTokens)
-      score_shared(layers, requests, which, scores);
-    else
-      alone.push_back(which[0]);
+    Indices shared;
+    const bool pays = pays_to_share(context.size(), which.size());
+    for (const size_t i : which) (pays || length(i) > kBatchTokens ? shared : others).push_back(i);
+    if (!shared.empty()) plan.shared.push_back(std::move(shared));
   }
-  std::ranges::stable_sort(alone, {}, length);
+  std::ranges::stable_sort(others, {}, length);
+  for (const size_t i : others) {
+    if (plan.batches.empty() || (plan.batches.back().size() + 1) * length(i) > kBatchTokens)
+      plan.batches.emplace_back();
+    plan.batches.back().push_back(i);
+  }
+  return plan;
+}
+
+std::vector<Score> score(const LayerStack& layers, std::span<const ScoreRequest> requests) {
+  for (const ScoreRequest& r : requests) GF_CHECK(!r.continuation.empty(), "a continuation without tokens");
+  std::vector<Score> scores(requests.size());
+  const ScorePlan plan = plan_scores(requests);
+  for (const Indices& which : plan.shared) score_shared(layers, requests, which, scores);
   Arena arena(kCpu);
-  for (size_t begin = 0, end; begin < alone.size(); begin = end) {
-    for (end = begin + 1; end < alone.size(); ++end)
-      if ((end + 1 - begin) * length(alone[end]) > kBatchTokens) break;
-    score_batch(layers, arena, requests,
-                {alone.begin() + static_cast<std::ptrdiff_t>(begin), alone.begin() + static_cast<std::ptrdiff_t>(end)},
-                scores);
-  }
+  for (const Indices& which : plan.batches) score_batch(layers, arena, requests, which, scores);
   return scores;
+}
+
+ScoreBytes bytes_of_scoring(const ModelConfig& config) {
+  const auto logits = static_cast<size_t>(2 * kLogitRows * config.vocab_size) * sizeof(float);
+  return {evaluation_bytes(config, 1, kBatchTokens) + logits, bytes_a_position(config, {})};
 }
 
 }  // namespace gf

@@ -145,6 +145,71 @@ TEST_F(GfGenerate, AKeptStateIsGoneOnFrom) {
   EXPECT_NE(other.err.find("its cache is expanded, and here it is compressed"), std::string::npos) << other.err;
 }
 
+TEST_F(GfGenerate, PenaltiesCountWhatWasReadBefore) {
+  const std::string state = *folder_ / "penalised";
+  const std::vector<std::string> options{"--temperature=0", "--frequency-penalty=3"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), options.begin(), options.end());
+    return more;
+  };
+  const std::string whole = text(*learned_, "the goldf", with({"--tokens=20"}));
+  EXPECT_NE(whole, text(*learned_, "the goldf", {"--temperature=0", "--tokens=20"})) << "no penalty mattered";
+  const std::string begin = text(*learned_, "the goldf", with({"--tokens=10", "--state-out", state}));
+  EXPECT_EQ(begin + text(*learned_, "", with({"--tokens=10", "--state-in", state})), whole);
+  EXPECT_EQ(begin + text(*learned_, "the goldf" + begin, with({"--tokens=10"})), whole);
+  // A second turn with nothing new but a line end is the first with it.
+  const auto turns = [&](const std::string& lines) {
+    std::vector<std::string> arguments{"generate", "--checkpoint", learned_->checkpoint(),
+                                       "--vocab",  "byte",         "--interactive"};
+    for (const std::string& option : with({"--tokens=10"})) arguments.push_back(option);
+    const ProgramResult result = run_program("gf", arguments, {}, lines);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  const std::string first = turns("the goldf\n"), both = turns("the goldf\n\n");
+  EXPECT_EQ(both, first + text(*learned_, "the goldf\n" + first, with({"--tokens=10"})) + "\n");
+}
+
+TEST_F(GfGenerate, AStateThatCannotBeKeptIsRefusedBeforeAnyText) {
+  const std::string folder = *folder_ / "not_there", there = *folder_ / "kept";
+  expect_refused({"--tokens=1", "--state-out", folder + "/state"}, {folder, "cannot be created"});
+  expect_refused({"--tokens=1", "--state-out", *folder_ / ""}, {"a folder"});
+  expect_refused({"--tokens=1000000000000000", "--state-out", there}, {"positions need"});
+  EXPECT_FALSE(std::filesystem::exists(there) || std::filesystem::exists(there + ".partial"));
+}
+
+// What would fit, of what is not so already.
+TEST_F(GfGenerate, MoreMemoryThanThereIsIsRefused) {
+  for (const char* tokens : {"--tokens=1000000000000000", "--tokens=9223372036854775807"}) {
+    expect_refused({tokens}, {"positions need", "are free", "at most ", "--cache compressed", "--cache-dtype bf16"});
+    const ProgramResult least = generate(*fresh_, "a", {tokens, "--cache=compressed", "--cache-dtype=bf16"});
+    EXPECT_EQ(least.status, 2) << least.err;
+    EXPECT_NE(least.err.find("positions need"), std::string::npos) << least.err;
+    EXPECT_EQ(least.err.find("--cache"), std::string::npos) << least.err;
+  }
+}
+
+#if !defined(GF_SANITIZED)  // which takes more, and cannot live with a limit on address space
+// A piece of a prompt may be longer than ctx_len: of 1,000,000 tokens it takes a gigabyte.
+TEST_F(GfGenerate, APieceThatTakesMoreMemoryThanThereIsIsRefused) {
+  const std::string prompts = *folder_ / "long.jsonl";
+  write_file(prompts, "{\"prompt\": \"" + std::string(1000000, 'a') + "\"}\n");
+  const auto limited = [&](const char* chunk) {
+    return run_program(
+        "/bin/bash",
+        {"-c", "ulimit -v 600000 && exec \"$@\"", "bash", std::string(GF_BIN_DIR) + "/gf", "generate", "--checkpoint",
+         fresh_->checkpoint(), "--vocab", "byte", "--prompt-file", prompts, "--chunk", chunk, "--tokens=1000000000000"},
+        {{"OMP_NUM_THREADS", "1"}});
+  };
+  const ProgramResult piece = limited("1000000"), positions = limited("512");
+  EXPECT_EQ(piece.status, 2) << piece.err;
+  EXPECT_NE(piece.err.find("reading 1000000 tokens at once takes "), std::string::npos) << piece.err;
+  EXPECT_NE(piece.err.find("a smaller --chunk"), std::string::npos) << piece.err;
+  EXPECT_EQ(positions.status, 2) << positions.err;
+  EXPECT_NE(positions.err.find("1000001000000 positions need"), std::string::npos) << positions.err;
+}
+#endif
+
 TEST_F(GfGenerate, ManyPromptsFromAFile) {
   const std::string prompts = *folder_ / "prompts.jsonl", wrong = *folder_ / "wrong.jsonl";
   write_file(prompts, "{\"prompt\": \"the goldf\"}\n\n{\"prompt\": \"says \"}\n");
@@ -190,11 +255,12 @@ TEST_F(GfGenerate, WrongInputIsRefused) {
   expect_refused({"--tokens=1", "--top-k=-2"}, {"--top-k is -2"});
   expect_refused({"--tokens=1", "--min-p=2"}, {"--min-p is 2"});
   expect_refused({"--tokens=1", "--repetition-penalty=0"}, {"--repetition-penalty is 0"});
+  expect_refused({"--tokens=1", "--repetition-penalty=1e-300"}, {"--repetition-penalty is 1e-300"});
+  expect_refused({"--tokens=1", "--presence-penalty=1e39"}, {"--presence-penalty is 1e+39"});
   expect_refused({"--tokens=1", "--chunk=0"}, {"--chunk is 0"});
   expect_refused({"--tokens=1", "--cache=small"}, {"--cache is small", "compressed or expanded"});
   expect_refused({"--tokens=1", "--cache-dtype=f16"}, {"--cache-dtype is f16"});
   expect_refused({"--tokens=1", "--interactive", "--prompt-file=x"}, {"more than one of"});
-  expect_refused({"--tokens=1000000000000000"}, {"positions need", "are free", "--cache compressed"});
   expect_refused({"--tokens=1", "--stop", ""}, {"--stop"});
   expect_refused({"--tokens=1", "--hot"}, {"--hot"});
 }

@@ -74,5 +74,28 @@ TEST_F(GfScore, ABadLineIsToldAndTheOthersAnswered) {
   }
 }
 
+#if !defined(GF_SANITIZED)  // which takes more, and cannot live with a limit on address space
+// 3,000,000 positions of this model are 800 MB.
+TEST_F(GfScore, ARequestThatTakesMoreMemoryThanThereIsIsABadLine) {
+  const std::string good = "{\"context\": \"a\", \"continuation\": \"b\"}\n";
+  const std::string large = "{\"context\": \"" + std::string(3000000, 'a') + "\", \"continuation\": \"b\"}\n";
+  const auto limited = [&](const std::string& kib, const std::string& requests) {
+    return run_program("/bin/bash",
+                       {"-c", "ulimit -v " + kib + " && exec \"$@\"", "bash", std::string(GF_BIN_DIR) + "/gf", "score",
+                        "--checkpoint", run_->checkpoint(), "--vocab", "byte"},
+                       {{"OMP_NUM_THREADS", "1"}}, requests);
+  };
+  const ProgramResult result = limited("600000", good + large + good);
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 3) << result.out;
+  EXPECT_NE(result.out.find("\"error\":\"3000001 tokens need"), std::string::npos) << result.out;
+  for (const char* piece : {"line 2: 3000001 tokens need 798 MB", "are free", "at most "})
+    EXPECT_NE(result.err.find(piece), std::string::npos) << piece << ": " << result.err;
+  const ProgramResult nothing = limited("200000", good);
+  EXPECT_EQ(nothing.status, 2) << nothing.err;
+  EXPECT_NE(nothing.err.find("scoring takes "), std::string::npos) << nothing.err;
+}
+#endif
+
 }  // namespace
 }  // namespace gf

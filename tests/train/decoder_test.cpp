@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "base/random.h"
 #include "support/expect_error.h"
@@ -46,6 +47,9 @@ constexpr Variant kVariants[] = {
     {"goldfinch", "x060c2", "gold"},
     {"goldfinch_rope", "x060c2", "gold", [](ModelConfig& c) { c.rope.emplace(); }},
     {"goldfinch_two_gold", "x060c2", "gold", [](ModelConfig& c) { c.n_layer = 6; }},
+    {"goldfinch_llama", "x060c2", "gold", [](ModelConfig& c) { c.cmix2 = "llama"; }},
+    {"goldfinch_parallel", "x060c2", "gold", [](ModelConfig& c) { c.parallel = true; }},
+    {"goldfinch_parallel_llama", "x060c2", "gold", [](ModelConfig& c) { c.parallel = true, c.cmix2 = "llama"; }},
     {"finch_gold", "x060", "gold"},
     {"finch_c2_gptalpha", "x060c2", "gptalpha"},
 };
@@ -123,7 +127,7 @@ TEST_P(DecoderOf, AllLogitsOfAText) {
 
 TEST_P(DecoderOf, GrowsByWhatIsForetold) {
   const Model model(config());
-  const auto tokens = some_tokens(4 * GrowingRows::kBlock);
+  const auto tokens = some_tokens(8 * GrowingRows::kBlock);  // a page of tokens
   for (const bool expanded : {true, false})
     for (const DType cache : {DType::f32, DType::bf16}) {
       const Past::Options options{.expanded = expanded, .cache = cache};
@@ -146,6 +150,29 @@ TEST_P(DecoderOf, KeptAsBf16GivesNearlyTheSame) {
 
 INSTANTIATE_TEST_SUITE_P(Every, DecoderOf, testing::ValuesIn(kVariants),
                          [](const auto& variant) { return std::string(variant.param.name); });
+
+// The last position's logits are wanted. The channel mix of the highest GOLD block runs for that alone, its attention
+// for that and the one before, the channel mix below for one more, and so on: the attention of the lowest of G for 2 G.
+TEST(StatefulDecoder, OfAPromptGoldLayersRunForFewerPositionsTheHigherTheyAre) {
+  ModelConfig config = small_config("x060c2", "x060", "gold");
+  config.n_layer = 6;  // 3 of them GOLD
+  const Model model(config);
+  std::map<std::string, std::vector<int64_t>> rows;
+  const auto observe = [&](const std::string& layer, const Flow& flow) { rows[layer].push_back(flow.x_BTC.size(1)); };
+  const auto tokens = some_tokens(70);
+  const auto expect = [&](size_t prompt, std::vector<int64_t> lower, std::vector<int64_t> upper) {
+    rows.clear();
+    StatefulDecoder decoder(model.layers, {.chunk = 40, .observer = observe});
+    decoder.feed(std::span(tokens).first(prompt));
+    for (const char* layer : {"blocks.0", "blocks.1", "blocks.2"}) EXPECT_EQ(rows[layer], lower) << layer;
+    for (size_t i = 0; i < 3; ++i)
+      EXPECT_EQ(rows[cat("blocks.", 3 + i)], std::vector{upper[i]}) << i << " of " << prompt;
+  };
+  // What leaves a block: a row fewer than its attention ran for.
+  expect(70, {40, 30}, {5, 3, 1});
+  expect(7, {7}, {5, 3, 1});
+  expect(6, {6}, {6, 6, 6});  // all that there is
+}
 
 TEST(StatefulDecoder, KeepsTokensOfALargeVocabularyWhole) {
   ModelConfig config = small_config("x060c2", "x060", "gold");

@@ -132,5 +132,32 @@ TEST(Generate, ATextGoesOnFromItsOwnBeginning) {
   EXPECT_EQ(rest.read, whole.read);
 }
 
+// Whoever made or gave the tokens before: penalties count them, so that a text goes on from its own beginning with
+// these too, in one piece or two.
+TEST(Generate, PenaltiesCountAllThatWasRead) {
+  ModelConfig config = small_config("x060c2", "x060", "gold");
+  config.vocab_size = 300;
+  LayerStack model(config);
+  model.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+  fill_hashed(model.parameters());
+  const auto vocabulary = Vocabulary::open("byte");
+  GenerateOptions options{
+      .tokens = 40, .sampling = kGreedy, .penalties = {.repetition = 1.3, .presence = 0.3, .frequency = 0.2}};
+  const auto ignore = [](std::string_view) {};
+  const auto prompt = prompt_tokens(*vocabulary, "abc");
+  StatefulDecoder whole(model, {}), twice(model, {}), forgetful(model, {});
+  ASSERT_EQ(generate(whole, *vocabulary, prompt, options, ignore).tokens, 40);
+  const auto second_half_after = [&](StatefulDecoder& decoder, bool knows) {
+    GenerateOptions half = options;
+    half.tokens = 20;
+    const Generation first = generate(decoder, *vocabulary, prompt, half, ignore);
+    if (knows) half.read_before = decoder.counts();
+    generate(decoder, *vocabulary, first.unread, half, ignore);
+    return decoder.counts().times();
+  };
+  EXPECT_EQ(second_half_after(twice, true), whole.counts().times());
+  EXPECT_NE(second_half_after(forgetful, false), whole.counts().times()) << "no penalty mattered";
+}
+
 }  // namespace
 }  // namespace gf

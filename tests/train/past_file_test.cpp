@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/build_id.h"
 #include "io/files.h"
 #include "support/expect_error.h"
 #include "support/files.h"
@@ -26,6 +27,20 @@ struct Model {
 
 const std::vector<int32_t> kText{1, 5, 32, 7, 7, 0, 12}, kRest{3, 4, 9};
 
+void write(const std::filesystem::path& path, const StatefulDecoder& decoder) {
+  PartialFile file(path);
+  write_past(file, decoder);
+}
+
+// The same file with this in the place of that, of the same length: its header stays a whole one.
+void exchange(const std::filesystem::path& path, const std::string& that, const std::string& with) {
+  std::string bytes = read_file(path);
+  const size_t at = bytes.find(that);
+  ASSERT_NE(at, std::string::npos) << that;
+  ASSERT_EQ(that.size(), with.size());
+  std::ofstream(path, std::ios::binary) << bytes.replace(at, that.size(), with);
+}
+
 std::vector<float> values(std::span<const float> logits) {
   return {logits.begin(), logits.end()};
 }
@@ -39,9 +54,10 @@ TEST(PastFile, ATextGoesOnFromItWithTheSameBits) {
         const StatefulDecoder::Options options{.past = {.expanded = expanded, .cache = cache}};
         StatefulDecoder whole(model.layers, options);
         const auto after = values(whole.feed(kText));
-        write_past(folder.path() / "text.past", whole);
+        write(folder.path() / "text.past", whole);
         StatefulDecoder again = read_past(folder.path() / "text.past", model.layers, options);
         EXPECT_EQ(values(again.feed({})), after);
+        EXPECT_EQ(again.counts().times(), whole.counts().times());
         EXPECT_EQ(values(again.feed(kRest)), values(whole.feed(kRest)));
       }
 }
@@ -52,7 +68,7 @@ TEST(PastFile, RefusesThatOfAnotherModelOrOtherOptions) {
   const Model model;
   StatefulDecoder decoder(model.layers, {});
   decoder.feed(kText);
-  write_past(path, decoder);
+  write(path, decoder);
   expect_refused({"text.past", "its model is"}, [&] { read_past(path, Model(2).layers, {}); });
   expect_refused({"its model is"}, [&] { read_past(path, Model(1, "x060", "").layers, {}); });
   expect_refused({"its cache is expanded", "compressed"},
@@ -61,17 +77,75 @@ TEST(PastFile, RefusesThatOfAnotherModelOrOtherOptions) {
                  [&] { read_past(path, model.layers, {.past = {.cache = DType::bf16}}); });
 }
 
+// Another build may compute the same parameters with other roundings, or keep other things.
+TEST(PastFile, RefusesThatOfAnotherBuild) {
+  const TempFolder folder;
+  const auto path = folder.path() / "text.past";
+  const Model model;
+  StatefulDecoder decoder(model.layers, {});
+  decoder.feed(kText);
+  write(path, decoder);
+  std::string other = build_id();
+  other.back() = other.back() == '0' ? '1' : '0';
+  exchange(path, build_id(), other);
+  expect_refused({"text.past", cat("its build is ", other, ", and here it is ", build_id())},
+                 [&] { read_past(path, model.layers, {}); });
+}
+
 TEST(PastFile, RefusesADamagedFile) {
   const TempFolder folder;
   const auto path = folder.path() / "text.past";
   const Model model;
   StatefulDecoder decoder(model.layers, {});
   decoder.feed(kText);
-  write_past(path, decoder);
+  const auto expect_damaged = [&] {
+    expect_refused({"text.past", "damaged"}, [&] { read_past(path, model.layers, {}); });
+  };
+  write(path, decoder);
   std::string bytes = read_file(path);
   bytes.back() ^= 1;
   std::ofstream(path, std::ios::binary) << bytes;
-  expect_refused({"text.past", "damaged"}, [&] { read_past(path, model.layers, {}); });
+  expect_damaged();
+  // Of the metadata, and of a shape alone: 7 rows of 32 numbers as 8 of 28.
+  for (const auto& [that, with] : {std::pair("\"positions\":\"7\"", "\"positions\":\"5\""), {"[7,32]", "[8,28]"}}) {
+    write(path, decoder);
+    exchange(path, that, with);
+    expect_damaged();
+  }
+}
+
+// What no damage but only a wrong program makes: more positions, or other counts, than there are rows.
+TEST(PastFile, RefusesRowsThatAreNotOfItsPositions) {
+  const TempFolder folder;
+  const auto path = folder.path() / "text.past";
+  const Model model;
+  StatefulDecoder decoder(model.layers, {});
+  decoder.feed(kText);
+  const auto expect_wrong = [&](int64_t more, const TokenCounts& counts, const std::string& piece) {
+    Past past = decoder.past().copy();
+    past.read_on(more);
+    write(path, StatefulDecoder(model.layers, {}, std::move(past), decoder.logits(), counts));
+    expect_refused({"text.past", piece}, [&] { read_past(path, model.layers, {}); });
+  };
+  TokenCounts more = decoder.counts();
+  more.add(3, 2);
+  expect_wrong(2, more, "its positions are 9, and its model/growing:");
+  expect_wrong(2, decoder.counts(), "its positions are 9, and its model/counts are of 7");
+}
+
+// Float32 has no 2^24 + 1.
+TEST(PastFile, CountsOfATokenMayBeLarge) {
+  const TempFolder folder;
+  const auto path = folder.path() / "text.past";
+  const Model model(1, "x060", "");  // keeps nothing of a position
+  StatefulDecoder decoder(model.layers, {});
+  decoder.feed(kText);
+  TokenCounts counts = decoder.counts();
+  counts.add(7, (int64_t{1} << 25) + 1);
+  Past past = decoder.past().copy();
+  past.read_on((int64_t{1} << 25) + 1);
+  write(path, StatefulDecoder(model.layers, {}, std::move(past), decoder.logits(), counts));
+  EXPECT_EQ(read_past(path, model.layers, {}).counts().times(), counts.times());
 }
 
 TEST(PastFile, RefusesAFileThatIsNone) {

@@ -100,17 +100,36 @@ TEST(Sampling, MinPKeepsWhatIsNearTheLikeliest) {
 
 TEST(Penalties, MakeWhatWasThereLessLikely) {
   const std::vector<float> logits{2, -2, 2, 2};
-  PenalisedLogits none({}, std::vector<int32_t>{0, 1});
+  TokenCounts before;
+  before.add(std::vector<int32_t>{0, 1, 2});
+  PenalisedLogits none({}, before);
   EXPECT_EQ(none.of(logits).data(), logits.data());
-  PenalisedLogits all({.repetition = 2, .presence = 0.5, .frequency = 0.25}, std::vector<int32_t>{0, 1});
-  all.add(2), all.add(2);
+  PenalisedLogits all({.repetition = 2, .presence = 0.5, .frequency = 0.25}, before);
+  all.add(std::vector<int32_t>{2, 1});
   const auto got = all.of(logits);
-  // Of the prompt only the repetition; of a text with it twice, 2 / 2 - 0.5 - 2 * 0.25; the rest as it was.
-  EXPECT_EQ(std::vector<float>(got.begin(), got.end()), (std::vector<float>{1, -4, 0, 2}));
+  // Once: 2 / 2 - 0.5 - 0.25. Twice: -2 * 2 - 0.5 - 2 * 0.25, and 2 / 2 less that; the last as it was.
+  EXPECT_EQ(std::vector<float>(got.begin(), got.end()), (std::vector<float>{0.25, -5, 0, 2}));
+}
+
+// A logit is far below 1e30 in anything that can be called a model.
+TEST(Penalties, NeverMakeAFiniteLogitInfinite) {
+  constexpr double kMost = Penalties::kMost;
+  const std::vector<float> logits{1e30f, -1e30f, 1};
+  for (const double repetition : {1 / kMost, kMost})
+    for (const double other : {-kMost, kMost}) {
+      const Penalties p{.repetition = repetition, .presence = other, .frequency = other};
+      EXPECT_NO_THROW(check(p));
+      TokenCounts often;
+      for (const int32_t token : {0, 1, 2}) often.add(token, int64_t{1} << 60);
+      for (const float x : PenalisedLogits(p, often).of(logits)) EXPECT_TRUE(std::isfinite(x)) << repetition << other;
+    }
 }
 
 TEST(Penalties, OutOfRangeAreRefused) {
-  expect_refused({"--repetition-penalty", "0"}, [] { check(Penalties{.repetition = 0}); });
+  for (const double x : {0.0, -1.0, 1e-300, 1e7})
+    expect_refused({"--repetition-penalty", cat(x)}, [&] { check(Penalties{.repetition = x}); });
+  expect_refused({"--presence-penalty", "1e+39"}, [] { check(Penalties{.presence = 1e39}); });
+  expect_refused({"--frequency-penalty", "-1e+308"}, [] { check(Penalties{.frequency = -1e308}); });
   expect_refused({"--presence-penalty", "inf"},
                  [] { check(Penalties{.presence = std::numeric_limits<double>::infinity()}); });
   expect_refused({"--frequency-penalty", "nan"},

@@ -44,7 +44,9 @@ TEST(Score, IsThatOfAPassOverEachRequest) {
     std::vector<ScoreRequest> requests;
     for (uint64_t i = 0; i < 12; ++i) requests.push_back({some_tokens(i, 1 + 5 * i), some_tokens(100 + i, 1 + i % 4)});
     for (uint64_t i = 0; i < 4; ++i) requests.push_back({some_tokens(50, 20), some_tokens(200 + i, 1 + i)});  // shared
-    requests.push_back({{}, some_tokens(300, 70)});
+    for (uint64_t i = 0; i < 4; ++i) requests.push_back({some_tokens(51, 90), some_tokens(210 + i, 3)});  // and it pays
+    for (uint64_t i = 0; i < 3; ++i) requests.push_back({{}, some_tokens(300 + i, 70 + i)});
+    requests.push_back({{}, some_tokens(310, 4100)});  // longer than a batch, with the context of others
     requests.push_back({some_tokens(60, 4200), some_tokens(301, 3)});  // longer than a batch
     const auto scores = score(layers, requests);
     ASSERT_EQ(scores.size(), requests.size());
@@ -55,6 +57,25 @@ TEST(Score, IsThatOfAPassOverEachRequest) {
       EXPECT_EQ(scores[i].tokens, want.tokens) << i;
     }
   }
+}
+
+// Short contexts, which questions and whole documents share, are no reason to take requests one by one.
+TEST(Score, RequestsShareAContextOnlyWhereThatPays) {
+  using Groups = std::vector<std::vector<size_t>>;
+  std::vector<ScoreRequest> requests;
+  const auto add = [&](size_t context, std::vector<size_t> continuations) {
+    for (const size_t n : continuations) requests.push_back({some_tokens(context, context), some_tokens(7, n)});
+  };
+  add(20, {3, 2, 4, 3});       // 0 to 3: a question
+  add(100, {3, 2, 4, 3});      // 4 to 7: with examples before it
+  add(0, {30, 10, 4200, 40});  // 8 to 11: documents, one of them longer than a batch
+  add(300, {5});               // 12
+  const ScorePlan plan = plan_scores(requests);
+  EXPECT_EQ(plan.shared, (Groups{{10}, {4, 5, 6, 7}})) << "in the order of contexts";
+  EXPECT_EQ(plan.batches, (Groups{{9, 1, 0, 3, 2, 8, 11, 12}})) << "by length";
+  requests.assign(100, requests[12]);
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].context[0] = static_cast<int32_t>(i);  // no two the same
+  EXPECT_EQ(plan_scores(requests).batches.size(), 8u) << "13 of 305 tokens in each";
 }
 
 // Its own greedy text is greedy, however the tokens are dealt out.

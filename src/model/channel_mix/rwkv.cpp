@@ -22,9 +22,10 @@ class Rwkv final : public ChannelMix {
 
   Var forward(const Var& x, const Var& residual, Past* past) const override {
     Tape& t = x.tape();
-    const auto mixed = token_shift(x, std::vector{mix_k_.on(t), mix_r_.on(t)}, kind_, shift_before(past, name_, x));
+    const Shifted s = shifted(past, name_, x);
+    const auto mixed = token_shift(s.x_BTC, std::vector{mix_k_.on(t), mix_r_.on(t)}, kind_, s.before);
     const Var v = linear(linear_relu_squared(mixed[0], key_.on(t)), value_.on(t));
-    return sigmoid_gate_residual(residual, linear(mixed[1], receptance_.on(t)), v);
+    return sigmoid_gate_residual(last_rows(residual, v.size(1)), linear(mixed[1], receptance_.on(t)), v);
   }
 
  private:

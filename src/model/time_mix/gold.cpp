@@ -41,8 +41,8 @@ class Gold final : public TimeMix {
 
   Var forward(const Var& x, const Flow& flow, Past* past) const override {
     Tape& t = x.tape();
-    const Var xq = ddlerp(
-        {x, maa_x_.on(t), maa_q_w1_.on(t), maa_q_w2_.on(t), {maa_q_.on(t)}, {}, shift_before(past, name_, x)})[0];
+    const Shifted s = shifted(past, name_, x);
+    const Var xq = ddlerp({s.x_BTC, maa_x_.on(t), maa_q_w1_.on(t), maa_q_w2_.on(t), {maa_q_.on(t)}, {}, s.before})[0];
     const Var q = norm_q_(linear(xq, query_.on(t)));
     if (past) return linear(norm_x_(attend_past(q, flow, *past)), output_.on(t));
     const KeysValues kv = keys_values(flow.keys_BTA, flow.values_BTC);
@@ -81,7 +81,7 @@ class Gold final : public TimeMix {
 
   // Over all that was read, block by block: made anew each time, or once and kept.
   Var attend_past(const Var& q, const Flow& flow, Past& past) const {
-    const int64_t end = past.first_row() + q.size(1);
+    const int64_t end = past.size();
     if (past.options().expanded) {
       KeptKeysValues kept(past, name_, A());
       for (int64_t at = kept.size(), next; at < end; at = next) {
