@@ -168,5 +168,5 @@ int bench(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_main("decode_bench", [&] { return bench(argc, argv); });
+  return run_main("decode_bench", "a smaller model", [&] { return bench(argc, argv); });
 }

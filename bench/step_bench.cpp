@@ -205,7 +205,7 @@ void run(const Config& config, int steps, int top) {
 }  // namespace gf
 
 int main(int argc, char** argv) {
-  return gf::run_main("step_bench", [&] {
+  return gf::run_main("step_bench", "a smaller model or --train.micro_bsz", [&] {
     int steps = 6, top = 0;
     boost::program_options::options_description own("bench");
     own.add_options()("steps", boost::program_options::value(&steps)->default_value(6), "steps that are timed");

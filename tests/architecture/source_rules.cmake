@@ -35,7 +35,7 @@ foreach(file IN LISTS files)
   if(file MATCHES "^src/")
     # It may jump (base/clock.h).
     file(STRINGS ${ROOT}/${file} wall_clock REGEX
-      "system_clock|high_resolution_clock|utc_clock|file_clock|gettimeofday|clock_gettime|timespec_get|ftime\\(|CLOCK_REALTIME|(^|[^A-Za-z0-9_.>])time\\((NULL|nullptr|0|&|\\))")
+      "system_clock|high_resolution_clock|utc_clock|file_clock|gettimeofday|timespec_get|ftime\\(|CLOCK_REALTIME|CLOCK_TAI|(^|[^A-Za-z0-9_.>])time\\((NULL|nullptr|0|&|\\))")
     if(wall_clock)
       complain("${file}: ${wall_clock}\n    the wall clock may jump; base/clock.h has one that does not")
     endif()
