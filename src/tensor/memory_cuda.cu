@@ -74,7 +74,8 @@ GpuSpeed gpu_speed() {
     return value;
   };
   constexpr double kKilo = 1e3;
-  return {ask(cudaDevAttrMultiProcessorCount), ask(cudaDevAttrComputeCapabilityMajor), kKilo * ask(cudaDevAttrClockRate)};
+  return {ask(cudaDevAttrMultiProcessorCount), ask(cudaDevAttrComputeCapabilityMajor),
+          kKilo * ask(cudaDevAttrClockRate)};
 }
 
 size_t gpu_memory_left() {

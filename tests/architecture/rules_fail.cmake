@@ -35,7 +35,7 @@ expect(source_rules 1 src/base/a.cpp "")
 expect(source_rules 1 src/ops/a.cpp "${licence}#if defined(GF_WITH_CUDA)\n#endif\n")
 expect(source_rules 1 src/ops/a.cpp "${licence}${long}")
 foreach(clock "std::chrono::system_clock::now()" "std::chrono::high_resolution_clock::now()" "time(nullptr)" "::time(&then)"
-    "std::time(NULL)" "clock_gettime(id, &now)" "gettimeofday(&now, nullptr)")
+    "std::time(NULL)" "clock_gettime(CLOCK_REALTIME, &now)" "gettimeofday(&now, nullptr)")
   expect(source_rules 1 src/ops/a.cpp "${licence}auto now = ${clock}\n")
 endforeach()
 expect(source_rules 0 src/ops/a.cpp "${licence}set_fill_time(0), trace.time(), lap_time(nullptr)\n")
