@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// What memory a run takes, and what becomes of it where there is too little. Not under the sanitizers, which take more,
+// and cannot live with a limit on address space.
+#include <regex>
+
+#include "base/error.h"
+#include "end_to_end/tiny_training.h"
+
+#if !defined(GF_SANITIZED)
+namespace gf {
+namespace {
+
+using MemoryOfRuns = TinyTraining;
+
+class LittleMemory : public TinyTraining {
+ protected:
+  ProgramResult train_within(int64_t kilobytes, const Options& options) {
+    std::vector<std::string> words = {"-c", cat("ulimit -v ", kilobytes, " && exec \"$@\""), "bash",
+                                      cat(GF_BIN_DIR, "/gf-dist-train")};
+    for (const std::string& word : arguments(options)) words.push_back(word);
+    return run_program("/bin/bash", words, {{"OMP_NUM_THREADS", "1"}});
+  }
+  static bool says_what_it_needs(const ProgramResult& result) {
+    return std::regex_search(
+        result.err, std::regex("^gf-dist-train: the run needs [0-9.]+ [GM]B of memory, and there are [0-9.]+ [GM]?B\n"
+                               "  try: "));
+  }
+};
+
+TEST_F(LittleMemory, IsRefusedByWhatTheRunNeeds) {
+  const ProgramResult result = train_within(1'000'000, {{"model.n_embd", "1024"}, {"model.n_layer", "12"}});
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_TRUE(says_what_it_needs(result)) << result.err;
+}
+
+// However much there is, a run is refused or comes to its end, saving too: HDF5 survives no lack of memory.
+TEST_F(LittleMemory, IsFoundBeforeTheRun) {
+  bool refused = false, ended = false;
+  for (int64_t megabytes = 200; megabytes <= 700; megabytes += 25) {
+    const ProgramResult result = train_within(
+        megabytes * 1000,
+        {{"train.max_steps", "2"}, {"train.proj_suffix", cat(megabytes)}, {"train.save_every_steps", "1"}});
+    ASSERT_TRUE(result.status == 0 || (result.status == 2 && says_what_it_needs(result)))
+        << megabytes << " MB: " << result.status << " " << result.err;
+    (result.status == 0 ? ended : refused) = true;
+  }
+  EXPECT_TRUE(refused && ended);
+}
+
+// Nothing is kept from step to step.
+TEST_F(MemoryOfRuns, ManyStepsTakeTheMemoryOfAFew) {
+  const auto peak = [&](const char* steps) {
+    const ProgramResult result = train({{"train.max_steps", steps},
+                                        {"train.my_exit_tokens", "100000000"},
+                                        {"train.log_every_n_steps", "1000"},
+                                        {"train.proj_suffix", steps}});
+    std::smatch found;
+    EXPECT_TRUE(std::regex_search(result.out, found, std::regex("peak memory ([0-9.]+) MB")))
+        << result.out << result.err;
+    return std::stod(found[1]);
+  };
+  EXPECT_LE(peak("2000"), peak("10") + 2);  // the heap's grain, and the page cache's of metrics.jsonl
+}
+
+// Of a run large enough that the libraries' share, which is not reckoned, counts little.
+TEST_F(MemoryOfRuns, TakeTheMemoryThatTheBannerSays) {
+  const Options wide = {{"model.n_embd", "256"},     {"model.head_size", "64"}, {"model.ctx_len", "256"},
+                        {"train.micro_bsz", "8"},    {"model.n_layer", "6"},    {"train.max_steps", "2"},
+                        {"model.vocab_size", "4096"}};
+  for (const char* grad_cp : {"0", "1"}) {
+    Options options = wide;
+    options["train.grad_cp"] = grad_cp;
+    options["train.proj_suffix"] = grad_cp;
+    const ProgramResult result = train(options);
+    ASSERT_EQ(result.status, 0) << result.err;
+    const auto megabytes = [&](const char* pattern) {
+      std::smatch found;
+      if (!std::regex_search(result.out, found, std::regex(pattern))) return 0.0;
+      return std::stod(found[1]) * (found[2] == "GB" ? 1000 : 1);
+    };
+    const double said = megabytes("memory +([0-9.]+) (MB|GB) in all"),
+                 taken = megabytes("peak memory ([0-9.]+) (MB|GB)");
+    EXPECT_GT(taken, 0);
+    EXPECT_NEAR(said / taken, 1, 0.1) << "grad_cp " << grad_cp << ": " << said << " MB said, " << taken << " taken";
+  }
+}
+
+}  // namespace
+}  // namespace gf
+#endif
