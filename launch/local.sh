@@ -44,8 +44,11 @@ if [[ $EUID -eq 0 ]]; then root=(--allow-run-as-root); fi
 
 # To SIGTERM and SIGINT mpirun's own answer is to kill the ranks a second later; SIGUSR1 it hands on to them. So it gets
 # none but that one, and is out of the terminal's reach, in a session of its own.
-interrupted=0
-stop() { kill -USR1 "${!-}" 2>/dev/null || true; }
+interrupted=0 stopped=0
+stop() {
+  stopped=1
+  kill -USR1 "${!-}" 2>/dev/null || true
+}
 interrupt() {
   if [[ $interrupted -eq 1 ]]; then
     kill -TERM "$!" 2>/dev/null || true
@@ -57,6 +60,7 @@ interrupt() {
 }
 trap interrupt INT
 trap stop TERM HUP USR1
+if [[ $stopped -eq 1 ]]; then exit 130; fi  # before anything was begun
 setsid mpirun "${root[@]}" -n "$ranks" "${place[@]}" "$program" "$@" &
 while true; do  # a signal ends a wait before its time
   status=0

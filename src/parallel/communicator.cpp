@@ -69,8 +69,8 @@ std::unique_ptr<Work> Communicator::reduce_scatter(const Tensor& whole, const Te
            " of ", whole.shape(), " over ", size(), " ranks");
   if (size() == 1) return all_gather(whole, shard);
   const bool here = whole.device() == kCpu;
-  const Tensor parts = here ? parts_memory_.empty({whole.numel()}, whole.dtype())
-                            : Tensor::empty({whole.numel()}, whole.dtype(), whole.device());
+  if (!here && !parts_memory_on_gpu_) parts_memory_on_gpu_.emplace(whole.device());
+  const Tensor parts = (here ? parts_memory_ : *parts_memory_on_gpu_).empty({whole.numel()}, whole.dtype());
   return then(all_to_all(whole, parts), [parts, how, shard] { combine(parts, how, shard); });
 }
 

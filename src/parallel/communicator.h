@@ -8,6 +8,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -65,6 +66,7 @@ class Communicator {
  private:
   // What is to be summed up comes in here. Kept: memory that is new from the system each time costs more than the sums.
   Arena parts_memory_{kCpu};
+  std::optional<Arena> parts_memory_on_gpu_;
 };
 
 std::unique_ptr<Communicator> make_self_communicator();  // one rank, no MPI

@@ -63,9 +63,15 @@ void HangWatch::add_witness(std::weak_ptr<Witness> witness) {
 
 // The first answer of a witness that is still there.
 std::string HangWatch::ask(std::string (Witness::*question)()) const {
-  for (const auto& witness : witnesses_)
-    if (const auto here = witness.lock())
+  for (const auto& witness : witnesses_) {
+    const auto here = witness.lock();
+    if (!here) continue;
+    try {
       if (std::string answer = ((*here).*question)(); !answer.empty()) return answer;
+    } catch (const std::exception& e) {
+      return e.what();  // a GPU that has failed
+    }
+  }
   return "";
 }
 

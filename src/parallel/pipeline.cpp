@@ -152,6 +152,7 @@ void Pipeline::compute(const Compute& c, std::span<const Batch> microbatches, Pa
   if (!c.is_forward() && !stage.goes_back()) return;
   switch (c.pass) {
     case Compute::Pass::forward:
+      if (stage.is_held_up()) wait_until_sent();
       return give(c, stage.forward(c.microbatch, microbatches[c.microbatch], in, &hooks));
     case Compute::Pass::backward:
       return give(c, stage.backward(c.microbatch, in, WeightGradients::now));

@@ -56,9 +56,12 @@ Boundary Stage::given(const Flow& flow) const {
   return {value(flow.x_BTC, kX), value(flow.origin_BTC, kOrigin), value(flow.compressed_BTZ, kCompressed)};
 }
 
+bool Stage::is_held_up() const {
+  return !idle_.empty() && std::ranges::none_of(idle_, [](const auto& slot) { return slot->is_free(); });
+}
+
 std::unique_ptr<Stage::Slot> Stage::take_slot() {
-  const auto free =
-      std::ranges::find_if(idle_, [](const auto& slot) { return !slot->graphs || slot->graphs->is_free(); });
+  const auto free = std::ranges::find_if(idle_, [](const auto& slot) { return slot->is_free(); });
   if (free == idle_.end()) return std::make_unique<Slot>(options_.device);
   auto slot = std::move(*free);
   idle_.erase(free);

@@ -76,6 +76,8 @@ class Stage {
                     const LayerStack::Observer& = {});
 
   size_t activation_bytes() const;  // that all arenas have got so far
+  // Whether a message that was given out holds up what the next forward pass could use, so that it would take more.
+  bool is_held_up() const;
 
  private:
   struct Graphs;

@@ -27,6 +27,7 @@ struct Stage::Slot {
   explicit Slot(Device device) : arena(device) {}
   Arena arena;
   std::unique_ptr<Graphs> graphs;
+  bool is_free() const { return !graphs || graphs->is_free(); }
 };
 
 void copy(const Boundary& from, const Boundary& to);

@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/build_id.h"
 #include "base/human.h"
@@ -123,11 +124,27 @@ Tensor as_rows(const TokenCounts& counts) {
   return Tensor::of<float>({std::ssize(rows) / 2, 2}, rows);
 }
 
-TokenCounts as_counts(const Tensor& rows) {
+// Of tokens under `vocab`; refuses what as_rows() would not have made.
+TokenCounts as_counts(const Tensor& rows, int64_t vocab, const std::string& file) {
+  const auto is_whole = [](float x, double least, double most) {
+    return x >= least && x <= most && x == std::floor(x);
+  };
   TokenCounts counts;
-  for (const float* row = rows.data<float>(); row != rows.data<float>() + rows.numel(); row += 2)
-    counts.add(static_cast<int32_t>(row[0]), static_cast<int64_t>(row[1]));
+  bool sound = rows.dtype() == DType::f32 && rows.shape().rank() == 2 && rows.size(1) == 2;
+  for (int64_t i = 0; sound && i < rows.size(0); ++i) {
+    const float token = rows.data<float>()[2 * i], times = rows.data<float>()[2 * i + 1];
+    sound = is_whole(token, 0, static_cast<double>(vocab - 1)) && is_whole(times, 1, static_cast<double>(kExact));
+    if (sound) counts.add(static_cast<int32_t>(token), static_cast<int64_t>(times));
+  }
+  if (!sound) refuse(cat(file, ": its ", kCounts, " is not how often each token was read"), "read the text once more");
   return counts;
+}
+
+// What every such file has.
+const Tensor& find_in(const std::map<std::string, Tensor>& tensors, const char* name, const std::string& file) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) refuse(cat(file, ": it has no ", name), "read the text once more");
+  return found->second;
 }
 
 std::map<std::string, Tensor> read_all(const TensorSource& source, const std::string& file) {
@@ -179,7 +196,8 @@ StatefulDecoder read_past(const std::filesystem::path& path, const LayerStack& l
   const std::map<std::string, Tensor> tensors = read_all(reader, path.string());
   if (digest_of(tensors, reader.metadata()) != value_of(reader, kContent))
     refuse(cat(path.string(), ": damaged: it is not what was written"), "read the text once more");
-  const TokenCounts counts = as_counts(tensors.at(kCounts));
+  const TokenCounts counts =
+      as_counts(find_in(tensors, kCounts, path.string()), layers.config().vocab_size, path.string());
   const std::string positions = value_of(reader, kPositions);
   const auto check_rows = [&](const std::string& name, int64_t rows) {
     if (cat(rows) != positions)
@@ -198,7 +216,12 @@ StatefulDecoder read_past(const std::filesystem::path& path, const LayerStack& l
     else if (name.starts_with(kFixed))
       copy(t, past.state(after(kFixed, name), t.shape(), t.dtype()));
   }
-  return {layers, std::move(options), std::move(past), tensors.at(kLogits), counts};
+  const Tensor& logits = find_in(tensors, kLogits, path.string());
+  if (logits.dtype() != DType::f32 || logits.numel() != layers.config().vocab_size)
+    refuse(cat(path.string(), ": its ", kLogits, " are ", logits.shape(), ", and the model has ",
+               layers.config().vocab_size, " tokens"),
+           "read the text once more");
+  return {layers, std::move(options), std::move(past), logits, counts};
 }
 
 }  // namespace gf

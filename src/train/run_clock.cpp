@@ -4,13 +4,19 @@
 #include <algorithm>
 
 namespace gf {
+namespace {
+
+// Of the time there is: what is only thought must not leave none for steps.
+constexpr double kMostShare = 0.125;
+
+}  // namespace
 
 RunClock::RunClock(const TrainConfig& t, double begun, double now, double save_s)
     : every_s_(60 * t.save_every_minutes),
       most_s_(60 * t.max_minutes),
       begun_(begun),
-      thought_s_(save_s),
-      save_s_(save_s),
+      thought_s_(most_s_ > 0 ? std::min(save_s, kMostShare * most_s_) : save_s),
+      save_s_(thought_s_),
       save_began_(now) {}
 
 void RunClock::stepped(double now, double step_s, int64_t save_begun) {

@@ -64,7 +64,6 @@ CheckpointReader::CheckpointReader(const std::filesystem::path& where)
     : path_(find_checkpoint(where)), index_(read_index(path_)) {
   std::vector<Entry> entries;
   for (const IndexedTensor& t : index_.tensors) entries.push_back({t.name, t.dtype, t.shape});
-  std::ranges::sort(index_.tensors, {}, &IndexedTensor::name);
   set_entries(std::move(entries));
 }
 

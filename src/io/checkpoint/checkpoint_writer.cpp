@@ -165,6 +165,7 @@ bool CheckpointWriter::take_result() {
   } catch (...) {
     error_ = std::current_exception();
   }
+  proceed_ = nullptr;  // closes the part's file, which may be removed next
   return false;
 }
 
@@ -221,6 +222,7 @@ void CheckpointWriter::end_with_error() {
     work_.wait();
     take_result();
   }
+  proceed_ = nullptr;
   phase_ = Phase::idle;
   const std::exception_ptr error = std::exchange(error_, nullptr);
   together([&] {
