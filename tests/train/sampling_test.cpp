@@ -121,7 +121,8 @@ TEST(Penalties, NeverMakeAFiniteLogitInfinite) {
       EXPECT_NO_THROW(check(p));
       TokenCounts often;
       for (const int32_t token : {0, 1, 2}) often.add(token, int64_t{1} << 60);
-      for (const float x : PenalisedLogits(p, often).of(logits)) EXPECT_TRUE(std::isfinite(x)) << repetition << other;
+      PenalisedLogits penalised(p, often);
+      for (const float x : penalised.of(logits)) EXPECT_TRUE(std::isfinite(x)) << repetition << other;
     }
 }
 
