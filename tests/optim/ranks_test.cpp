@@ -157,6 +157,18 @@ class Ranks : public testing::TestWithParam<Model> {
   ModelConfig config = model_of(GetParam().time_mix, GetParam().upper);
   TuningRule rule = freezing(GetParam().frozen);
   Trained one = train(config, rule, {});
+
+  void expect_near_one(const Trained& got, double norms) const {
+    EXPECT_LT(distance(got, one), 1e-3);
+    for (int i = 0; i < kSteps; ++i) {
+      EXPECT_NEAR(got.losses[i], one.losses[i], 2e-5 * one.losses[i]);
+      EXPECT_NEAR(got.norms[i], one.norms[i], norms * one.norms[i]);
+    }
+  }
+  static void expect_same(const Trained& got, const Trained& want) {
+    EXPECT_EQ(got.losses, want.losses);
+    EXPECT_TRUE(got.state == want.state);
+  }
 };
 
 // A split into stages changes no bit, but where stages share a weight whose gradient is summed over them.
@@ -203,14 +215,8 @@ TEST_P(Ranks, DataRanksGiveTheSameModel) {
   for (const Layout& l : layouts) {
     SCOPED_TRACE(l.name());
     const Trained got = train(config, rule, l);
-    EXPECT_LT(distance(got, one), 1e-3);
-    for (int i = 0; i < kSteps; ++i) {
-      EXPECT_NEAR(got.losses[i], one.losses[i], 2e-5 * one.losses[i]);
-      EXPECT_NEAR(got.norms[i], one.norms[i], 2e-5 * one.norms[i]);
-    }
-    const Trained again = train(config, rule, l);
-    EXPECT_EQ(got.losses, again.losses);
-    EXPECT_TRUE(got.state == again.state) << "twice the same bits";
+    expect_near_one(got, 2e-5);
+    expect_same(train(config, rule, l), got);  // twice the same bits
     if (l.pipeline == 1 && l.data == 2 && l.zero == 0) zero_0 = got;
     if (l.pipeline == 1 && l.data == 2 && l.zero == 1) {
       EXPECT_TRUE(got.state == zero_0.state) << "zero 1 gives the bits of zero 0";
@@ -223,9 +229,7 @@ TEST_P(Ranks, AStepThatIsSkippedChangesNothing) {
     SCOPED_TRACE(l.name());
     Layout skips = l;
     skips.skips = true;
-    const Trained got = train(config, rule, skips), want = train(config, rule, l);
-    EXPECT_EQ(got.losses, want.losses);
-    EXPECT_TRUE(got.state == want.state);
+    expect_same(train(config, rule, skips), train(config, rule, l));
   }
 }
 
@@ -264,14 +268,8 @@ TEST_P(RanksOnGpu, TrainAsOnTheCpu) {
     l.device = kGpu;
     SCOPED_TRACE(l.name());
     const Trained got = train(config, rule, l);
-    EXPECT_LT(distance(got, one), 1e-3);
-    for (int i = 0; i < kSteps; ++i) {
-      EXPECT_NEAR(got.losses[i], one.losses[i], 2e-5 * one.losses[i]);
-      EXPECT_NEAR(got.norms[i], one.norms[i], 1e-4 * one.norms[i]);
-    }
-    const Trained again = train(config, rule, l);
-    EXPECT_EQ(got.losses, again.losses);
-    EXPECT_TRUE(got.state == again.state) << "twice the same bits";
+    expect_near_one(got, 1e-4);
+    expect_same(train(config, rule, l), got);  // twice the same bits
   }
 }
 
@@ -282,9 +280,7 @@ TEST_P(RanksOnGpu, GraphsAndNcclChangeNoBit) {
     const Trained plain = train(config, rule, l);
     l.nccl = kWithNccl, l.graphs = true;
     SCOPED_TRACE(l.name());
-    const Trained got = train(config, rule, l);
-    EXPECT_EQ(got.losses, plain.losses);
-    EXPECT_TRUE(got.state == plain.state);
+    expect_same(train(config, rule, l), plain);
   }
 }
 

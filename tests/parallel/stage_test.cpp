@@ -33,7 +33,7 @@ struct Piece {
   Piece(const ModelConfig& c, size_t begin, size_t end, const StageOptions& o)
       : layers(c, stage_layers(layout_of(c), begin, end)), stage(layers, o) {
     layers.parameters().allocate(o.device, DType::f32, ParameterStore::Gradients::zeroed);
-    if (o.device == kCpu) fill_hashed(layers.parameters());
+    if (o.device.kind != Device::Kind::meta) fill_hashed(layers.parameters());
   }
   const Tensor& grad(const std::string& name) const { return layers.parameters().find(name)->grad(); }
   LayerStack layers;
@@ -266,6 +266,27 @@ TEST_P(Cuts, AModelCutAnywhereIsTheModel) {
 
 INSTANTIATE_TEST_SUITE_P(Every, Cuts, testing::Values("gold", "x060", "llama", "gptalpha"),
                          [](const auto& test) { return test.param; });
+
+#ifdef GF_WITH_CUDA
+// Nobody can look between the ops of what is launched as a whole.
+TEST(StageOnGpu, PassesAreCapturedOnceAndThenLaunched) {
+  struct Looks final : ParameterHooks {
+    void look() override { ++count; }
+    int count = 0;
+  } hooks;
+  StageOptions o = options(4);
+  o.device = {Device::Kind::cuda, 0};
+  o.graphs = true;
+  Whole model(small_config("x060c2", "x060", "gold"), o);
+  const auto batches = microbatches(4);
+  for (int m = 0; m < 4; ++m) {
+    const int before = hooks.count;
+    model.stage.forward(m, batches[m], {}, &hooks);
+    model.stage.backward(m, {});
+    EXPECT_EQ(hooks.count > before, m == 0) << "microbatch " << m;
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace gf
