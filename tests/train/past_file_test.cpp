@@ -45,6 +45,18 @@ std::vector<float> values(std::span<const float> logits) {
   return {logits.begin(), logits.end()};
 }
 
+class PastFileOfText : public testing::Test {
+ protected:
+  PastFileOfText() {
+    decoder.feed(kText);
+    write(path, decoder);
+  }
+  const TempFolder folder;
+  const std::filesystem::path path = folder.path() / "text.past";
+  const Model model;
+  StatefulDecoder decoder{model.layers, {}};
+};
+
 TEST(PastFile, ATextGoesOnFromItWithTheSameBits) {
   const TempFolder folder;
   for (const auto& [mix, upper] : {std::pair("x060c2", "gold"), {"x052", ""}, {"llama", ""}})
@@ -62,13 +74,7 @@ TEST(PastFile, ATextGoesOnFromItWithTheSameBits) {
       }
 }
 
-TEST(PastFile, RefusesThatOfAnotherModelOrOtherOptions) {
-  const TempFolder folder;
-  const auto path = folder.path() / "text.past";
-  const Model model;
-  StatefulDecoder decoder(model.layers, {});
-  decoder.feed(kText);
-  write(path, decoder);
+TEST_F(PastFileOfText, RefusesThatOfAnotherModelOrOtherOptions) {
   expect_refused({"text.past", "its model is"}, [&] { read_past(path, Model(2).layers, {}); });
   expect_refused({"its model is"}, [&] { read_past(path, Model(1, "x060", "").layers, {}); });
   expect_refused({"its cache is expanded", "compressed"},
@@ -78,13 +84,7 @@ TEST(PastFile, RefusesThatOfAnotherModelOrOtherOptions) {
 }
 
 // Another build may compute the same parameters with other roundings, or keep other things.
-TEST(PastFile, RefusesThatOfAnotherBuild) {
-  const TempFolder folder;
-  const auto path = folder.path() / "text.past";
-  const Model model;
-  StatefulDecoder decoder(model.layers, {});
-  decoder.feed(kText);
-  write(path, decoder);
+TEST_F(PastFileOfText, RefusesThatOfAnotherBuild) {
   std::string other = build_id();
   other.back() = other.back() == '0' ? '1' : '0';
   exchange(path, build_id(), other);
@@ -92,16 +92,10 @@ TEST(PastFile, RefusesThatOfAnotherBuild) {
                  [&] { read_past(path, model.layers, {}); });
 }
 
-TEST(PastFile, RefusesADamagedFile) {
-  const TempFolder folder;
-  const auto path = folder.path() / "text.past";
-  const Model model;
-  StatefulDecoder decoder(model.layers, {});
-  decoder.feed(kText);
+TEST_F(PastFileOfText, RefusesADamagedFile) {
   const auto expect_damaged = [&] {
     expect_refused({"text.past", "damaged"}, [&] { read_past(path, model.layers, {}); });
   };
-  write(path, decoder);
   std::string bytes = read_file(path);
   bytes.back() ^= 1;
   std::ofstream(path, std::ios::binary) << bytes;
@@ -115,12 +109,7 @@ TEST(PastFile, RefusesADamagedFile) {
 }
 
 // What no damage but only a wrong program makes: more positions, or other counts, than there are rows.
-TEST(PastFile, RefusesRowsThatAreNotOfItsPositions) {
-  const TempFolder folder;
-  const auto path = folder.path() / "text.past";
-  const Model model;
-  StatefulDecoder decoder(model.layers, {});
-  decoder.feed(kText);
+TEST_F(PastFileOfText, RefusesRowsThatAreNotOfItsPositions) {
   const auto expect_wrong = [&](int64_t more, const TokenCounts& counts, const std::string& piece) {
     Past past = decoder.past().copy();
     past.read_on(more);
@@ -131,6 +120,9 @@ TEST(PastFile, RefusesRowsThatAreNotOfItsPositions) {
   more.add(3, 2);
   expect_wrong(2, more, "its positions are 9, and its model/growing:");
   expect_wrong(2, decoder.counts(), "its positions are 9, and its model/counts are of 7");
+  TokenCounts beyond = decoder.counts();
+  beyond.add(static_cast<int32_t>(model.layers.config().vocab_size), 2);
+  expect_wrong(2, beyond, "its model/counts is not how often each token was read");
 }
 
 // Float32 has no 2^24 + 1.
