@@ -84,17 +84,22 @@ std::string smaller_caches(const ModelConfig& config, const Past::Options& o) {
 }
 
 // For `prompt` tokens and as many more as are asked for, beside what was read before.
-void check_memory_for(size_t prompt, const ModelConfig& config, const Options& o) {
+void check_memory_for(size_t prompt, const StatefulDecoder& decoder, const Options& o) {
+  const ModelConfig& config = decoder.layers().config();
   const auto text = [](auto bytes) { return human_bytes(static_cast<double>(bytes)); };
   const int64_t piece = std::min(o.decoder.chunk, std::max<int64_t>(1, static_cast<int64_t>(prompt)));
-  const size_t pass = evaluation_bytes(config, 1, piece) + MemoryForecast::libraries, available = available_bytes();
+  // Memory of the passes before is there for the next one.
+  const size_t held = decoder.pass_bytes(), libraries = held > 0 ? 0 : MemoryForecast::libraries;
+  const size_t pass = evaluation_bytes(config, 1, piece) + libraries, available = available_bytes() + held;
   if (pass > available)
     refuse(cat("reading ", piece, " tokens at once takes ", text(pass), ", and ", text(available), " are free"),
            cat(piece > 1 ? "a smaller --chunk, or " : "", "a machine with more memory"));
-  size_t each = bytes_a_position(config, o.decoder.past);
-  // As float32, all at once.
-  if (!o.state_out.empty()) each += bytes_a_position(config, {.expanded = o.decoder.past.expanded});
-  const size_t positions = prompt + static_cast<size_t>(o.generate.tokens), free = available - pass;
+  // A state is written as float32, all at once, with what was read before.
+  const size_t written = o.state_out.empty() ? 0 : bytes_a_position(config, {.expanded = o.decoder.past.expanded});
+  const size_t each = bytes_a_position(config, o.decoder.past) + written;
+  const size_t positions = prompt + static_cast<size_t>(o.generate.tokens);
+  const size_t before = written * static_cast<size_t>(decoder.past().size()), taken = std::max(pass, held) + before;
+  const size_t free = available - std::min(available, taken);
   if (each > 0 && positions > free / each)
     refuse(cat(positions, " positions need ", text(static_cast<double>(each) * static_cast<double>(positions)), ", ",
                text(each), " each, and ", text(free), " are free"),
@@ -111,6 +116,7 @@ class Writer {
   void once() {
     StatefulDecoder decoder = fresh();
     std::vector<int32_t> tokens = next_prompt(decoder, o_.prompt);
+    check_memory_for(tokens.size(), decoder, o_);
     const Generation g = write(decoder, tokens, print_text);
     print_report(g, std::ssize(tokens), decoder.past());
     keep(decoder, g.unread);
@@ -129,6 +135,7 @@ class Writer {
       std::string text;
       StatefulDecoder decoder = o_.state_in.empty() ? StatefulDecoder(*model_.layers, o_.decoder) : first.fork();
       const std::vector<int32_t> tokens = next_prompt(decoder, prompt);
+      check_memory_for(tokens.size(), decoder, o_);
       const Generation g = write(decoder, tokens, [&](std::string_view more) { text += more; });
       const nlohmann::ordered_json answer{
           {"prompt", prompt}, {"text", text}, {"tokens", g.tokens}, {"ended_by", name_of(g.end)}};
@@ -140,20 +147,27 @@ class Writer {
   // A line of standard input, as it is, then the model's text, and so on.
   void in_turns() {
     StatefulDecoder decoder = fresh();
-    std::vector<int32_t> tokens;
-    if (!o_.prompt.empty()) vocabulary_.encode(o_.prompt, tokens);
+    std::vector<int32_t> unread;  // read with the next line
+    if (!o_.prompt.empty()) vocabulary_.encode(o_.prompt, unread);
     const bool asks = isatty(STDIN_FILENO) != 0;
     std::string line;
     while (true) {
       if (asks) fmt::print(stderr, "> ");
       if (!std::getline(std::cin, line)) break;
+      std::vector<int32_t> tokens = unread;
       vocabulary_.encode(line + "\n", tokens);
-      const Generation g = write(decoder, tokens, print_text);
+      try {
+        check_memory_for(tokens.size(), decoder, o_);
+      } catch (const Error&) {  // the turns before are not lost
+        keep(decoder, unread);
+        throw;
+      }
+      Generation g = write(decoder, tokens, print_text);
       print_text("\n");
       print_report(g, std::ssize(tokens), decoder.past());
-      tokens = g.unread;
+      unread = std::move(g.unread);
     }
-    keep(decoder, tokens);
+    keep(decoder, unread);
   }
 
  private:
@@ -172,7 +186,6 @@ class Writer {
   Generation write(StatefulDecoder& decoder, std::span<const int32_t> tokens, const TextStream::Sink& sink) const {
     GenerateOptions options = o_.generate;
     options.read_before = decoder.counts();
-    check_memory_for(tokens.size(), model_.config.model, o_);
     return generate(decoder, vocabulary_, tokens, options, sink);
   }
 

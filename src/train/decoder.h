@@ -47,6 +47,7 @@ class StatefulDecoder final : public Decoder {
   const Past& past() const { return past_; }
   const Tensor& logits() const { return logits_; }  // of the last token, after a feed
   const TokenCounts& counts() const { return counts_; }
+  size_t pass_bytes() const { return arena_->reserved_bytes(); }  // of passes, kept for the next
 
  private:
   void check(std::span<const int32_t> tokens) const;

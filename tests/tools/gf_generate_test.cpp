@@ -208,6 +208,25 @@ TEST_F(GfGenerate, APieceThatTakesMoreMemoryThanThereIsIsRefused) {
   EXPECT_EQ(positions.status, 2) << positions.err;
   EXPECT_NE(positions.err.find("1000001000000 positions need"), std::string::npos) << positions.err;
 }
+
+// What was said before is kept: the state is that of the turns that were answered.
+TEST_F(GfGenerate, ATurnThatIsRefusedLosesNothing) {
+  const std::string kept = *folder_ / "turns", answered = *folder_ / "answered";
+  const auto turns = [&](const std::string& state, const std::string& lines) {
+    return run_program("/bin/bash",
+                       {"-c", "ulimit -v 600000 && exec \"$@\"", "bash", std::string(GF_BIN_DIR) + "/gf", "generate",
+                        "--checkpoint", fresh_->checkpoint(), "--vocab", "byte", "--interactive", "--chunk", "1000000",
+                        "--tokens=5", "--temperature=0", "--state-out", state},
+                       {{"OMP_NUM_THREADS", "1"}}, lines);
+  };
+  const ProgramResult first = turns(answered, "one\ntwo\n");
+  const ProgramResult both = turns(kept, "one\ntwo\n" + std::string(1000000, 'a') + "\n");
+  EXPECT_EQ(first.status, 0) << first.err;
+  EXPECT_EQ(both.status, 2) << both.err;
+  EXPECT_NE(both.err.find("tokens at once takes "), std::string::npos) << both.err;
+  EXPECT_EQ(both.out, first.out);
+  EXPECT_EQ(read_file(kept), read_file(answered));
+}
 #endif
 
 TEST_F(GfGenerate, ManyPromptsFromAFile) {
