@@ -184,6 +184,20 @@ TEST(Wkv6Kernels, GradientsGoThroughStates) {
   EXPECT_LT(distance(first["dstate_first"], want.at("dstate_first")), 1e-13);
 }
 
+// Float beside double, from states, over decays that fade a group of steps by little, by much, and by more than the
+// scan takes together. 1e-3: the gradient of a strong decay is a small difference of large terms (ExtremeDecays).
+TEST(Wkv6Kernels, FloatIsNearDouble) {
+  for (const double w : {-13.0, -2.0, 0.8, 1.1, 1.3, 1.5}) {
+    SCOPED_TRACE(w);
+    const Problem p{1, 75, 2, 24, true, true, true, true, w, w + 0.2};
+    const Named in = inputs_of(p);
+    const Kernels<float> kernels{.device = kCpu,
+                                 .forward = [](const auto& a) { cpu::wkv6(a); },
+                                 .backward = [](const auto& a) { cpu::wkv6_backward(a); }};
+    expect_close(run(p, in, kernels), run(p, in, on_cpu()), w < 1 ? 1e-5 : 1e-3);
+  }
+}
+
 constexpr Device kGpu{Device::Kind::cuda, 0};
 
 template <class T>
