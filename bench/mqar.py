@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 
+from plots import line_plot
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODELS = ["goldfinch", "llama", "finch"]
 COLOURS = {"goldfinch": "#d18f00", "llama": "#0072b2", "finch": "#009e73"}
@@ -70,46 +72,14 @@ def measure(a, model, width, length, pairs):
             "wall_s": round(time.time() - began, 1)}
 
 
-def panel(results, length, pairs, left):
-    """One length: accuracy over the width of the model, a line for each model."""
-    width, height, top = 220, 240, 40
-    widths = sorted({r["width"] for r in results})
-    x = lambda w: left + (width / 2 if len(widths) == 1 else 20 + widths.index(w) * (width - 40) / (len(widths) - 1))
-    y = lambda accuracy: top + height * (1 - accuracy)
-    out = [f'<text x="{left + width / 2}" y="{top - 16}" text-anchor="middle">{length} tokens, {pairs} pairs</text>']
-    for accuracy in (0, 0.25, 0.5, 0.75, 1):
-        out.append(f'<path d="M{left},{y(accuracy)}h{width}" stroke="#ddd"/>')
-        if left < 100:
-            out.append(f'<text x="{left - 8}" y="{y(accuracy) + 4}" text-anchor="end">{accuracy:g}</text>')
-    for w in widths:
-        out.append(f'<text x="{x(w)}" y="{top + height + 18}" text-anchor="middle">{w}</text>')
-    for place, model in enumerate(MODELS):
-        points = sorted((r["width"], r["acc"]) for r in results
-                        if (r["length"], r["pairs"], r["model"]) == (length, pairs, model))
-        if not points:
-            continue
-        shift = (place - 1) * 3  # so that equal ones are all seen
-        line = "L".join(f"{x(w) + shift:.1f},{y(acc):.1f}" for w, acc in points)
-        out.append(f'<path d="M{line}" fill="none" stroke="{COLOURS[model]}" stroke-width="2"/>')
-        for w, acc in points:
-            out.append(f'<circle cx="{x(w) + shift:.1f}" cy="{y(acc):.1f}" r="4.5" fill="{COLOURS[model]}">'
-                       f'<title>{model}, width {w}: {acc:.4f}</title></circle>')
-    return out
-
-
 def plot(results):
-    tasks = sorted({(r["length"], r["pairs"]) for r in results})
-    total = 60 + 250 * len(tasks)
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} 350" font-family="sans-serif" font-size="13">',
-           f'<rect width="{total}" height="350" fill="white"/>']
-    for i, (length, pairs) in enumerate(tasks):
-        out += panel(results, length, pairs, 60 + 250 * i)
-    out.append(f'<text x="{total / 2}" y="318" text-anchor="middle">width of the model; upwards: share of values '
-               'recalled</text>')
-    for i, model in enumerate(MODELS):
-        out.append(f'<circle cx="{80 + 110 * i}" cy="336" r="5" fill="{COLOURS[model]}"/>'
-                   f'<text x="{90 + 110 * i}" y="340">{model}</text>')
-    return "\n".join(out + ["</svg>", ""])
+    """As the paper's: accuracy over the width of the model, a panel for each length."""
+    panels = []
+    for length, pairs in sorted({(r["length"], r["pairs"]) for r in results}):
+        here = [r for r in results if (r["length"], r["pairs"]) == (length, pairs)]
+        series = {model: {r["width"]: r["acc"] for r in here if r["model"] == model} for model in MODELS}
+        panels.append((f"{length} tokens, {pairs} pairs", series))
+    return line_plot(panels, COLOURS, [0, 0.25, 0.5, 0.75, 1], "width of the model; upwards: share of values recalled")
 
 
 def main():
