@@ -18,16 +18,15 @@ std::vector<Var> recompute(Tape& tape, std::span<const Var> inputs, Piece piece,
   const std::vector<Tensor> saved = values_of(inputs);
   std::vector<Tensor> outputs;
   {
-    Tape forward(tape.arena(), Tape::Mode::evaluate);
+    Tape forward(tape, Tape::Mode::evaluate);
     std::vector<Var> leaves;
     for (const Tensor& t : saved) leaves.push_back(forward.leaf(t, false));
     outputs = values_of(piece(forward, leaves));
   }
-  Arena& arena = tape.arena();
   return tape.record(
       "recompute", inputs, std::move(outputs),
-      [saved, piece = std::move(piece), &arena](std::span<Tensor> grad_outputs, Grads& grads) {
-        Tape again(arena);
+      [saved, piece = std::move(piece), &tape](std::span<Tensor> grad_outputs, Grads& grads) {
+        Tape again(tape, Tape::Mode::record);
         std::vector<Var> leaves;
         std::vector<Tape::Seed> seeds;
         for (size_t i = 0; i < saved.size(); ++i) {
@@ -47,7 +46,7 @@ std::vector<Var> recompute(Tape& tape, std::span<const Var> inputs, Piece piece,
           if (!grads.wants(static_cast<int>(i))) continue;
           Tensor g = again.grad(leaves[i]);
           if (!g) {
-            g = arena.empty(saved[i].shape(), saved[i].dtype());
+            g = tape.empty(saved[i].shape(), saved[i].dtype());
             fill_zero(g);
           }
           grads.add(static_cast<int>(i), std::move(g));

@@ -85,6 +85,8 @@ class Tape {
  public:
   enum class Mode : uint8_t { record, evaluate };  // evaluate: nothing is saved, there is no backward pass
   explicit Tape(Arena& arena, Mode mode = Mode::record) : arena_(arena), mode_(mode) {}
+  // Of a pass within the outer tape's: in its arena, and with the same look between its ops.
+  Tape(const Tape& outer, Mode mode) : arena_(outer.arena_), mode_(mode), between_ops_(outer.between_ops_) {}
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 

@@ -371,17 +371,19 @@ void Run::begin() {
   write_config();
 }
 
-// What a spike is measured by, from the steps before this one: a run that went on judges as one that never stopped.
+// What a bad step is judged by, from the steps before this one: a run that went on judges as one that never stopped.
 void Run::recall_steps() {
-  if (plan.config.train.spike_z <= 0) return;
-  const int64_t window = plan.config.train.spike_window;
-  const Tensor steps = Tensor::zeros({window + 1, 2}, DType::f64, kCpu);  // and how many there are
+  const TrainConfig& t = plan.config.train;
+  if (t.spike_z <= 0 && t.bad_step == "stop" && !t.loss_mask) return;  // the first bad step ends it
+  const int64_t window = t.spike_z > 0 ? t.spike_window : 0;
+  const Tensor steps = Tensor::zeros({window + 1, 2}, DType::f64, kCpu);  // and how many there are, and were skipped
   double* const values = steps.data<double>();
   all_or_none(*mesh.world, [&] {
     if (!metrics) return;
     std::deque<SpikeDetector::Step> last;
     MetricsReader reader(plan.paths.metrics());
     while (const auto m = reader.next()) {
+      values[1] = m->skipped.empty() ? 0 : values[1] + 1;
       if (!m->skipped.empty()) continue;
       last.push_back({m->loss, m->grad_norm});
       if (std::ssize(last) > window) last.pop_front();
@@ -393,6 +395,7 @@ void Run::recall_steps() {
   });
   mesh.world->broadcast(steps, 0);
   for (int64_t i = 1; i <= static_cast<int64_t>(values[0]); ++i) spikes.add({values[2 * i], values[2 * i + 1]});
+  skipped = static_cast<int64_t>(values[1]);
 }
 
 }  // namespace gf

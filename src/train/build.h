@@ -73,6 +73,7 @@ struct Run {
   std::unique_ptr<ShardedOptimizer> optimizer;
   Place place;
   SpikeDetector spikes;
+  int64_t skipped = 0;      // steps in a row, the last one among them
   int64_t saved_step = -1;  // of the newest checkpoint that this process knows of
   std::string start;        // where the parameters come from, for a person
   std::unique_ptr<TokenStream> tokens;

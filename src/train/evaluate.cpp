@@ -27,7 +27,9 @@ Batch without_targets(Batch batch) {
 Evaluation evaluate(Pipeline& pipeline, ParameterHooks& hooks, const Mesh& mesh, const WindowReader& reader,
                     int64_t windows, int64_t batch_size, const std::function<void(int64_t)>& progress, int64_t parts) {
   GF_CHECK(parts <= reader.ctx_len(), parts, " parts of ", reader.ctx_len(), " positions");
-  const int64_t rank = mesh.data->rank(), ranks = mesh.data->size(), batches = (windows + batch_size - 1) / batch_size;
+  const int64_t rank = mesh.data->rank(), ranks = mesh.data->size();
+  batch_size = std::min(batch_size, (windows + ranks - 1) / ranks);  // so that no rank has all of few windows
+  const int64_t batches = (windows + batch_size - 1) / batch_size;
   std::exception_ptr error;
   const auto read = [&](int64_t first, int64_t count) {
     try {

@@ -11,10 +11,6 @@ ShardView view_of(const Parameter& p) {
   return {cat(kModelPrefix, p.name()), DType::f32, p.shape(), 0, p.shape().numel(), t ? t.raw() : nullptr, t.device()};
 }
 
-// The keys a user could change so that a model has as many channels, say; named where shapes differ.
-constexpr const char* kShapeHint =
-    "the sizes of the section model must be those of the checkpoint; or begin another run: another --train.proj_suffix";
-
 }  // namespace
 
 std::vector<ShardView> parameter_views(const ParameterStore& store) {
@@ -26,15 +22,8 @@ std::vector<ShardView> parameter_views(const ParameterStore& store) {
 std::vector<ShardView> views_in(const TensorSource& source, const std::vector<ShardView>& all, bool partial) {
   std::vector<ShardView> found;
   for (const ShardView& view : all) {
-    const TensorSource::Entry* entry = source.find(view.name);
-    const std::string name(parameter_name(view.name));
-    if (!entry) {
-      if (partial) continue;
-      refuse(cat(name, " is ", view.shape, " in the model and not in the checkpoint"),
-             "--train.load_partial 1 keeps fresh values for what a checkpoint lacks");
-    }
-    if (!(entry->shape == view.shape))
-      refuse(cat(name, " is ", view.shape, " in the model and ", entry->shape, " in the checkpoint"), kShapeHint);
+    if (partial && !source.names(view.name)) continue;
+    source.check(view);
     found.push_back(view);
   }
   if (found.empty()) refuse("the checkpoint has none of the model's parameters", "a checkpoint of this kind of model");
@@ -55,15 +44,10 @@ void check_weights_of(const TensorSource& source, const Config& config) {
     refuse(cat("model.n_layer is ", model.n_layer, ", and there are ", tensors, " tensors"), kHint);
   const LayerStack layers(model);
   const ParameterStore& store = layers.parameters();
-  for (const auto& p : store.all()) {
-    const TensorSource::Entry* entry = source.find(cat(kModelPrefix, p->name()));
-    if (!entry) refuse(cat(p->name(), " is ", p->shape(), " in the model and not among the weights"), kHint);
-    if (!(entry->shape == p->shape()))
-      refuse(cat(p->name(), " is ", p->shape(), " in the model and ", entry->shape, " among the weights"), kHint);
-  }
+  for (const ShardView& view : parameter_views(store)) source.check(view, kHint);
   for (const TensorSource::Entry& e : source.entries())
     if (e.name.starts_with(kModelPrefix) && !store.find(parameter_name(e.name)))
-      refuse(cat(parameter_name(e.name), " is among the weights and not in the model"), kHint);
+      refuse(cat(parameter_name(e.name), " is in the checkpoint and not in the model"), kHint);
 }
 
 TrainedModel open_model(const std::filesystem::path& path, const std::function<void(ModelConfig&)>& change) {

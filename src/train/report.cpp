@@ -158,13 +158,13 @@ std::string numbers_table(std::span<const RunHistory> runs, const std::vector<st
 
 // Where the time of traced steps went; empty where no run has a trace.
 std::string traces(std::span<const RunHistory> runs, const std::vector<std::string>& names,
-                   const std::vector<std::optional<TraceSummary>>& sums) {
+                   const std::vector<Series>& series, const std::vector<std::optional<TraceSummary>>& sums) {
   std::string out;
   for (size_t i = 0; i < runs.size(); ++i) {
     if (!sums[i] && runs[i].trace_note.empty()) continue;
     out += fmt::format("<div class=\"trace\" data-run=\"{}\">\n", i);
     if (runs.size() > 1)
-      out += fmt::format("<h3><i class=\"swatch\" style=\"--color: var(--run-{})\"></i>{}</h3>\n", i % 8,
+      out += fmt::format("<h3><i class=\"swatch\" style=\"--color: var(--run-{})\"></i>{}</h3>\n", series[i].number % 8,
                          escaped(names[i]));
     out += sums[i] ? trace_section(*runs[i].trace, *sums[i]) : fmt::format("<p>{}</p>\n", escaped(runs[i].trace_note));
     out += "</div>\n";
@@ -179,7 +179,8 @@ std::string traces(std::span<const RunHistory> runs, const std::vector<std::stri
 }
 
 // Losses by position; empty where no run has any.
-std::string positions(std::span<const RunHistory> runs, const std::vector<std::string>& names) {
+std::string positions(std::span<const RunHistory> runs, const std::vector<std::string>& names,
+                      const std::vector<Series>& series) {
   std::vector<PositionCurve> curves;
   std::set<int64_t> trained;
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -191,7 +192,7 @@ std::string positions(std::span<const RunHistory> runs, const std::vector<std::s
       std::string name = fmt::format("{}, {} tokens", names[i], p.ctx_len);
       if (p.rescale != 1) name += fmt::format(", rescale {}", p.rescale);
       if (p.rebase != 1) name += fmt::format(", rebase {}", p.rebase);
-      curves.push_back({name, i, k, &p});
+      curves.push_back({name, series[i].number, k, &p});
     }
   }
   trained.erase(0);  // what is no number
@@ -265,8 +266,8 @@ std::string report_page(std::span<const RunHistory> runs, const ReportFrame& fra
                         {"subheading",
                          one && frame.title.empty() ? fmt::format("<p>{}</p>", escaped(runs[0].folder.string())) : ""},
                         {"numbers", frame.tables + numbers_table(runs, names, series)},
-                        {"traces", traces(runs, names, sums)},
-                        {"positions", positions(runs, names)},
+                        {"traces", traces(runs, names, series, sums)},
+                        {"positions", positions(runs, names, series)},
                         {"configs", configurations(runs, names)},
                         {"data", fmt::format("[{}]", joined(data, ",\n"))},
                         {"style", kStyle},

@@ -96,13 +96,13 @@ void Trainer::learn(StepMetrics& metrics, std::span<const Batch> microbatches) {
   metrics.grad_norm = update.grad_norm;
   if (update.applied) {
     run_.spikes.add({metrics.loss, metrics.grad_norm});
-    skipped_ = 0;
+    run_.skipped = 0;
     return;
   }
   if (nothing_counts) metrics.loss = std::nan("");  // there is no mean of nothing
   constexpr int64_t kMostSkipped = 10;              // in a row: then it is not the data
   if (run_.plan.config.train.bad_step == "stop" && !nothing_counts) explain_bad_step(metrics.skipped, microbatches);
-  if (++skipped_ == kMostSkipped)
+  if (++run_.skipped == kMostSkipped)
     explain_bad_step(cat(kMostSkipped, " steps in a row are bad; ", metrics.skipped), microbatches);
   run_.optimizer->skip();
 }

@@ -47,7 +47,6 @@ class Trainer {
   std::string last_bad_gradient() const;
 
   Run& run_;
-  int64_t skipped_ = 0;  // in a row
   bool stop_agreed_ = false, save_agreed_ = false;
   int64_t save_begun_ = -1;
   double save_seconds_ = 0;

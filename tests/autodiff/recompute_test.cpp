@@ -40,6 +40,7 @@ struct Chain {
   struct Result {
     Tensor out, dx, dside;
     size_t peak;
+    int looks = 0;  // between ops
   };
   Result run(bool recomputed, WeightGradients when) const {
     Arena arena(kCpu);
@@ -47,6 +48,7 @@ struct Chain {
     const Var start = tape.leaf(hashed("x", {kRows, kWidth}), true),
               side = tape.leaf(hashed("side", {kRows, kWidth}), true);
     Result r;
+    tape.between_ops([&r] { ++r.looks; });
     {
       Var x = start;
       for (int64_t i = 0; i < kPieces; ++i) {
@@ -64,6 +66,13 @@ struct Chain {
     return r;
   }
 };
+
+// What goes on beside the ops is looked after as often within a piece.
+TEST(Recompute, LooksBetweenTheOpsOfAPiece) {
+  const int plain = Chain().run(false, WeightGradients::now).looks;
+  EXPECT_GT(plain, 0);
+  EXPECT_GT(Chain().run(true, WeightGradients::now).looks, plain) << "forward runs twice";
+}
 
 TEST(Recompute, ChangesNoBits) {
   const Chain plain;

@@ -269,6 +269,10 @@ TEST_F(BadInput, Safetensors) {
   const std::string twice = R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],)"
                             R"("data_offsets":[4,8]}})";
   expect_both(file_of(twice.size(), twice, std::string(8, 'x')), {bad, "twice"});
+  // What is there but cannot be read is no reason for fresh values.
+  write_file(bad, with_header([](auto& h) { h["head.weight"]["dtype"] = "I32"; }));
+  for (const char* partial : {"0", "1"})
+    expect_refused({{"train.load_model", bad}, {"train.load_partial", partial}}, {bad, "head.weight", "stored as I32"});
 }
 
 }  // namespace

@@ -75,6 +75,13 @@ TEST_F(Skip, StopsWhereNoStepIsGood) {
   const auto steps = skipped("0");
   EXPECT_EQ(steps.size(), 9u);
   EXPECT_TRUE(metrics("0").back().at("loss").is_null() || metrics("0").back().at("grad_norm").is_null());
+  // Nor where the run was stopped in between.
+  const Options bad{{"train.lr_init", "1e30"}, {"train.lr_final", "1e30"}, {"train.proj_suffix", "stopped"}};
+  Options begin = bad;
+  begin["train.max_steps"] = std::to_string(steps.back());
+  trained(begin);
+  EXPECT_EQ(train(bad).status, 1);
+  EXPECT_EQ(skipped("stopped"), steps);
 }
 
 }  // namespace

@@ -177,6 +177,7 @@ TEST(Report, RunsOfOneSeriesHaveOneColourAndOneButton) {
   TempFolder folder;
   std::vector<RunHistory> runs;
   for (const char* name : {"a-s1", "a-s2", "b-s1"}) runs.push_back(load_run(make_run(folder, name, "")));
+  runs[1].positions.push_back({16, 1, 1, {{8, 2.5}, {16, 1.5}}});
   const std::string page = report_page(runs, {"all <of> them", "<h2>A table</h2>", {4, 4, 1}, {"", "b", "", "", "a"}});
   const auto data = data_in(page);
   ASSERT_EQ(data.size(), 3u);
@@ -188,6 +189,7 @@ TEST(Report, RunsOfOneSeriesHaveOneColourAndOneButton) {
   EXPECT_THAT(page, HasSubstr("<h1>all &lt;of&gt; them</h1>"));
   EXPECT_THAT(page, HasSubstr("<h2>A table</h2>"));
   EXPECT_THAT(page, HasSubstr("var(--run-4)\"></i>a-s2"));
+  EXPECT_THAT(page.substr(page.find("<section id=\"positions\">")), HasSubstr("var(--run-4)\"></i>a-s2, 16 tokens"));
   const auto alone = data_in(report_page(runs));
   EXPECT_EQ(alone[2]["series"], 2) << "each run is one where nothing is said";
   EXPECT_EQ(alone[2]["series_name"], "b-s1");

@@ -29,18 +29,28 @@ const TensorSource::Entry* TensorSource::find(std::string_view name) const {
   return found != entries_.end() && found->name == name ? &*found : nullptr;
 }
 
-void TensorSource::check(const ShardView& view) const {
+bool TensorSource::names(std::string_view name) const {
+  return has(name) || unreadable_.contains(std::string(parameter_name(name)));
+}
+
+void TensorSource::check(const ShardView& view, const std::string& hint) const {
   const Entry* entry = find(view.name);
   const std::string name(parameter_name(view.name));
   if (!entry) {
     if (const auto found = unreadable_.find(name); found != unreadable_.end())
-      refuse(cat(name, " in ", label(), " ", found->second));
-    refuse(cat(name, " is not in the checkpoint ", label()),
-           "--train.load_partial 1 keeps fresh values for what a checkpoint lacks; gf ckpt info lists what it has");
+      refuse(cat(name, " in ", label(), " ", found->second),
+             "a file with such values; without this tensor, --train.load_partial 1 gives it fresh ones");
+    refuse(
+        cat(name, " is ", view.shape, " in the model and not in the checkpoint ", label()),
+        !hint.empty()
+            ? hint
+            : "--train.load_partial 1 keeps fresh values for what a checkpoint lacks; gf ckpt info lists what it has");
   }
   if (entry->shape != view.shape)
     refuse(cat(name, " is ", view.shape, " in the model and ", entry->shape, " in the checkpoint"),
-           cat("the configuration it was written with (gf ckpt info ", label(), "), or another --train.proj_suffix"));
+           !hint.empty() ? hint
+                         : cat("the configuration it was written with (gf ckpt info ", label(),
+                               "), or another --train.proj_suffix"));
   if (entry->dtype != view.dtype)
     refuse(cat(name, " is ", view.dtype, " in the model and ", entry->dtype, " in the checkpoint ", label()));
   GF_CHECK(0 <= view.begin && view.begin <= view.end && view.end <= view.shape.numel(), "the range ", view.begin,

@@ -35,6 +35,10 @@ class TensorSource {
 
   // Fills the views. All names, shapes and types are checked before anything is read; a mismatch is refused.
   void read(std::span<const ShardView>) const;
+  // Those checks alone, of one view; `hint` in place of what to do about a tensor that is missing or of another shape.
+  void check(const ShardView&, const std::string& hint = {}) const;
+  // Whether the file has a tensor of this name, be it one that can be read or not.
+  bool names(std::string_view name) const;
 
  protected:
   void set_entries(std::vector<Entry>, std::map<std::string, std::string> unreadable = {});
@@ -42,7 +46,6 @@ class TensorSource {
  private:
   virtual void fill(std::span<const ShardView>) const = 0;  // names, shapes, types and ranges are right
   virtual std::string label() const = 0;                    // for messages: the file
-  void check(const ShardView&) const;
   std::vector<Entry> entries_;
   std::map<std::string, std::string> unreadable_;
 };

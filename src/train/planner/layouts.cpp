@@ -80,7 +80,8 @@ PlannedLayout plan_layout(const Config& config, int64_t ranks, const Hardware& h
   share.sharding = {static_cast<int>(p.zero.value_or(1)), p.bucket_mb.value_or(config.train.ds_bucket_mb) << 20};
   share.microbatches = microbatches_per_rank(config.train, share.data_ranks);
   if (!config.train.validation_data_file.empty())
-    share.validation_windows = std::max<int64_t>(1, kValidationTokens / config.model.ctx_len / share.data_ranks);
+    share.validation_windows =
+        std::max<int64_t>(1, (kValidationTokens / config.model.ctx_len + share.data_ranks - 1) / share.data_ranks);
   const size_t program = needs.program(), memory = static_cast<size_t>(hardware.rank.memory);
   const size_t limit = memory > program ? memory - program : 0;
   share.partition = p.partition_is_given()

@@ -88,11 +88,14 @@ void average(Communicator& world, const std::vector<double*>& values) {
 
 // Where the ranks of each node stand in a row.
 void check_nodes(const Hardware& h, const std::vector<std::string>& nodes) {
+  constexpr const char* kHint = "a launcher that fills each node with as many ranks, such as srun --ntasks-per-node";
+  if (std::ssize(nodes) != h.nodes * h.ranks_per_node)
+    refuse(cat("the ", h.nodes, " nodes do not have the same number of the ", nodes.size(), " ranks"), kHint);
   for (size_t r = 0; r < nodes.size(); ++r)
     if (nodes[r] != nodes[r / h.ranks_per_node * h.ranks_per_node])
       refuse(cat("the nodes do not have the same number of ranks, one node after the other: rank ", r, " is on ",
                  nodes[r]),
-             "a launcher that fills each node with as many ranks, such as srun --ntasks-per-node");
+             kHint);
 }
 
 }  // namespace

@@ -167,7 +167,7 @@ TEST_F(DamagedCheckpoint, OtherType) {
 
 TEST_F(DamagedCheckpoint, TensorMissing) {
   const auto other = sample_state(0, {{"model/head.weight", {5, 7}}});
-  expect_error(Exit::bad_input, {"head.weight is not in the checkpoint", made_.string()},
+  expect_error(Exit::bad_input, {"head.weight is 5x7 in the model and not in the checkpoint", made_.string()},
                [&] { CheckpointReader(made_).read(views_of(other)); });
 }
 

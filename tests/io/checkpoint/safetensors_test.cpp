@@ -108,7 +108,7 @@ TEST_F(Safetensors, OtherTypesAreRefusedOnlyWhereTheyAreNeeded) {
   expect_error(Exit::bad_input, {"c in", "0 dimensions"}, [&] { ask("c"); });
   expect_error(Exit::bad_input, {"d in", "X9"}, [&] { ask("d"); });
   expect_error(Exit::bad_input, {"e in", "no elements"}, [&] { ask("e"); });
-  expect_error(Exit::bad_input, {"f is not in the checkpoint"}, [&] { ask("f"); });
+  expect_error(Exit::bad_input, {"f is 2 in the model and not in the checkpoint"}, [&] { ask("f"); });
   expect_error(Exit::bad_input, {"b is 2 in the model and 1 in the checkpoint"}, [&] { ask("b"); });
 }
 
