@@ -306,6 +306,21 @@ TEST_F(Programs, ALossThatIsNotFiniteEndsTheRun) {
   CheckpointReader(checkpoints("0")).verify();
 }
 
+TEST_F(Programs, SavesLeaveAndTellOfWhatIsNotTheirs) {
+  trained({{"train.max_steps", "2"}});
+  write_file(checkpoints("0") / "step-00000002/notes.txt", "mine");
+  fs::create_directory(folder_ / "elsewhere");
+  fs::create_symlink(folder_ / "elsewhere", checkpoints("0") / "step-00000004.partial");
+  const ProgramResult result = train({{"train.max_steps", "4"}, {"train.keep_checkpoints", "1"}});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(count_lines(result.err), 2) << result.err;
+  EXPECT_NE(result.err.find("step-00000004.partial is a symbolic link"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("step-00000002 holds notes.txt"), std::string::npos) << result.err;
+  EXPECT_EQ(read_file(checkpoints("0") / "step-00000002/notes.txt"), "mine");
+  EXPECT_TRUE(fs::is_empty(folder_ / "elsewhere"));
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 4);
+}
+
 // A limit on the size of files stands for a full disk. It is seen before the first write; for a disk that is full in
 // the middle of a save see tests/io/checkpoint_writer_test.cpp.
 TEST_F(Programs, ASaveThatFailsLeavesTheCheckpointBefore) {
