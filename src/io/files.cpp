@@ -41,6 +41,15 @@ int open_descriptor(const fs::path& path, int flags) {
   return retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0666); });
 }
 
+// False where there was nothing.
+bool removed(const fs::path& path) {
+  if (::unlink(path.c_str()) == 0) return true;
+  if (errno == ENOENT) return false;
+  if (errno != EISDIR || ::rmdir(path.c_str()) != 0)
+    fail(cat("cannot remove ", path.string(), ": ", std::strerror(errno)));
+  return true;
+}
+
 }  // namespace
 
 File::File(fs::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
@@ -260,14 +269,11 @@ void rename_durably(const fs::path& from, const fs::path& to) {
 }
 
 void remove_name(const fs::path& path) {
-  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return;
-  if (errno != EISDIR || ::rmdir(path.c_str()) != 0)
-    fail(cat("cannot remove ", path.string(), ": ", std::strerror(errno)));
+  removed(path);
 }
 
 void remove_durably(const fs::path& path) {
-  remove_name(path);
-  sync_folder(path.parent_path());
+  if (removed(path)) sync_folder(path.parent_path());
 }
 
 void check_file_size_limit(const fs::path& path, int64_t bytes) {
