@@ -148,6 +148,13 @@ TEST_F(Programs, ATraceThatCannotBeWrittenEndsNothing) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.err.find("trace.json is a folder"), std::string::npos) << result.err;
   EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 5);
+  write_file(folder_ / "victim", "precious");
+  fs::remove(run("0") / "trace.json");
+  fs::create_symlink(folder_ / "victim", run("0") / "trace.json");
+  const ProgramResult linked = train({{"train.max_steps", "8"}, {"parallel.trace_steps", "1"}});
+  EXPECT_EQ(linked.status, 0) << linked.err;
+  EXPECT_NE(linked.err.find("trace.json is a symbolic link"), std::string::npos) << linked.err;
+  EXPECT_EQ(read_file(folder_ / "victim"), "precious");
 }
 
 TEST_F(Programs, AFailedValidationLosesNoStep) {
