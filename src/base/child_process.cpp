@@ -32,7 +32,7 @@ constexpr int kCannotRun = 127;  // what a shell says too
 
 ChildResult run_child(const std::filesystem::path& program, const std::vector<std::string>& arguments,
                       const std::filesystem::path& log, const StopSignal& stop) {
-  const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (out < 0) fail(cat("cannot write ", log.string(), ": ", std::strerror(errno)));
   std::string name = program.string();
   std::vector<std::string> words = arguments;

@@ -41,6 +41,15 @@ int open_descriptor(const fs::path& path, int flags) {
   return retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0666); });
 }
 
+// False where there was nothing.
+bool removed(const fs::path& path) {
+  if (::unlink(path.c_str()) == 0) return true;
+  if (errno == ENOENT) return false;
+  if (errno != EISDIR || ::rmdir(path.c_str()) != 0)
+    fail(cat("cannot remove ", path.string(), ": ", std::strerror(errno)));
+  return true;
+}
+
 }  // namespace
 
 File::File(fs::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
@@ -70,11 +79,15 @@ File File::open_stream(const fs::path& path, const std::string& hint) {
 }
 
 File File::create_new(const fs::path& path, int flags, Exit status) {
-  File file(path, open_descriptor(path, O_RDWR | O_CREAT | flags));
-  if (file.descriptor_ < 0 && status == Exit::bad_input)
-    refuse(cat(path.string(), " cannot be created: ", std::strerror(errno)),
-           "a folder that exists and may be written to");
-  if (file.descriptor_ < 0) fail_at("create", path, errno);
+  File file(path, open_descriptor(path, O_RDWR | O_CREAT | O_NOFOLLOW | flags));
+  if (file.descriptor_ < 0) {
+    const int error = errno;
+    if (error == ELOOP) refuse_link(path);
+    if (status == Exit::bad_input)
+      refuse(cat(path.string(), " cannot be created: ", std::strerror(error)),
+             "a folder that exists and may be written to");
+    fail_at("create", path, error);
+  }
   if (!file.regular()) refuse(path.string() + " is not a regular file", "another name");
   return file;
 }
@@ -86,7 +99,7 @@ File File::create(const fs::path& path, Exit status) {
 // What another process holds must not be touched; what it has renamed meanwhile is not ours to empty either.
 File File::create_alone(const fs::path& path, Exit status) {
   while (true) {
-    File file = create_new(path, O_NOFOLLOW, status);
+    File file = create_new(path, 0, status);
     if (file.lock() == Lock::another_has_it)
       refuse(cat(path.string(), " is being written by another process"), "wait for it to end, or another name");
     struct stat there {};
@@ -208,6 +221,13 @@ std::string read_small_file(const fs::path& path, int64_t limit) {
   return content;
 }
 
+void refuse_link(const fs::path& path) {
+  std::error_code none;  // what cannot be looked at will be told of by who opens it
+  if (fs::is_symlink(path, none))
+    refuse(path.string() + " is a symbolic link, and what it leads to is not written",
+           "remove it, or put the file itself in its place");
+}
+
 bool same_path(const fs::path& a, const fs::path& b) {
   const auto plain = [](const fs::path& path) {
     const fs::path whole = fs::weakly_canonical(fs::absolute(path));
@@ -223,6 +243,10 @@ void sync_folder(const fs::path& path) {
   const int error = retry([&] { return ::fsync(descriptor); }) == 0 ? 0 : errno;
   ::close(descriptor);
   if (error != 0 && error != EINVAL) fail_at("sync", folder, error);  // EINVAL: a file system without it
+}
+
+void create_folder(const fs::path& path) {
+  if (::mkdir(path.c_str(), 0777) != 0) fail_at("create the folder", path, errno);
 }
 
 void create_folder_durably(const fs::path& path, Exit status) {
@@ -244,11 +268,12 @@ void rename_durably(const fs::path& from, const fs::path& to) {
   sync_folder(to.parent_path());
 }
 
-void remove_all_durably(const fs::path& path) {
-  std::error_code error;
-  if (fs::remove_all(path, error) == 0 && !error) return;
-  if (error) fail(cat("cannot remove ", path.string(), ": ", error.message()));
-  sync_folder(path.parent_path());
+void remove_name(const fs::path& path) {
+  removed(path);
+}
+
+void remove_durably(const fs::path& path) {
+  if (removed(path)) sync_folder(path.parent_path());
 }
 
 void check_file_size_limit(const fs::path& path, int64_t bytes) {

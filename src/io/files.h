@@ -16,9 +16,10 @@
 
 namespace gf {
 
-// An open file. What is made or opened for writing must be a regular file: a device, a pipe or a folder in its place is
-// refused. Closed with the object; close() tells whether that went well, which on network file systems is where a
-// write may still fail. Interrupted and partial transfers are gone on with.
+// An open file. What is made or opened for writing must be a regular file: a device, a pipe, a folder or a symbolic
+// link in its place is refused, since what the link leads to is somebody else's. Closed with the object; close() tells
+// whether that went well, which on network file systems is where a write may still fail. Interrupted and partial
+// transfers are gone on with.
 class File {
  public:
   enum class Links : uint8_t { follow, refuse };
@@ -27,8 +28,7 @@ class File {
   static File open_stream(const std::filesystem::path&, const std::string& hint = {});
   // For writing and reading back; what it held is gone. `status` is that of the error where it cannot be created.
   static File create(const std::filesystem::path&, Exit status = Exit::failed);
-  // Likewise, as the only process that does so until the object goes; where another one does, it is refused, and so is
-  // a symbolic link.
+  // Likewise, as the only process that does so until the object goes; where another one does, it is refused.
   static File create_alone(const std::filesystem::path&, Exit status);
   // For write() at its end and for reading; what it held stays, and where nothing was it is made.
   static File append_to(const std::filesystem::path&, Exit status = Exit::failed);
@@ -69,12 +69,16 @@ class File {
 // The whole content of a file that is not larger than `limit` bytes.
 std::string read_small_file(const std::filesystem::path&, int64_t limit);
 
+void refuse_link(const std::filesystem::path&);  // where there is a symbolic link of this name
+
 // Whether two names are of one place, whether something is there or not.
 bool same_path(const std::filesystem::path&, const std::filesystem::path&);
 void sync_folder(const std::filesystem::path&);
+void create_folder(const std::filesystem::path&);  // where nothing is; fails where anything is
 void create_folder_durably(const std::filesystem::path&, Exit status = Exit::failed);  // and those above it
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
-void remove_all_durably(const std::filesystem::path&);                    // nothing there is fine
+void remove_name(const std::filesystem::path&);     // of a file, a link or an empty folder; nothing there is fine
+void remove_durably(const std::filesystem::path&);  // likewise
 void check_file_size_limit(const std::filesystem::path&, int64_t bytes);  // what `ulimit -f` lets this process write
 // Lets this process have so many more files open, as far as `ulimit -Hn` allows it; refuses what that does not.
 void allow_open_files(int64_t more);

@@ -94,6 +94,7 @@ std::string to_line(const StepMetrics& m) {
 // The file at the end of its last step before `first_step`. Steps rise, so what must go is the end of the file: cutting
 // it off leaves all before it untouched, whenever the process might die.
 File open_before(const std::filesystem::path& path, int64_t first_step) {
+  refuse_link(path);
   int64_t keep = 0;
   if (std::filesystem::exists(path)) {
     MetricsReader reader(path);

@@ -22,7 +22,8 @@ void Appender::flush() {
   buffer_.clear();
 }
 
-fs::path output_place(const fs::path& name) {
+fs::path output_place(const fs::path& name, File::Links links) {
+  if (links == File::Links::refuse) refuse_link(name);
   std::error_code error;  // what cannot even be looked at cannot be written either, which will be said then
   const bool link = fs::is_symlink(name, error);
   const fs::file_status there = fs::status(name, error);
@@ -34,20 +35,41 @@ fs::path output_place(const fs::path& name) {
   return fs::canonical(name);
 }
 
-PartialFile::PartialFile(const fs::path& name, Exit status)
-    : path_(output_place(name)), file_(File::create_alone(path_.string() + ".partial", status)) {}
+PartialFile::PartialFile(const fs::path& name, Exit status, File::Links links)
+    : path_(output_place(name, links)), file_(File::create_alone(path_.string() + ".partial", status)) {}
 
 PartialFile::~PartialFile() {
-  if (!published_) std::remove(file_.path().c_str());
+  if (!whole_) std::remove(file_.path().c_str());
 }
 
 void PartialFile::publish() {
-  rename_durably(file_.path(), path_);
-  published_ = true;
+  PartialFile* const self = this;
+  publish_all({&self, 1}, {});
 }
 
-void write_file_atomically(const fs::path& path, std::string_view content, Exit status) {
-  PartialFile partial(path, status);
+void PartialFile::publish_all(std::span<PartialFile* const> files, std::span<const fs::path> old) {
+  for (PartialFile* const f : files) f->whole_ = true;
+  size_t removed = 0;
+  try {
+    for (; removed < old.size(); ++removed) remove_durably(old[removed]);
+    for (const PartialFile* const f : files) rename_durably(f->file_.path(), f->path_);
+  } catch (const Error& e) {
+    std::string commands;
+    const auto add = [&](const std::string& command) { commands += (commands.empty() ? "" : " && ") + command; };
+    std::error_code none;
+    for (const fs::path& path : old.subspan(removed))
+      if (fs::exists(path, none)) add(cat("rm '", path.string(), "'"));
+    for (const PartialFile* const f : files)
+      if (const fs::path& from = f->file_.path(); fs::exists(from, none))
+        add(cat("mv '", from.string(), "' '", f->path_.string(), "'"));
+    if (commands.empty()) throw;  // all have their names
+    throw Error(cat(e.what(), "; what was written is whole and on disk, and only lacks names"), commands, e.status(),
+                e.where());
+  }
+}
+
+void write_file_atomically(const fs::path& path, std::string_view content, Exit status, File::Links links) {
+  PartialFile partial(path, status, links);
   partial.file().write_at(std::as_bytes(std::span(content)), 0);
   partial.file().sync();
   partial.publish();

@@ -45,8 +45,10 @@ RunFolder::~RunFolder() {
   }
 }
 
-// Writing is tried now, not after an hour of training.
+// Writing is tried now, not after an hour of training. The folder may come from anywhere: its own name, and that of its
+// checkpoints, may lead to another disk, but none in it decides what file is overwritten.
 File RunFolder::create_locked() {
+  for (const fs::path& name : {lock(), metrics(), config()}) refuse_link(name);
   const auto open = [&] {
     try {
       create_folder_durably(checkpoints());

@@ -151,7 +151,7 @@ int train_one(const Prepared& p, const StopSignal& stop, const std::string& whic
 class ReportLock {
  public:
   explicit ReportLock(const fs::path& folder)
-      : descriptor_(::open((folder / "report.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+      : descriptor_(::open((folder / "report.lock").c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666)) {
     while (descriptor_ >= 0 && ::flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {}
   }
   ~ReportLock() {
@@ -173,8 +173,8 @@ void write_report(const Ablation& ablation, const std::vector<PlannedVariant>& p
   const ReportLock lock(folder);
   const AblationOutcome outcome = outcome_of(ablation, planned, runs, last_steps);
   if (outcome.histories.empty()) return;
-  write_file_atomically(folder / "report.csv", csv_of(outcome));
-  write_file_atomically(folder / "report.html", page_of(outcome));
+  write_file_atomically(folder / "report.csv", csv_of(outcome), Exit::failed, File::Links::refuse);
+  write_file_atomically(folder / "report.html", page_of(outcome), Exit::failed, File::Links::refuse);
 }
 
 // The worst of the runs' statuses: a stop ends the whole, a failure only its own run.

@@ -27,10 +27,11 @@ int run_report(const Arguments& arguments) {
     if (!runs.back().trace_note.empty()) std::fprintf(stderr, "gf report: %s\n", runs.back().trace_note.c_str());
   }
   std::filesystem::path out = (runs.size() == 1 ? runs[0].folder : std::filesystem::path()) / "report.html";
-  if (values.count("out")) out = values["out"].as<std::string>();
+  const bool named = values.count("out") > 0;
+  if (named) out = values["out"].as<std::string>();
   // So that nothing but an earlier report is ever replaced.
   if (out.extension() != ".html") refuse(out.string() + " is no name of a page", out.string() + ".html");
-  write_file_atomically(out, report_page(runs), Exit::bad_input);
+  write_file_atomically(out, report_page(runs), Exit::bad_input, named ? File::Links::follow : File::Links::refuse);
   std::puts(out.c_str());
   return 0;
 }

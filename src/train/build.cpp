@@ -353,7 +353,9 @@ void Run::go_on_from(const StepFolder& newest) {
 
 void Run::begin() {
   const Config& c = plan.config;
-  const auto write_config = [&] { write_file_atomically(plan.paths.config(), plan.resolved()); };
+  const auto write_config = [&] {
+    write_file_atomically(plan.paths.config(), plan.resolved(), Exit::failed, File::Links::refuse);
+  };
   if (c.train.train_stage == 1) {  // what another command trains from here has a config.yaml of its own
     if (first_rank() && !fs::exists(plan.paths.config())) write_config();
     return;

@@ -40,6 +40,11 @@ std::string saved_line(const Plan& plan, int64_t step, double seconds) {
                      human_duration(seconds));
 }
 
+// What the saves of a run found that is not theirs.
+void tell_notes(Run& run) {
+  for (const std::string& note : run.checkpoints->take_notes()) fmt::print(stderr, "gf-dist-train: {}\n", note);
+}
+
 class Loop {
  public:
   Loop(Run& run, const std::vector<std::string>& nodes, const StopSignal& stop)
@@ -121,6 +126,7 @@ class Loop {
   }
 
   void say_saved() {
+    tell_notes(run_);
     if (run_.saved_step == said_) return;
     said_ = run_.saved_step;
     clock_.saved(trainer_.save_seconds(), run_.save_mode == CheckpointWriter::Mode::background);
@@ -193,6 +199,7 @@ Exit train(Plan& plan, std::unique_ptr<Communicator> world, Device device, const
     Trainer trainer(run);
     trainer.save();
     trainer.finish_saving();
+    tell_notes(run);
     say_once(run, "saved the fresh parameters in {}\n",
              (plan.paths.checkpoints() / step_folder_name(run.place.step)).string());
     return Exit::done;

@@ -168,7 +168,7 @@ void TraceRecorder::write() const {
   const bool first = world_.rank() == 0;
   std::optional<PartialFile> file;
   all_or_none(world_, [&] {
-    if (first) file.emplace(plan_.paths.trace(), Exit::failed);
+    if (first) file.emplace(plan_.paths.trace(), Exit::failed, File::Links::refuse);
   });
   all_or_none(world_, [&] {
     std::string before = first ? header(plan_, nodes_) : "";

@@ -35,7 +35,7 @@ class BadInput : public TinyTraining {
     EXPECT_TRUE(contents(folder_.path()) == before) << "files have changed";
   }
   void expect_gf_refuses(const std::vector<std::string>& arguments, const Pieces& pieces) const {
-    SCOPED_TRACE(cat("gf ", arguments[0], " ", arguments[1], " ", arguments[2]));
+    SCOPED_TRACE(cat("gf ", arguments[0], " ", arguments[1], " ... ", arguments.back()));
     const auto before = contents(folder_.path());
     expect_message(run_program("gf", arguments), "gf " + arguments[0], pieces);
     EXPECT_TRUE(contents(folder_.path()) == before) << "files have changed";
@@ -166,6 +166,24 @@ TEST_F(BadInput, RunFolder) {
   fs::create_directories(run("0"));
   write_file(checkpoints("0"), "");
   expect_refused({}, {checkpoints("0"), "cannot be written"});
+}
+
+// A run folder that somebody handed over decides nothing about files outside of it.
+TEST_F(BadInput, LinksInARunFolder) {
+  trained({{"train.max_steps", "2"}});
+  write_file(folder_ / "victim", "precious");
+  for (const char* name : {"lock", "metrics.jsonl", "config.yaml"}) {
+    fs::rename(run("0") / name, folder_ / "kept");
+    fs::create_symlink("../../victim", run("0") / name);
+    expect_refused({{"train.max_steps", "4"}}, {run("0") / name, "is a symbolic link", "put the file itself"});
+    fs::rename(folder_ / "kept", run("0") / name);
+  }
+  fs::create_symlink("../../victim", run("0") / "report.html");
+  expect_gf_refuses({"report", run("0")}, {run("0") / "report.html", "is a symbolic link"});
+  fs::create_symlink(folder_ / "victim", folder_ / "page.html");
+  const ProgramResult asked = run_program("gf", {"report", run("0"), "--out", folder_ / "page.html"});
+  EXPECT_EQ(asked.status, 0) << asked.err;
+  EXPECT_NE(read_file(folder_ / "victim"), "precious") << "a link that a user names is followed";
 }
 
 TEST_F(BadInput, RunFolderInUse) {

@@ -148,6 +148,13 @@ TEST_F(Programs, ATraceThatCannotBeWrittenEndsNothing) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.err.find("trace.json is a folder"), std::string::npos) << result.err;
   EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 5);
+  write_file(folder_ / "victim", "precious");
+  fs::remove(run("0") / "trace.json");
+  fs::create_symlink(folder_ / "victim", run("0") / "trace.json");
+  const ProgramResult linked = train({{"train.max_steps", "8"}, {"parallel.trace_steps", "1"}});
+  EXPECT_EQ(linked.status, 0) << linked.err;
+  EXPECT_NE(linked.err.find("trace.json is a symbolic link"), std::string::npos) << linked.err;
+  EXPECT_EQ(read_file(folder_ / "victim"), "precious");
 }
 
 TEST_F(Programs, AFailedValidationLosesNoStep) {
@@ -304,6 +311,21 @@ TEST_F(Programs, ALossThatIsNotFiniteEndsTheRun) {
   EXPECT_EQ(count_lines(metrics_text("0")), 1);
   EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 1);
   CheckpointReader(checkpoints("0")).verify();
+}
+
+TEST_F(Programs, SavesLeaveAndTellOfWhatIsNotTheirs) {
+  trained({{"train.max_steps", "2"}});
+  write_file(checkpoints("0") / "step-00000002/notes.txt", "mine");
+  fs::create_directory(folder_ / "elsewhere");
+  fs::create_symlink(folder_ / "elsewhere", checkpoints("0") / "step-00000004.partial");
+  const ProgramResult result = train({{"train.max_steps", "4"}, {"train.keep_checkpoints", "1"}});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(count_lines(result.err), 2) << result.err;
+  EXPECT_NE(result.err.find("step-00000004.partial is a symbolic link"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("step-00000002 holds notes.txt"), std::string::npos) << result.err;
+  EXPECT_EQ(read_file(checkpoints("0") / "step-00000002/notes.txt"), "mine");
+  EXPECT_TRUE(fs::is_empty(folder_ / "elsewhere"));
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 4);
 }
 
 // A limit on the size of files stands for a full disk. It is seen before the first write; for a disk that is full in

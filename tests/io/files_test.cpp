@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/files.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+
+#include <optional>
 
 #include "io/partial_file.h"
 #include "support/expect_error.h"
@@ -31,6 +34,44 @@ TEST(Files, ContentIsReplacedAsAWhole) {
     const std::string content = read_small_file(path, 100);
     EXPECT_TRUE(content == "new content" || (content == "old" && !written)) << content;
   }
+}
+
+// What has a name is on disk already, and the name is when the call returns.
+TEST(Files, APowerCutTakesNoContent) {
+  const TempFolder folder;
+  FaultyDisk disk(folder.path().string());
+  int names = 0;
+  disk.before_name_change([&](const std::string& from, const std::string& to) {
+    if (to != (folder / "a").string()) return;
+    ++names;
+    EXPECT_EQ(from, to + ".partial");
+    EXPECT_THAT(disk.unsynced(from), testing::ElementsAre());
+  });
+  write_file_atomically(folder / "a", "content");
+  EXPECT_EQ(names, 1);
+  EXPECT_THAT(disk.unsynced(), testing::ElementsAre());
+  create_folder_durably(folder / "b" / "c");
+  EXPECT_THAT(disk.unsynced(), testing::ElementsAre());
+  remove_durably(folder / "b" / "c");
+  EXPECT_THAT(disk.unsynced(), testing::ElementsAre());
+  File::create(folder / "b" / "d").write(std::as_bytes(std::span("x")));
+  EXPECT_THAT(disk.unsynced(), testing::ElementsAre((folder / "b").string(), (folder / "b/d").string()))
+      << "what is not synced is seen";
+}
+
+TEST(Files, WhatIsWholeStaysWhereOnlyItsNameFails) {
+  const TempFolder folder;
+  std::optional<PartialFile> partial(std::in_place, folder / "a");
+  partial->file().write(std::as_bytes(std::span(std::string_view("content"))));
+  partial->file().sync();
+  const std::string hint = "mv '" + (folder / "a.partial").string() + "' '" + (folder / "a").string() + "'";
+  {
+    const FaultyDisk disk(folder.path().string(), Fault::io_error, 0);
+    expect_error(Exit::failed, {"cannot rename", "Input/output error", "is whole and on disk", "[try: " + hint + "]"},
+                 [&] { partial->publish(); });
+  }
+  partial.reset();
+  EXPECT_EQ(read_small_file(folder / "a.partial", 100), "content");
 }
 
 TEST(Files, ShortWritesAreContinued) {
@@ -74,9 +115,15 @@ TEST(Files, FoldersAreMadeAndRemoved) {
   const TempFolder folder;
   create_folder_durably(folder / "a" / "b" / "c");
   EXPECT_TRUE(std::filesystem::is_directory(folder / "a" / "b" / "c"));
-  remove_all_durably(folder / "a");
-  EXPECT_FALSE(std::filesystem::exists(folder / "a"));
-  remove_all_durably(folder / "a");
+  expect_error(Exit::failed, {"cannot create the folder", (folder / "a").string(), "File exists"},
+               [&] { create_folder(folder / "a"); });
+  create_folder(folder / "new");
+  remove_durably(folder / "new");
+  EXPECT_FALSE(std::filesystem::exists(folder / "new"));
+  remove_durably(folder / "new");
+  expect_error(Exit::failed, {"cannot remove", (folder / "a").string(), "not empty"},
+               [&] { remove_durably(folder / "a"); });
+  EXPECT_TRUE(std::filesystem::is_directory(folder / "a" / "b" / "c"));
   write_file_atomically(folder / "file", "");
   expect_error(Exit::failed, {(folder / "file").string(), "Not a directory"},
                [&] { create_folder_durably(folder / "file" / "b"); });
@@ -133,8 +180,16 @@ TEST(Files, NothingIsWrittenThroughWhatStandsInTheWay) {
   const TempFolder folder;
   write_file_atomically(folder / "other", "keep this");
   std::filesystem::create_symlink("other", folder / "a.partial");
-  expect_refused({"a.partial cannot be created"}, [&] { write_file_atomically(folder / "a", "new", Exit::bad_input); });
+  std::filesystem::create_symlink("nothing", folder / "b");
+  expect_refused({"a.partial is a symbolic link", "remove it"}, [&] { write_file_atomically(folder / "a", "new"); });
+  for (const char* name : {"a.partial", "b"}) {
+    expect_refused({folder / name, "is a symbolic link"}, [&] { File::create(folder / name); });
+    expect_refused({folder / name, "is a symbolic link"}, [&] { File::append_to(folder / name); });
+    expect_refused({folder / name, "is a symbolic link"},
+                   [&] { write_file_atomically(folder / name, "new", Exit::failed, File::Links::refuse); });
+  }
   EXPECT_EQ(read_small_file(folder / "other", 100), "keep this");
+  EXPECT_FALSE(std::filesystem::exists(folder / "nothing"));
   ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
   expect_refused({"pipe is not a regular file"}, [&] { File::create(folder / "pipe"); });
   expect_refused({"pipe is not a regular file"}, [&] { File::append_to(folder / "pipe"); });

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "support/expect_error.h"
+#include "support/files.h"
 #include "support/temp_folder.h"
 
 namespace gf {
@@ -70,6 +71,36 @@ TEST(RunFolder, FolderThatCannotBeWrittenIsRefused) {
                [&] { RunFolder(RunPaths(folder / "file", "run", "0")); });
   expect_error(Exit::bad_input, {"/proc/run-0", "cannot be written"},
                [&] { RunFolder(RunPaths("/proc", "run", "0")); });
+}
+
+// A run folder that was unpacked or handed over does not decide what else is overwritten.
+TEST(RunFolder, LinksInItAreNotWrittenThrough) {
+  const TempFolder folder;
+  write_file(folder / "victim", "precious");
+  for (const char* name : {"lock", "metrics.jsonl", "config.yaml"})
+    for (const char* to : {"../../victim", "../../nothing"}) {
+      const RunPaths paths(folder / "out", "run", name);
+      fs::create_directories(paths.root());
+      fs::create_symlink(to, paths.root() / name);
+      expect_error(Exit::bad_input, {paths.root() / name, "is a symbolic link", "remove it"},
+                   [&] { RunFolder{paths}; });
+      fs::remove(paths.root() / name);
+      EXPECT_TRUE(fs::is_empty(paths.root())) << "and nothing is changed";
+    }
+  EXPECT_EQ(read_file(folder / "victim"), "precious");
+  EXPECT_FALSE(fs::exists(folder / "nothing"));
+}
+
+// As a user sets it up: the run, or its checkpoints, on another disk.
+TEST(RunFolder, FoldersMayBeLinks) {
+  const TempFolder folder;
+  for (const char* name : {"disk", "disk/run-0", "disk/large"}) fs::create_directory(folder / name);
+  fs::create_symlink("disk", folder / "out");
+  fs::create_symlink("../large", folder / "disk/run-0/checkpoints");
+  fs::create_symlink("run-0", folder / "disk/run-1");
+  const RunFolder run(RunPaths(folder / "out", "run", "1"));
+  EXPECT_TRUE(run.is_exclusive());
+  EXPECT_TRUE(fs::exists(folder / "disk/run-0/lock"));
 }
 
 TEST(RunFolder, NamesThatLeadElsewhereAreRefused) {

@@ -6,12 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <mutex>
 #include <utility>
 
 namespace {
@@ -23,23 +26,72 @@ gf::Fault fault;
 int nth_call = 0;
 std::atomic<int> num_calls{0};
 
+// Of an armed disk alone.
+std::mutex mutex;
+std::set<std::string>* unsynced_paths = nullptr;
+gf::FaultyDisk::NameChange* name_change = nullptr;
+
 bool is_watched(const char* path) {
   return watched_length > 0 && std::strncmp(path, watched, watched_length) == 0;
 }
 
-bool is_watched(int descriptor) {
-  if (watched_length == 0) return false;
+// Empty where nothing is watched.
+std::string path_of(int descriptor) {
+  if (watched_length == 0) return "";
   char link[64], path[PATH_MAX];
   std::snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
-  const ssize_t length = readlink(link, path, sizeof path - 1);
-  if (length <= 0) return false;
-  path[length] = '\0';
-  return is_watched(path);
+  const ssize_t length = readlink(link, path, sizeof path);
+  return {path, static_cast<size_t>(std::max<ssize_t>(length, 0))};
+}
+
+bool is_watched(int descriptor) {
+  return is_watched(path_of(descriptor).c_str());
+}
+
+bool is_at_or_below(const std::string& path, const std::string& folder) {
+  return path.starts_with(folder) &&
+         (path.size() == folder.size() || folder.ends_with('/') || path[folder.size()] == '/');
+}
+
+void note_change(const std::string& path) {
+  const std::lock_guard lock(mutex);
+  if (unsynced_paths && is_watched(path.c_str())) unsynced_paths->insert(path);
+}
+
+void note_entry(const std::string& path) {
+  note_change(path.substr(0, path.rfind('/')));
+}
+
+void note_sync(const std::string& path) {
+  const std::lock_guard lock(mutex);
+  if (unsynced_paths) unsynced_paths->erase(path);
+}
+
+// What goes, or stays under another name, is not synced by that.
+void note_move(const std::string& from, const std::string& to) {
+  {
+    const std::lock_guard lock(mutex);
+    if (!unsynced_paths) return;
+    std::set<std::string> after;
+    for (const std::string& path : *unsynced_paths) {
+      if (!is_at_or_below(path, from))
+        after.insert(path);
+      else if (!to.empty())
+        after.insert(to + path.substr(from.size()));
+    }
+    *unsynced_paths = std::move(after);
+  }
+  note_entry(from);
+  if (!to.empty()) note_entry(to);
+}
+
+void tell(const std::string& from, const std::string& to) {
+  if (name_change && *name_change) (*name_change)(from, to);
 }
 
 // Whether this call fails; sets errno.
 bool fails() {
-  if (fault == gf::Fault::close_error) return false;
+  if (fault == gf::Fault::close_error || fault == gf::Fault::none) return false;
   const int call = num_calls++;
   if (call < nth_call) return false;
   if (fault == gf::Fault::death && call == nth_call) _exit(9);
@@ -63,6 +115,7 @@ ssize_t put(const char* name, int fd, const void* data, size_t size, Args... off
   if (is_watched(fd)) {
     if (fails()) return -1;
     if (is_short()) size = (size + 1) / 2;
+    note_change(path_of(fd));
   }
   return real(fd, data, size, offset...);
 }
@@ -72,6 +125,40 @@ ssize_t get(const char* name, int fd, void* data, size_t size, Args... offset) {
   static auto* const real = next<ssize_t(int, void*, size_t, Args...)>(name);
   if (fault == gf::Fault::short_read && is_watched(fd) && num_calls++ >= nth_call) size = (size + 1) / 2;
   return real(fd, data, size, offset...);
+}
+
+// Of the calls that change a file's length.
+template <class... Args>
+int resize(const char* name, int fd, Args... args) {
+  static auto* const real = next<int(int, Args...)>(name);
+  if (is_watched(fd)) {
+    if (fails()) return -1;
+    note_change(path_of(fd));
+  }
+  return real(fd, args...);
+}
+
+// Of those that take a name away.
+template <class F>
+int take_away(const std::string& path, const F& real) {
+  if (!is_watched(path.c_str())) return real();
+  tell(path, "");
+  if (fails()) return -1;
+  const int result = real();
+  if (result == 0) note_move(path, "");
+  return result;
+}
+
+int open_as(const char* name, const char* path, int flags, mode_t mode) {
+  static auto* const real = next<int(const char*, int, ...)>(name);
+  if (!(flags & O_CREAT) || !is_watched(path)) return real(path, flags, mode);
+  const bool is_new = faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
+  if (is_new) tell("", path);
+  if (fails()) return -1;
+  const int result = real(path, flags, mode);
+  if (result >= 0 && (is_new || (flags & O_TRUNC))) note_change(path);
+  if (result >= 0 && is_new) note_entry(path);
+  return result;
 }
 
 }  // namespace
@@ -100,7 +187,11 @@ ssize_t pwrite64(int fd, const void* data, size_t size, off64_t at) {
 
 // Counted but not done: no test pulls the plug, and a thousand real syncs would take most of its time.
 int fsync(int fd) {
-  return is_watched(fd) && fails() ? -1 : 0;
+  if (is_watched(fd)) {
+    if (fails()) return -1;
+    note_sync(path_of(fd));
+  }
+  return 0;
 }
 
 // The descriptor is gone, whatever the answer.
@@ -115,62 +206,67 @@ int close(int fd) {
 }
 
 int ftruncate(int fd, off_t size) noexcept {
-  static auto* const real = next<int(int, off_t)>("ftruncate");
-  return is_watched(fd) && fails() ? -1 : real(fd, size);
+  return resize("ftruncate", fd, size);
 }
 
 int ftruncate64(int fd, off64_t size) noexcept {
-  static auto* const real = next<int(int, off64_t)>("ftruncate64");
-  return is_watched(fd) && fails() ? -1 : real(fd, size);
+  return resize("ftruncate64", fd, size);
 }
 
 int fallocate(int fd, int mode, off_t at, off_t size) {
-  static auto* const real = next<int(int, int, off_t, off_t)>("fallocate");
-  return is_watched(fd) && fails() ? -1 : real(fd, mode, at, size);
+  return resize("fallocate", fd, mode, at, size);
 }
 
 int rename(const char* from, const char* to) noexcept {
   static auto* const real = next<int(const char*, const char*)>("rename");
-  return is_watched(to) && fails() ? -1 : real(from, to);
+  if (!is_watched(to)) return real(from, to);
+  tell(from, to);
+  if (fails()) return -1;
+  const int result = real(from, to);
+  if (result == 0) note_move(from, to);
+  return result;
 }
 
 int mkdir(const char* path, mode_t mode) noexcept {
   static auto* const real = next<int(const char*, mode_t)>("mkdir");
-  return is_watched(path) && fails() ? -1 : real(path, mode);
+  if (!is_watched(path)) return real(path, mode);
+  tell("", path);
+  if (fails()) return -1;
+  const int result = real(path, mode);
+  if (result == 0) note_entry(path);
+  return result;
 }
 
 int unlink(const char* path) noexcept {
   static auto* const real = next<int(const char*)>("unlink");
-  return is_watched(path) && fails() ? -1 : real(path);
+  return take_away(path, [&] { return real(path); });
 }
 
 int rmdir(const char* path) noexcept {
   static auto* const real = next<int(const char*)>("rmdir");
-  return is_watched(path) && fails() ? -1 : real(path);
+  return take_away(path, [&] { return real(path); });
 }
 
 int unlinkat(int folder, const char* path, int flags) noexcept {
   static auto* const real = next<int(int, const char*, int)>("unlinkat");
-  const bool watch = path[0] != '/' && folder != AT_FDCWD ? is_watched(folder) : is_watched(path);
-  return watch && fails() ? -1 : real(folder, path, flags);
+  const std::string whole = path[0] != '/' && folder != AT_FDCWD ? path_of(folder) + "/" + path : path;
+  return take_away(whole, [&] { return real(folder, path, flags); });
 }
 
 int open(const char* path, int flags, ...) {
-  static auto* const real = next<int(const char*, int, ...)>("open");
   va_list more;
   va_start(more, flags);
   const mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
   va_end(more);
-  return (flags & O_CREAT) && is_watched(path) && fails() ? -1 : real(path, flags, mode);
+  return open_as("open", path, flags, mode);
 }
 
 int open64(const char* path, int flags, ...) {
-  static auto* const real = next<int(const char*, int, ...)>("open64");
   va_list more;
   va_start(more, flags);
   const mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
   va_end(more);
-  return (flags & O_CREAT) && is_watched(path) && fails() ? -1 : real(path, flags, mode);
+  return open_as("open64", path, flags, mode);
 }
 
 }  // extern "C"
@@ -183,10 +279,16 @@ FaultyDisk::FaultyDisk(std::string folder, Fault kind, int nth) {
   num_calls = 0;
   watched_length = std::min(folder.size(), sizeof watched - 1);
   std::memcpy(watched, folder.c_str(), watched_length);
+  const std::lock_guard lock(mutex);
+  unsynced_paths = new std::set<std::string>;
+  name_change = new NameChange;
 }
 
 FaultyDisk::~FaultyDisk() {
   watched_length = 0;
+  const std::lock_guard lock(mutex);
+  delete std::exchange(unsynced_paths, nullptr);
+  delete std::exchange(name_change, nullptr);
 }
 
 int FaultyDisk::calls() const {
@@ -194,6 +296,19 @@ int FaultyDisk::calls() const {
 }
 bool FaultyDisk::reached() const {
   return num_calls > nth_call;
+}
+
+std::set<std::string> FaultyDisk::unsynced(const std::string& below) const {
+  const std::lock_guard lock(mutex);
+  std::set<std::string> found = *unsynced_paths;
+  std::erase_if(found, [&](const std::string& path) {
+    return !is_at_or_below(path, below) || !std::filesystem::exists(std::filesystem::symlink_status(path));
+  });
+  return found;
+}
+
+void FaultyDisk::before_name_change(NameChange f) {
+  *name_change = std::move(f);
 }
 
 }  // namespace gf

@@ -3,24 +3,34 @@
 // (write, pwrite, ftruncate, fallocate, fsync, rename, mkdir, unlink, rmdir, open for creation), for all of the
 // process, HDF5 included; of read and pread, for short_read alone; and of close, of what is open for writing, for
 // close_error alone. Unarmed it passes everything on.
+// It also knows what a power cut would take: what was changed there and not synced since.
 #pragma once
+#include <functional>
+#include <set>
 #include <string>
 
 namespace gf {
 
-enum class Fault { no_space, io_error, short_write, death, short_read, close_error };
+enum class Fault { none, no_space, io_error, short_write, death, short_read, close_error };
 
 // Calls inside `folder` are counted from construction on; the one with number `nth` (from 0) meets the fault, once for
 // a short write, death or a close, and from then on for errors (a full disk stays full) and short reads, until the
 // object goes.
 class FaultyDisk {
  public:
-  FaultyDisk(std::string folder, Fault, int nth);
+  explicit FaultyDisk(std::string folder, Fault = Fault::none, int nth = 0);
   ~FaultyDisk();
   FaultyDisk(const FaultyDisk&) = delete;
   FaultyDisk& operator=(const FaultyDisk&) = delete;
   int calls() const;     // counted so far
   bool reached() const;  // calls() > nth
+
+  // Paths of files that were written, and of folders in which a name came or went, since their last fsync; of this path
+  // and below it, as far as they are still there.
+  std::set<std::string> unsynced(const std::string& below = "/") const;
+  // Called before a name changes, from whatever thread: `from` is empty where something is made, `to` where it goes.
+  using NameChange = std::function<void(const std::string& from, const std::string& to)>;
+  void before_name_change(NameChange);
 };
 
 }  // namespace gf

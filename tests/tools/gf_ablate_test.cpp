@@ -118,6 +118,21 @@ TEST_F(Ablate, TrainsEachVariantFromEachSeedAndReports) {
   EXPECT_EQ(again.status, 0);
   EXPECT_NE(again.out.find("[4/4] goldfinch-s2: done already"), std::string::npos) << again.out;
   EXPECT_EQ(read_file(run("finch-s1") / "metrics.jsonl"), before);
+
+  // What lies in its folder decides about no file outside of it.
+  fs::remove(out() / "report.lock");
+  fs::create_symlink(folder_ / "nothing", out() / "report.lock");
+  EXPECT_EQ(ablate().status, 0);
+  EXPECT_FALSE(fs::exists(folder_ / "nothing"));
+  write("victim", "precious");
+  for (const char* name : {"report.html", "report.csv"}) {
+    fs::remove(out() / name);
+    fs::create_symlink(folder_ / "victim", out() / name);
+    const ProgramResult linked = ablate();
+    EXPECT_EQ(linked.status, 2);
+    EXPECT_NE(linked.err.find(cat(name, " is a symbolic link")), std::string::npos) << linked.err;
+  }
+  EXPECT_EQ(read_file(folder_ / "victim"), "precious");
 }
 
 // Runs of the same names are there from other settings: they are not what is asked for, in whatever way it is asked.

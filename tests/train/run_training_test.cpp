@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/run_training.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,17 +16,41 @@
 namespace gf {
 namespace {
 
-// The disk that has metrics.jsonl is full, the one of the checkpoints is not.
-TEST(RunTraining, MetricsThatCannotBeWrittenLoseNoStep) {
-  const TempFolder folder;
+// Its run is out/tiny-0.
+Config tiny(const TempFolder& folder, int64_t steps) {
   write_byte_tokens(folder / "data", std::string(4000, 'a'));
   Config c;
   c.model.vocab_size = TinyRun::kVocab, c.model.ctx_len = TinyRun::kCtxLen;
   c.model.n_layer = 2, c.model.n_embd = 32, c.model.head_size = 16;
   c.train.data_file = DataList(folder / "data");
-  c.train.max_steps = 50, c.train.micro_bsz = 2, c.train.my_exit_tokens = 100000;
+  c.train.max_steps = steps, c.train.micro_bsz = 2, c.train.my_exit_tokens = 100000;
   c.train.proj_dir = folder / "out", c.train.proj_name = "tiny";
   resolve(c);
+  return c;
+}
+
+// A power cut right after DONE finds all that the checkpoint stands for: the lines of its steps too. (What `lock` says
+// means nothing without its process.)
+TEST(RunTraining, DoneComesWhenAllIsOnDisk) {
+  const TempFolder folder;
+  const Config c = tiny(folder, 2);  // the save at the end: no step goes on beside it
+  const auto run = folder.path() / "out" / "tiny-0";
+  FaultyDisk disk(folder / "out");
+  int done = 0;
+  disk.before_name_change([&](const std::string&, const std::string& to) {
+    if (std::filesystem::path(to).filename() != kDoneFile) return;
+    ++done;
+    EXPECT_EQ(std::ranges::count(read_file(run / "metrics.jsonl"), '\n'), 2);
+    EXPECT_THAT(disk.unsynced(), testing::ElementsAre((run / "lock").string()));
+  });
+  EXPECT_EQ(run_training(c, make_self_communicator(), "here", nullptr), Exit::done);
+  EXPECT_EQ(done, 1);
+}
+
+// The disk that has metrics.jsonl is full, the one of the checkpoints is not.
+TEST(RunTraining, MetricsThatCannotBeWrittenLoseNoStep) {
+  const TempFolder folder;
+  const Config c = tiny(folder, 50);
   const auto run = folder.path() / "out" / "tiny-0";
   constexpr int kCallsBefore = 2, kLines = 3;  // it is opened and shortened, then written
   const FaultyDisk full(run / "metrics.jsonl", Fault::no_space, kCallsBefore + kLines);

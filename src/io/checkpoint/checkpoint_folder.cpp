@@ -18,13 +18,34 @@ namespace {
 
 constexpr std::string_view kStepPrefix = "step-", kPartialSuffix = ".partial";
 
+// The number that the text begins with, which goes off it; -1: none.
+int64_t take_number(std::string_view& text) {
+  int64_t number = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || number < 0) return -1;
+  text.remove_prefix(static_cast<size_t>(end - text.data()));
+  return number;
+}
+
+bool take(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
 std::optional<int64_t> step_of(std::string_view name) {
-  if (!name.starts_with(kStepPrefix)) return {};
-  name.remove_prefix(kStepPrefix.size());
-  int64_t step = -1;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
-  if (error != std::errc() || end != name.data() + name.size() || step < 0) return {};
-  return step;
+  if (!take(name, kStepPrefix)) return {};
+  const int64_t step = take_number(name);
+  return step >= 0 && name.empty() ? std::optional(step) : std::nullopt;
+}
+
+bool is_part_file_name(std::string_view name) {
+  std::string_view rest = name;
+  if (!take(rest, "part-")) return false;
+  const int64_t part = take_number(rest);
+  if (!take(rest, "-of-")) return false;
+  const int64_t parts = take_number(rest);
+  return part >= 0 && parts >= 0 && name == part_file_name(part, parts);
 }
 
 std::vector<StepFolder> step_folders(const fs::path& folder) {
@@ -41,16 +62,21 @@ bool is_complete(const fs::path& folder) {
   return fs::is_regular_file(folder / kDoneFile, error) && fs::is_regular_file(folder / kIndexFile, error);
 }
 
-// What removes things must not meet a user's own folder of a similar name.
-bool holds_only_our_files(const fs::path& folder) {
+// Of what is there and no save has made, what is to be told; empty: nothing.
+std::string foreign_to_saves(const fs::path& folder) {
   std::error_code error;
+  const fs::file_status status = fs::symlink_status(folder, error);
+  if (fs::is_symlink(status)) return "is a symbolic link";
+  if (!fs::is_directory(status)) return "is no folder";
   fs::directory_iterator it(folder, error);
   for (const fs::directory_iterator end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    const bool part = name.starts_with("part-") && name.ends_with(".h5");
-    if (!part && name != kIndexFile && name != kDoneFile) return false;
+    const bool ours = name == kIndexFile || name == kDoneFile || is_part_file_name(name);
+    std::error_code none;
+    if (!ours || !fs::is_regular_file(it->symlink_status(none)))
+      return cat("holds ", name, ours ? ", which is no regular file" : ", which is of no checkpoint");
   }
-  return !error;
+  return error ? "cannot be read: " + error.message() : "";
 }
 
 }  // namespace
@@ -103,15 +129,34 @@ void remove_remnants(const fs::path& folder) {
     const bool partial = name.ends_with(kPartialSuffix);
     if (partial) name.resize(name.size() - kPartialSuffix.size());
     const auto step = step_of(name);
-    const bool ours = step && name == step_folder_name(*step) && holds_only_our_files(it->path());
-    if (ours && (partial || !fs::exists(it->path() / kDoneFile))) remnants.push_back(it->path());
+    const bool named = step && name == step_folder_name(*step);
+    std::error_code none;
+    if (named && (partial || !fs::exists(it->path() / kDoneFile, none))) remnants.push_back(it->path());
   }
-  for (const fs::path& remnant : remnants) remove_all_durably(remnant);
+  for (const fs::path& remnant : remnants) remove_step_folder(remnant);
 }
 
-void remove_checkpoint(const fs::path& step_folder) {
-  remove_all_durably(step_folder / kDoneFile);
-  remove_all_durably(step_folder);
+std::string remove_step_folder(const fs::path& folder) {
+  std::error_code none;
+  if (!fs::exists(fs::symlink_status(folder, none))) return "";
+  if (std::string reason = foreign_to_saves(folder); !reason.empty()) return reason;
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
+  remove_durably(folder / kDoneFile);
+  for (const fs::path& file : files) remove_name(file);
+  remove_durably(folder);
+  return "";
+}
+
+std::string make_way(const fs::path& step_folder) {
+  const std::string reason = remove_step_folder(step_folder);
+  if (reason.empty()) return "";
+  fs::path aside;
+  std::error_code none;
+  for (int n = 1; aside.empty() || fs::exists(fs::symlink_status(aside, none)); ++n)
+    aside = cat(step_folder.string(), ".aside-", n);
+  rename_durably(step_folder, aside);
+  return cat(step_folder.string(), " ", reason, ": it was in the way of a save, and is ", aside.string(), " now");
 }
 
 }  // namespace gf

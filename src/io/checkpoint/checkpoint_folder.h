@@ -27,11 +27,16 @@ std::optional<StepFolder> newest_checkpoint(const std::filesystem::path& folder)
 // folder or a run folder. What is not complete is refused.
 std::filesystem::path find_checkpoint(const std::filesystem::path&);
 
-// Removes what an interrupted save or an interrupted removal left behind: step-N.partial, and step folders without
-// DONE. Folders with files that are not of a checkpoint are left alone.
-void remove_remnants(const std::filesystem::path& folder);
+// Removes a step folder, whole or not: DONE goes first, so that one which is half removed is none. Only what a save
+// makes is ever removed, and nothing through a link: with anything else in it, or where the name is no folder's, all
+// stays as it is. -> the reason; empty: there is nothing of this name now.
+std::string remove_step_folder(const std::filesystem::path&);
 
-// DONE goes first, so that a checkpoint which is half removed is none.
-void remove_checkpoint(const std::filesystem::path& step_folder);
+// Makes the name of a step folder free: what is not ours to remove gets another name. -> what is to be told of that.
+std::string make_way(const std::filesystem::path& step_folder);
+
+// Removes what an interrupted save or an interrupted removal left behind: step-N.partial, and step folders without
+// DONE.
+void remove_remnants(const std::filesystem::path& folder);
 
 }  // namespace gf

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 #include "base/parallel_for.h"
@@ -75,27 +76,26 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
   attributes_ = attributes, mode_ = mode, before_done_ = std::move(before_done);
   own_bytes_ = 0;
   for (const ShardView& v : views) own_bytes_ += v.bytes();
-  if (!cleaned_)
-    together([&] {
-      if (world_.rank() != 0) return;
+  together([&] {
+    check_names(views);
+    if (world_.rank() != 0) return;
+    if (!cleaned_) {
       create_folder_durably(folder_);
       remove_remnants(folder_);
-    });
+    }
+    note(make_way(partial_folder()));
+    create_folder(partial_folder());
+  });
   cleaned_ = true;
   phase_ = Phase::writing;
-  check_names(views);
   const auto is_here = [](const ShardView& v) { return v.device == kCpu; };
   if (mode_ == Mode::background || !std::ranges::all_of(views, is_here)) copy(views);
   seconds_so_far_ = watch.seconds();
-  const fs::path folder = partial_folder();
-  auto part = std::make_shared<PartWriter>(folder / part_file_name(world_.rank(), world_.size()), std::move(views),
-                                           watch_, source);
+  auto part = std::make_shared<PartWriter>(partial_folder() / part_file_name(world_.rank(), world_.size()),
+                                           std::move(views), watch_, source);
   start(
-      [folder, part, copied = copied_, begun = false]() mutable {
-        if (!begun) {
-          create_folder_durably(folder);
-          copied.wait();
-        }
+      [part, copied = copied_, begun = false]() mutable {
+        if (!begun) copied.wait();
         begun = true;
         return part->proceed();
       },
@@ -257,7 +257,15 @@ void CheckpointWriter::together(const Job& body) {
   }
 }
 
-void CheckpointWriter::publish() const {
+void CheckpointWriter::note(std::string text) {
+  if (!text.empty() && noted_.insert(text).second) notes_.push_back(std::move(text));
+}
+
+std::vector<std::string> CheckpointWriter::take_notes() {
+  return phase_ == Phase::idle ? std::exchange(notes_, {}) : std::vector<std::string>();
+}
+
+void CheckpointWriter::publish() {
   const HangWatch::Doing doing(watch_, cat("joining the parts of ", partial_folder().string()));
   if (before_done_) before_done_();
   const fs::path partial = partial_folder(), final = folder_ / step_folder_name(attributes_.step);
@@ -267,7 +275,7 @@ void CheckpointWriter::publish() const {
   write_index(partial / kIndexFile, attributes_, parts);
   sync_folder(partial);
   // Where a run is repeated from an older state, its step may have been saved before.
-  if (fs::exists(final)) remove_checkpoint(final);
+  note(make_way(final));
   rename_durably(partial, final);
   File done = File::create(final / kDoneFile);
   done.sync();
@@ -277,12 +285,15 @@ void CheckpointWriter::publish() const {
 }
 
 // A checkpoint that cannot be removed is no reason to end a run: it is tried again after the next one.
-void CheckpointWriter::prune() const noexcept {
+void CheckpointWriter::prune() noexcept {
   if (keep_ <= 0) return;
   try {
     std::vector<StepFolder> older = complete_checkpoints(folder_);
     std::erase_if(older, [&](const StepFolder& f) { return f.step >= attributes_.step; });
-    for (size_t i = 0; i + static_cast<size_t>(keep_) <= older.size(); ++i) remove_checkpoint(older[i].path);
+    for (size_t i = 0; i + static_cast<size_t>(keep_) <= older.size(); ++i)
+      if (const std::string reason = remove_step_folder(older[i].path); !reason.empty())
+        note(cat(older[i].path.string(), " ", reason,
+                 ": it is not removed, though it is older than what is to be kept"));
   } catch (const std::exception&) {}
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Saves a run's state so that at every moment, whatever fails or is killed, the newest complete checkpoint is whole:
-// all is written and synced in step-N.partial, checked, renamed, and only then marked with DONE.
+// all is written and synced in step-N.partial, checked, renamed, and only then marked with DONE. step-N.partial is made
+// anew by each save, so that nothing that lies there before, a link least of all, decides where is written; only what
+// saves have made is removed.
 // A save goes on beside the training: begin() copies the state, a thread of each rank writes its part in the time that
 // training leaves, and when all have told one another that they did, a thread of the first rank joins the parts. Where
 // the run waits for it, or it has gone on for minutes, it takes what time it needs. All ranks make the same calls; a
@@ -13,7 +15,9 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -61,6 +65,9 @@ class CheckpointWriter {
 
   std::optional<int64_t> saved_step() const { return saved_step_; }  // of the last save that came to its end
   double seconds() const { return seconds_; }                        // that this rank was at work for it
+  // What saves found in the checkpoints folder that is not theirs, and what became of it: to be told, each once, by the
+  // first rank. Nothing while a save is under way.
+  std::vector<std::string> take_notes();
 
  private:
   enum class Phase { idle, writing, publishing };
@@ -75,15 +82,18 @@ class CheckpointWriter {
   void copy(std::vector<ShardView>&);
   void together(const Job& body);
   void end_with_error();
-  void publish() const;
-  void prune() const noexcept;
+  void note(std::string);
+  void publish();
+  void prune() noexcept;
   std::filesystem::path partial_folder() const;
 
   const std::filesystem::path folder_;
   Communicator& world_;
   const int keep_;
   HangWatch* const watch_;
-  bool cleaned_ = false;  // of what earlier processes left
+  bool cleaned_ = false;            // of what earlier processes left
+  std::vector<std::string> notes_;  // to be told
+  std::set<std::string> noted_;     // all there ever were
 
   // Of the save under way.
   Phase phase_ = Phase::idle;

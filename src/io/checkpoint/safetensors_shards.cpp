@@ -164,8 +164,8 @@ std::vector<fs::path> write_safetensors_shards(const fs::path& path, const Tenso
     return {path};
   }
   refuse_other(path, index);
-  const fs::path index_place = output_place(index);
-  allow_open_files(static_cast<int64_t>(shards.size()));
+  allow_open_files(static_cast<int64_t>(shards.size()) + 1);
+  PartialFile index_file(index);
   std::vector<fs::path> names;
   std::vector<std::unique_ptr<PartialFile>> files;
   nlohmann::ordered_json map;
@@ -177,11 +177,15 @@ std::vector<fs::path> write_safetensors_shards(const fs::path& path, const Tenso
     for (const auto* e : shard.entries) map[std::string(parameter_name(e->name))] = names.back().filename().string();
     total += shard.bytes;
   }
-  // An older index goes before the first file of its set does, and the new one comes last.
-  remove_all_durably(index_place);
-  for (const auto& file : files) file->publish();
   const nlohmann::ordered_json content = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
-  write_file_atomically(index, content.dump(2) + "\n", Exit::bad_input);
+  const std::string text = content.dump(2) + "\n";
+  index_file.file().write(std::as_bytes(std::span(text)));
+  index_file.file().sync();
+  std::vector<PartialFile*> in_order;
+  for (const auto& file : files) in_order.push_back(file.get());
+  in_order.push_back(&index_file);
+  // An older index goes before the first file of its set does, and the new one comes last.
+  PartialFile::publish_all(in_order, {&index_file.path(), 1});
   names.push_back(index);
   return names;
 }

@@ -2,7 +2,6 @@
 #include "io/data/binidx_writer.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 
 #include "base/error.h"
@@ -106,30 +105,40 @@ void BinIdxWriter::write_index() {
   idx_.file().write_at(std::as_bytes(std::span(&header, 1)), 0);
 }
 
-void BinIdxWriter::finish() {
+// Brings all to disk.
+void BinIdxWriter::complete() {
   GF_CHECK(!finished_, bin_.path().string(), " finished twice");
   end_document();
   to_bin_.flush();
   write_index();
   bin_.file().sync();
   idx_.file().sync();
-  // Several files cannot change places at once. Until the last of them has, there is no .idx, so that nobody can take
-  // an old one for the new .bin's.
-  std::remove(idx_.path().c_str());
-  bin_.publish();
-  publish_mask();
-  idx_.publish();
+  if (mask_) {
+    mask_->out.flush();
+    mask_->file.file().sync();
+  }
   finished_ = true;
 }
 
-void BinIdxWriter::publish_mask() {
-  if (!mask_) {
-    if (!is_data_of_its_own(prefix_)) std::remove(LossMask::path_of(prefix_).c_str());
-    return;
+void BinIdxWriter::finish() {
+  BinIdxWriter* const self = this;
+  finish_all({&self, 1});
+}
+
+// Several files cannot change places at once. Until the last of a data set has, there is no .idx of it, so that nobody
+// can take an old one for the new .bin's.
+void BinIdxWriter::finish_all(std::span<BinIdxWriter* const> writers) {
+  for (BinIdxWriter* const w : writers) w->complete();
+  std::vector<std::filesystem::path> old;
+  std::vector<PartialFile*> files;
+  for (BinIdxWriter* const w : writers) {
+    old.push_back(w->idx_.path());
+    if (!w->mask_ && !is_data_of_its_own(w->prefix_)) old.emplace_back(LossMask::path_of(w->prefix_));
+    files.push_back(&w->bin_);
+    if (w->mask_) files.push_back(&w->mask_->file);
+    files.push_back(&w->idx_);
   }
-  mask_->out.flush();
-  mask_->file.file().sync();
-  mask_->file.publish();
+  PartialFile::publish_all(files, old);
 }
 
 }  // namespace gf

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a binidx data set in constant memory, and its loss mask where it is to have one. Everything goes to files
 // named *.partial; finish() brings them to disk and gives them their names. Without finish() nothing remains, and a
-// data set that stood under the names still stands there. A mask of an earlier one goes with it.
+// data set that stood under the names still stands there. A mask of an earlier one goes with it. Where all is on disk
+// and only a name cannot be given, the files named *.partial stay: the error says what to do with them.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -27,6 +28,8 @@ class BinIdxWriter {
   void append(std::span<const int32_t> tokens, std::span<const uint8_t> marks = {});
   void end_document();  // one without tokens leaves no trace
   void finish();        // ends the document at hand too
+  // Of several data sets: none takes its names before all are on disk.
+  static void finish_all(std::span<BinIdxWriter* const>);
 
   int64_t tokens() const { return tokens_; }
   int64_t documents() const { return documents_; }
@@ -40,7 +43,7 @@ class BinIdxWriter {
   };
   void end_sequence();
   void write_index();
-  void publish_mask();
+  void complete();
 
   std::string prefix_;
   int64_t vocab_size_, longest_;

@@ -69,8 +69,9 @@ class DocumentSink {
                  " fall to the validation part and ", train_->documents(), " to the training part; both need one"),
              "more documents, or another --validation");
     }
-    train_->finish();
-    if (validation_) validation_->finish();
+    std::vector<BinIdxWriter*> writers{train_.get()};
+    if (validation_) writers.push_back(validation_.get());
+    BinIdxWriter::finish_all(writers);
   }
 
   TokenizedPart train() const { return part(*train_); }

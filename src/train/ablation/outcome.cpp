@@ -162,7 +162,7 @@ std::string page_of(const AblationOutcome& a) {
 
 void note_peak(const fs::path& run_folder, size_t bytes) {
   if (!fs::is_directory(run_folder) || static_cast<double>(bytes) <= peak_of(run_folder)) return;
-  write_file_atomically(run_folder / kPeakFile, cat(bytes, "\n"));
+  write_file_atomically(run_folder / kPeakFile, cat(bytes, "\n"), Exit::failed, File::Links::refuse);
 }
 
 }  // namespace gf

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/checkpoint/checkpoint_writer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
@@ -8,52 +9,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "base/clock.h"
-#include "io/checkpoint/checkpoint_samples.h"
+#include "io/checkpoint/checkpoint_saves.h"
 #include "parallel/agreement.h"
 #include "parallel/communicator_threads.h"
 #include "support/expect_error.h"
 #include "support/faulty_disk.h"
-#include "support/temp_folder.h"
 
 namespace gf {
 namespace {
 
 namespace fs = std::filesystem;
 
-class CheckpointWriterTest : public testing::Test {
- protected:
-  TempFolder folder_;
-  std::unique_ptr<Communicator> self_ = make_self_communicator();
-  fs::path checkpoints_ = folder_ / "checkpoints";
-
-  void save(int64_t step, int keep = 0, CheckpointWriter::Mode mode = CheckpointWriter::Mode::at_once) {
-    const auto state = sample_state(static_cast<int>(step));
-    CheckpointWriter writer(checkpoints_, *self_, keep);
-    writer.begin(sample_attributes(step), views_of(state), mode);
-    writer.finish();
-  }
-  // The newest checkpoint is that of `step`, and whole.
-  void expect_newest(int64_t step) const {
-    const auto newest = newest_checkpoint(checkpoints_);
-    ASSERT_TRUE(newest);
-    ASSERT_EQ(newest->step, step);
-    const CheckpointReader reader(checkpoints_);
-    reader.verify();
-    expect_holds(reader, sample_state(static_cast<int>(step)));
-  }
-  std::vector<std::string> names() const {
-    std::vector<std::string> found;
-    for (const auto& entry : fs::directory_iterator(checkpoints_)) found.push_back(entry.path().filename());
-    std::ranges::sort(found);
-    return found;
-  }
-};
+class CheckpointWriterTest : public CheckpointSaves {};
 
 TEST_F(CheckpointWriterTest, WritesAndReplaces) {
   save(100);
@@ -74,17 +48,38 @@ TEST_F(CheckpointWriterTest, KeepsTheNewest) {
   EXPECT_EQ(names().size(), 4u);
 }
 
-TEST_F(CheckpointWriterTest, RemovesRemnants) {
-  save(1);
-  fs::create_directories(checkpoints_ / "step-00000002");
-  File::create(checkpoints_ / "step-00000002" / kIndexFile).close();
-  fs::create_directories(checkpoints_ / "step-00000003.partial");
-  File::create(checkpoints_ / "notes.txt").close();
-  fs::create_directories(checkpoints_ / "step-00000009" / "my own");
-  fs::create_directories(checkpoints_ / "step-5");
-  save(4);
-  EXPECT_EQ(names(),
-            (std::vector<std::string>{"notes.txt", "step-00000001", "step-00000004", "step-00000009", "step-5"}));
+// The promise for a power cut: a step folder gets its name, and DONE is made, only when all before is on disk, and no
+// file of a checkpoint goes before that of its DONE is.
+TEST_F(CheckpointWriterTest, APowerCutTakesNothingThatCounts) {
+  for (const auto mode : {CheckpointWriter::Mode::at_once, CheckpointWriter::Mode::background}) {
+    fs::remove_all(checkpoints_);
+    FaultyDisk disk(folder_.path().string());
+    int renamed = 0, done = 0;
+    std::set<std::string> going;
+    disk.before_name_change([&](const fs::path& from, const fs::path& to) {
+      if (from.extension() == ".partial" && !to.empty()) {
+        ++renamed;
+        EXPECT_THAT(disk.unsynced(from), testing::ElementsAre());
+      } else if (to.filename() == kDoneFile) {
+        ++done;
+        EXPECT_THAT(disk.unsynced(), testing::ElementsAre());
+      } else if (to.empty() && from.extension() == ".h5" && going.insert(from.parent_path()).second) {
+        EXPECT_FALSE(fs::exists(from.parent_path() / kDoneFile));
+        EXPECT_THAT(disk.unsynced(), testing::Not(testing::Contains(from.parent_path().string())));
+      }
+    });
+    save(100, 0, mode);
+    EXPECT_THAT(disk.unsynced(), testing::ElementsAre());
+    save(100, 0, mode);  // replaces it
+    EXPECT_THAT(disk.unsynced(), testing::ElementsAre());
+    EXPECT_EQ(std::exchange(going, {}).size(), 1u);
+    save(200, 1, mode);  // and removes the older one
+    EXPECT_THAT(disk.unsynced(), testing::ElementsAre());
+    EXPECT_EQ(going.size(), 1u);
+    EXPECT_EQ(renamed, 3);
+    EXPECT_EQ(done, 3);
+    EXPECT_EQ(names(), (std::vector<std::string>{"step-00000200"}));
+  }
 }
 
 TEST_F(CheckpointWriterTest, SameStateGivesTheSameBytes) {
@@ -234,6 +229,35 @@ TEST_F(CheckpointWriterThreads, FailTogether) {
   });
   EXPECT_EQ(thrown, 3);
   expect_newest(100);
+}
+
+// Whatever call fails, and on whatever rank: all have the error, and none waits for another.
+TEST_F(CheckpointWriterThreads, FailTogetherAtEachCall) {
+  bool reached = true;
+  for (int call = 0; reached; ++call) {
+    fs::remove_all(checkpoints_);
+    save(100);
+    fs::create_directories(checkpoints_ / "step-00000200.partial/in the way");
+    std::atomic<int> thrown = 0;
+    {
+      const FaultyDisk disk(checkpoints_.string(), Fault::io_error, call);
+      run_as_threads(3, [&](Communicator& ranks) {
+        CheckpointWriter writer(checkpoints_, ranks, 0);
+        const auto state = sample_state(200);
+        try {
+          writer.begin(sample_attributes(200), share_of(state, ranks.rank(), 3), CheckpointWriter::Mode::background);
+          writer.finish();
+        } catch (const AgreedError&) {
+          ++thrown;
+        }
+      });
+      reached = disk.reached();
+    }
+    EXPECT_EQ(thrown, reached ? 3 : 0) << "call " << call;
+    EXPECT_TRUE(fs::exists(checkpoints_ / "step-00000200.partial/in the way") ||
+                fs::exists(checkpoints_ / "step-00000200.partial.aside-1/in the way"));
+  }
+  expect_newest(200);
 }
 
 // `ulimit -f`, and an end of the process that runs what libraries do at their end.

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/data/binidx_writer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <numeric>
+#include <tuple>
 
+#include "base/error.h"
 #include "support/binidx_files.h"
 #include "support/expect_error.h"
 #include "support/faulty_disk.h"
@@ -107,6 +114,145 @@ TEST(BinIdxWriter, MakesItsFolderOrRefuses) {
   fs::create_directory(folder / "b.idx.partial");  // the second of the two files cannot be made
   expect_refused({"b.idx.partial"}, [&] { const BinIdxWriter writer(folder / "b", 10); });
   EXPECT_FALSE(fs::exists(folder / "b.bin.partial"));
+}
+
+// Replaces a data set, maybe one with a mask, by one with or without, while a call that finish() makes fails from then
+// on, or is the last of the process.
+class BinIdxReplacement : public testing::Test {
+ protected:
+  using Parts = std::map<std::string, std::string>;  // content by name after the prefix
+  TempFolder folder_;
+
+  static std::unique_ptr<BinIdxWriter> begin(const std::string& prefix, Masked masked, int32_t token) {
+    auto writer = std::make_unique<BinIdxWriter>(prefix, 10, BinIdxWriter::kLongestSequence, masked);
+    const std::vector<int32_t> tokens(static_cast<size_t>(token), token);
+    const std::vector<uint8_t> marks(masked == Masked::yes ? tokens.size() : 0, 1);
+    writer->append(tokens, marks);
+    return writer;
+  }
+  Parts parts(const std::string& name) const {
+    Parts found;
+    for (const auto& entry : fs::directory_iterator(folder_.path()))
+      if (const std::string file = entry.path().filename(); file.starts_with(name + "."))
+        found[file.substr(name.size())] = read_file(entry.path());
+    return found;
+  }
+  // As a user does who has no message.
+  void name_by_hand(const std::string& name, const Parts& wanted) const {
+    for (const auto& [part, content] : parts(name)) {
+      const fs::path path = folder_ / (name + part);
+      if (path.extension() == ".partial")
+        fs::rename(path, folder_ / (name + part.substr(0, part.size() - path.extension().string().size())));
+      else if (!wanted.contains(part))
+        fs::remove(path);
+    }
+  }
+};
+
+class InterruptedReplacement : public BinIdxReplacement,
+                               public testing::WithParamInterface<std::tuple<Fault, Masked, Masked>> {};
+
+TEST_P(InterruptedReplacement, LosesNoDataSet) {
+  const auto [fault, mask_before, mask_after] = GetParam();
+  begin(folder_ / "old", mask_before, 3)->finish();
+  begin(folder_ / "new", mask_after, 5)->finish();
+  const Parts old = parts("old"), whole = parts("new");
+  ASSERT_EQ(whole.size(), mask_after == Masked::yes ? 3u : 2u);
+  bool reached = true;
+  int completed = 0;  // by what the message says, or by hand
+  for (int call = 0; reached; ++call) {
+    SCOPED_TRACE(cat("call ", call));
+    for (const auto& [part, content] : parts("a")) fs::remove(folder_ / ("a" + part));
+    begin(folder_ / "a", mask_before, 3)->finish();
+    std::string hint;
+    if (fault == Fault::death) {
+      const pid_t child = fork();
+      ASSERT_GE(child, 0);
+      if (child == 0) {
+        const auto writer = begin(folder_ / "a", mask_after, 5);
+        const FaultyDisk disk(folder_.path(), fault, call);
+        writer->finish();
+        _exit(0);
+      }
+      int status = -1;
+      ASSERT_EQ(waitpid(child, &status, 0), child);
+      reached = status != 0;
+    } else {
+      const auto writer = begin(folder_ / "a", mask_after, 5);
+      const FaultyDisk disk(folder_.path(), fault, call);
+      try {
+        writer->finish();
+      } catch (const Error& e) {
+        hint = e.hint();
+      }
+      reached = disk.reached();
+    }
+    const Parts left = parts("a");
+    if (fault == Fault::death && !left.contains(".idx")) {
+      name_by_hand("a", whole);
+      ++completed;
+      EXPECT_EQ(parts("a"), whole);
+    } else if (fault == Fault::death && reached) {  // with what may be there of the new one beside it
+      for (const auto& [part, content] : left.at(".idx") == old.at(".idx") ? old : whole)
+        EXPECT_EQ(left.at(part), content) << part;
+    } else if (hint.starts_with("rm ") || hint.starts_with("mv ")) {
+      ASSERT_EQ(std::system(hint.c_str()), 0) << hint;
+      ++completed;
+      EXPECT_EQ(parts("a"), whole) << hint;
+    } else {
+      EXPECT_TRUE(left == whole || (reached && left == old));
+    }
+  }
+  EXPECT_GE(completed, 3) << "without the old .idx, the new .bin, the new .idx";
+  EXPECT_EQ(parts("a"), whole);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, InterruptedReplacement,
+                         testing::Combine(testing::Values(Fault::no_space, Fault::io_error, Fault::death),
+                                          testing::Values(Masked::no, Masked::yes),
+                                          testing::Values(Masked::no, Masked::yes)));
+
+// A training and a validation part belong together.
+TEST_F(BinIdxReplacement, OfTwoSetsIsWholeForBothOrNone) {
+  begin(folder_ / "new", Masked::no, 5)->finish();
+  const Parts whole = parts("new");
+  bool reached = true;
+  int completed = 0;
+  for (int call = 0; reached; ++call) {
+    for (const char* name : {"a", "b"}) begin(folder_ / name, Masked::no, 3)->finish();
+    const auto a = begin(folder_ / "a", Masked::no, 5), b = begin(folder_ / "b", Masked::no, 5);
+    const FaultyDisk disk(folder_.path(), Fault::io_error, call);
+    try {
+      BinIdxWriter::finish_all(std::vector{a.get(), b.get()});
+    } catch (const Error& e) {
+      if (e.hint().starts_with("rm ") || e.hint().starts_with("mv ")) {
+        ASSERT_EQ(std::system(e.hint().c_str()), 0) << e.hint();
+        EXPECT_EQ(parts("a"), whole) << e.hint();
+        ++completed;
+      }
+    }
+    reached = disk.reached();
+    EXPECT_EQ(parts("a") == whole, parts("b") == whole) << "call " << call;
+  }
+  EXPECT_GE(completed, 5);
+}
+
+// No file has its name before its content is on disk, and none before it is on disk that the old .idx is gone.
+TEST(BinIdxWriter, APowerCutTakesNothingThatHasItsName) {
+  const TempFolder folder;
+  write(folder / "a", 10, {{1, 2, 3}});
+  FaultyDisk disk(folder.path());
+  int named = 0;
+  disk.before_name_change([&](const std::string& from, const std::string& to) {
+    if (from.empty() || to.empty()) return;
+    ++named;
+    EXPECT_FALSE(fs::exists(folder / "a.idx"));
+    EXPECT_THAT(disk.unsynced(from), testing::ElementsAre());
+    EXPECT_THAT(disk.unsynced(), testing::Not(testing::Contains(folder.path().string())));
+  });
+  write(folder / "a", 10, {{4}});
+  EXPECT_EQ(named, 2);
+  EXPECT_THAT(disk.unsynced(), testing::ElementsAre());
 }
 
 TEST(BinIdxWriter, AFullDiskIsAnError) {
