@@ -66,8 +66,8 @@ class File {
   int descriptor_;
 };
 
-// The whole content of a file that is not larger than `limit` bytes.
-std::string read_small_file(const std::filesystem::path&, int64_t limit);
+// The whole content of a regular file that is not larger than `limit` bytes.
+std::string read_small_file(const std::filesystem::path&, int64_t limit, const std::string& hint = {});
 
 // Whether two names are of one place, whether something is there or not.
 bool same_path(const std::filesystem::path&, const std::filesystem::path&);

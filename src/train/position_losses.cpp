@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "base/error.h"
-#include "base/human.h"
+#include "io/files.h"
 #include "train/page_text.h"
 
 namespace gf {
@@ -19,6 +19,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kMostParts = 100'000;
+constexpr int64_t kLongestFile = int64_t{1} << 28;  // bytes; some fifty lines of that many parts
 
 PositionLosses parse(const std::string& line) {
   const Json json = Json::parse(line);

@@ -3,12 +3,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
+#include "support/expect_error.h"
+#include "support/faulty_disk.h"
+#include "support/files.h"
 #include "support/temp_folder.h"
 #include "train/trace_report.h"
 
@@ -108,6 +113,54 @@ TEST(RunHistory, AnchorsCannotMakeAHugeConfig) {
   const auto [what, status] = error_of_loading(make_run(folder, "a", config));
   EXPECT_THAT(what, HasSubstr("config.yaml: more than 10000 keys"));
   EXPECT_EQ(status, 2);
+}
+
+// Lists of lists have no keys.
+TEST(RunHistory, AnchorsCannotMakeItLong) {
+  std::string config = "a0: &a0 [[], [], [], [], [], [], [], [], [], []]\n";
+  for (int i = 1; i < 12; ++i) {
+    config += cat("a", i, ": &a", i, " [");
+    for (int j = 0; j < 10; ++j) config += cat(j ? ", " : "", "*a", i - 1);
+    config += "]\n";
+  }
+  TempFolder folder;
+  const auto run = make_run(folder, "a", config);
+  expect_refused({"config.yaml: more than 10000 keys"}, [&] { load_run(run); });
+}
+
+TEST(RunHistory, AFailureToReadIsToldOfEachFile) {
+  TempFolder folder;
+  const auto run = make_run(folder, "a", "model:\n  ctx_len: 4\n");
+  write_file(run / "trace.json", "{}");
+  write_file(run / "positions.jsonl",
+             R"({"ctx_len": 8, "rescale": 1, "rebase": 1, "by_position": [{"end": 8, "loss": 1}]})");
+  std::set<std::string> told;
+  bool reached = true;
+  for (int call = 0; reached; ++call) {
+    const FaultyDisk disk(run.string(), Fault::read_error, call);
+    try {
+      load_run(run);
+      reached = disk.reached();
+      EXPECT_FALSE(reached) << "call " << call << " failed, and nobody says so";
+    } catch (const Error& e) {
+      EXPECT_EQ(static_cast<int>(e.status()), 1) << e.what();
+      told.insert(e.what());
+    }
+  }
+  std::set<std::string> wanted;
+  for (const char* name : {"config.yaml", "metrics.jsonl", "positions.jsonl", "trace.json"})
+    wanted.insert(cat("cannot read ", (run / name).string(), ": Input/output error"));
+  EXPECT_EQ(told, wanted);
+}
+
+TEST(RunHistory, APipeIsRefused) {
+  TempFolder folder;
+  const auto run = make_run(folder, "a", "");
+  for (const char* name : {"config.yaml", "positions.jsonl", "trace.json"}) {
+    ASSERT_EQ(mkfifo((run / name).c_str(), 0600), 0);
+    expect_refused({(run / name).string() + " is not a regular file"}, [&] { load_run(run); });
+    std::filesystem::remove(run / name);
+  }
 }
 
 TEST(RunSummary, FinalNumbers) {
