@@ -401,12 +401,53 @@ TEST(Report, LossByPosition) {
   EXPECT_THAT(page, HasSubstr(">trained</text>"));
   EXPECT_THAT(page, Not(HasSubstr("nan")));
   for (const char* bad : {"{}", "plain", R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": []})",
+                          R"({"ctx_len": 1e300, "rescale": 1, "rebase": 1, "by_position": [{"end": 1, "loss": 1}]})",
+                          R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 1e300, "loss": 1}]})",
+                          R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 16, "loss": -1e100}]})",
+                          R"({"ctx_len": 9223372036854775807, "rescale": 1, "rebase": 1,)"
+                          R"( "by_position": [{"end": 9223372036854775807, "loss": 1}]})",
                           R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 17, "loss": 1}]})",
                           R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 0, "loss": 1}]})"}) {
     std::ofstream(run / "positions.jsonl") << first << "\n" << bad << "\n";
     const auto [what, status] = error_of_loading(run);
     EXPECT_THAT(what, HasSubstr("positions.jsonl:2 is no line of gf eval --by-position")) << bad;
     EXPECT_EQ(status, 2);
+  }
+}
+
+// Whatever the losses are, and however close together: their axis has its few marks, all within the drawing.
+TEST(Report, LossesByPositionOfAnySize) {
+  const auto marks_of = [](const std::vector<double>& losses) {
+    PositionLosses p;
+    p.ctx_len = std::ssize(losses);
+    for (const double loss : losses) p.parts.push_back({std::ssize(p.parts) + 1, loss});
+    const std::string plot = position_plot(std::vector{PositionCurve{.name = "a", .losses = &p}}, {});
+    EXPECT_THAT(plot, Not(HasSubstr("nan")));
+    EXPECT_THAT(plot, Not(HasSubstr("inf")));
+    std::vector<double> heights;
+    const std::string begin = "<path class=\"grid\" d=\"M54,";
+    for (size_t at = 0; (at = plot.find(begin, at)) != std::string::npos;)
+      heights.push_back(std::stod(plot.substr(at += begin.size())));
+    return heights;
+  };
+  const std::vector<std::vector<double>> all = {{2.5, 2.75},
+                                                {2.5},
+                                                {0.0},
+                                                {2.5, std::nextafter(2.5, 3)},
+                                                {1e16},
+                                                {1.8e19},
+                                                {9e99},
+                                                {-9e99, 9e99},
+                                                {1e300},
+                                                {-1e16, 1e16},
+                                                {1e16, 1e16 + 2},
+                                                {1e-300, 2e-300}};
+  for (const std::vector<double>& losses : all) {
+    SCOPED_TRACE(testing::PrintToString(losses));
+    const std::vector<double> heights = marks_of(losses);
+    EXPECT_THAT(heights.size(), testing::AllOf(testing::Ge(2u), testing::Le(7u)));
+    EXPECT_THAT(heights, testing::Each(testing::AllOf(testing::Ge(8), testing::Le(330))));
+    EXPECT_TRUE(std::ranges::is_sorted(heights, std::greater()));
   }
 }
 
