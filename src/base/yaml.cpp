@@ -7,7 +7,6 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <fstream>
 #include <set>
 #include <sstream>
 
@@ -16,7 +15,6 @@
 namespace gf {
 namespace {
 
-constexpr size_t kMaxBytes = 1 << 20;
 constexpr size_t kMaxDepth = 8;
 
 // Listens to the parser's events instead of taking its tree: so each value has its line, a key given twice is seen, and
@@ -138,7 +136,8 @@ std::string in_quotes(const std::string& text) {
 
 std::vector<Setting> parse_yaml(const std::string& text, const std::string& name) {
   const auto control = [](unsigned char c) { return c < 0x20 && c != '\t' && c != '\n' && c != '\r'; };
-  if (text.size() > kMaxBytes) refuse(cat(name, " is larger than ", kMaxBytes, " bytes, too large for a config file"));
+  if (text.size() > kLongestYaml)
+    refuse(cat(name, " is larger than ", kLongestYaml, " bytes, too large for a config file"));
   if (std::any_of(text.begin(), text.end(), control)) refuse(name + " is not a text file", "a YAML or JSON file");
   try {
     return parse_document(text, name);
@@ -160,18 +159,6 @@ Setting parse_yaml_list(const std::string& text, const std::string& what) {
   }
   if (all.size() != 1 || all[0].kind != Setting::Kind::list) refuse(what + " is no list", hint);
   return std::move(all[0]);
-}
-
-std::vector<Setting> read_yaml(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kMaxBytes + 1, '\0');
-  if (!file || std::filesystem::is_directory(path)) {
-    refuse("cannot read the config file " + path.string(), "a path to a YAML or JSON file");
-  }
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) refuse("cannot read the config file " + path.string());
-  text.resize(static_cast<size_t>(file.gcount()));
-  return parse_yaml(text, path.string());
 }
 
 std::string write_yaml(const FieldList& list, const std::map<std::string, std::string>& notes) {

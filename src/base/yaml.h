@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Config files. YAML, and JSON as the part of YAML that it is, read to a flat list of settings and written from a list
-// of fields. A file is bounded in size and depth, each key is given once, and nothing in it but values is looked at:
-// tags and aliases are refused.
+// The text of config files. YAML, and JSON as the part of YAML that it is, read to a flat list of settings and written
+// from a list of fields. It is bounded in size and depth, each key is given once, and nothing in it but values is
+// looked at: tags and aliases are refused. io/yaml_file.h reads the files.
 #pragma once
-#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,8 +11,9 @@
 
 namespace gf {
 
-std::vector<Setting> read_yaml(const std::filesystem::path&);
-// The same from memory; `name` stands for the file in messages.
+inline constexpr size_t kLongestYaml = size_t{1} << 20;  // bytes; many times what the longest list of data takes
+
+// `name` stands for the text in messages: its file.
 std::vector<Setting> parse_yaml(const std::string& text, const std::string& name);
 // A list alone, as an option's value has it; `what` stands for it in messages.
 Setting parse_yaml_list(const std::string& text, const std::string& what);

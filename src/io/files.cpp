@@ -212,10 +212,10 @@ void File::close() {
   if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail_at("close", path_, errno);
 }
 
-std::string read_small_file(const fs::path& path, int64_t limit) {
-  const File file = File::open(path);
+std::string read_small_file(const fs::path& path, int64_t limit, const std::string& hint) {
+  const File file = File::open(path, hint);
   const int64_t size = file.size();
-  if (size > limit) refuse(cat(path.string(), " has ", size, " bytes; at most ", limit, " make sense here"));
+  if (size > limit) refuse(cat(path.string(), " has ", size, " bytes; at most ", limit, " make sense here"), hint);
   std::string content(static_cast<size_t>(size), '\0');
   file.read_at(std::as_writable_bytes(std::span(content)), 0);
   return content;

@@ -66,8 +66,8 @@ class File {
   int descriptor_;
 };
 
-// The whole content of a file that is not larger than `limit` bytes.
-std::string read_small_file(const std::filesystem::path&, int64_t limit);
+// The whole content of a regular file that is not larger than `limit` bytes.
+std::string read_small_file(const std::filesystem::path&, int64_t limit, const std::string& hint = {});
 
 void refuse_link(const std::filesystem::path&);  // where there is a symbolic link of this name
 

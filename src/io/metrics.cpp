@@ -15,12 +15,13 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kLongestLine = int64_t{1} << 16;  // a step takes some 200 bytes; bounds what a foreign file can cost
+constexpr uint64_t kMostCounted = uint64_t{1} << 62;  // one more is a count still
 
 // One field of a step's object. Each returns what is wrong, or nothing.
 std::string get(const json& object, const char* key, int64_t& value) {
   const auto field = object.find(key);
   if (field == object.end()) return cat("has no \"", key, "\"");
-  if (!field->is_number_integer() || (field->is_number_unsigned() && field->get<uint64_t>() > INT64_MAX) ||
+  if (!field->is_number_integer() || (field->is_number_unsigned() && field->get<uint64_t>() > kMostCounted) ||
       field->get<int64_t>() < 0)
     return cat("has no count under \"", key, "\" but ", field->dump(-1, ' ', true, json::error_handler_t::replace));
   value = field->get<int64_t>();

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "base/yaml.h"
+#include "io/yaml_file.h"
 #include "parallel/schedule/schedule.h"
 #include "tensor/on_device.h"
 

@@ -2,12 +2,12 @@
 #include "train/golden.h"
 
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
 #include "io/data/sampler.h"
+#include "io/files.h"
 #include "optim/learning_rate.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/pipeline.h"
@@ -40,7 +40,7 @@ constexpr double kGradFloor = 1e-6 / kGradTolerance;
 constexpr double kRoundings = 3;
 
 // A case is small: what would take long, or all memory, is none.
-constexpr int64_t kMostParameters = 1 << 26, kMostTokens = 1 << 20;
+constexpr int64_t kMostParameters = 1 << 26, kMostTokens = 1 << 20, kLongestCase = 1 << 26;
 
 int64_t size_in(const Json& json, const char* key, int64_t least, int64_t most) {
   const int64_t n = json.at(key);
@@ -310,13 +310,12 @@ class Case {
 }  // namespace
 
 std::vector<GoldenCheck> check_golden(const std::filesystem::path& path, const GoldenOptions& options) {
-  std::ifstream in(path);
-  if (!in) refuse(cat(path.string(), " cannot be read"), "a golden case: gf verify golden tests/golden/*.json");
+  const std::string hint = "gf verify golden tests/golden/*.json", text = read_small_file(path, kLongestCase, hint);
   try {
-    const Json json = Json::parse(in);
+    const Json json = Json::parse(text);
     return Case(json, options).run();
   } catch (const Json::exception& e) {
-    refuse(cat(path.string(), " is no golden case: ", e.what()), "gf verify golden tests/golden/*.json");
+    refuse(cat(path.string(), " is no golden case: ", e.what()), hint);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/build_id.h"
 #include "base/human.h"
@@ -91,10 +92,6 @@ Metadata metadata_of(const LayerStack& layers, const Past::Options& o) {
           {"cache-dtype", name_of(o.cache)}};
 }
 
-std::string after(std::string_view prefix, const std::string& name) {
-  return name.substr(prefix.size());
-}
-
 // Tokens are exact in float32, and the only rows that are not that already.
 Tensor as_float(const Tensor& rows) {
   if (rows.dtype() == DType::f32) return rows;
@@ -103,11 +100,8 @@ Tensor as_float(const Tensor& rows) {
   return floats;
 }
 
-Tensor as_tokens(const Tensor& floats) {
-  Tensor tokens = Tensor::empty(floats.shape(), DType::i32, kCpu);
-  for (int64_t i = 0; i < floats.numel(); ++i)
-    tokens.data<int32_t>()[i] = static_cast<int32_t>(floats.data<float>()[i]);
-  return tokens;
+bool is_whole(float x, int64_t least, int64_t most) {
+  return x >= static_cast<double>(least) && x <= static_cast<double>(most) && x == std::floor(x);
 }
 
 std::string value_of(const SafetensorsReader& reader, const char* key) {
@@ -124,28 +118,61 @@ Tensor as_rows(const TokenCounts& counts) {
   return Tensor::of<float>({std::ssize(rows) / 2, 2}, rows);
 }
 
-// Of tokens under `vocab`; refuses what as_rows() would not have made.
-TokenCounts as_counts(const Tensor& rows, int64_t vocab, const std::string& file) {
-  const auto is_whole = [](float x, double least, double most) {
-    return x >= least && x <= most && x == std::floor(x);
-  };
-  TokenCounts counts;
-  bool sound = rows.dtype() == DType::f32 && rows.shape().rank() == 2 && rows.size(1) == 2;
-  for (int64_t i = 0; sound && i < rows.size(0); ++i) {
-    const float token = rows.data<float>()[2 * i], times = rows.data<float>()[2 * i + 1];
-    sound = is_whole(token, 0, static_cast<double>(vocab - 1)) && is_whole(times, 1, static_cast<double>(kExact));
-    if (sound) counts.add(static_cast<int32_t>(token), static_cast<int64_t>(times));
-  }
-  if (!sound) refuse(cat(file, ": its ", kCounts, " is not how often each token was read"), "read the text once more");
-  return counts;
-}
+// The tensors of a file, each as it must be.
+class Contents {
+ public:
+  Contents(const std::map<std::string, Tensor>& tensors, const std::string& file, int64_t vocab)
+      : tensors_(tensors), file_(file), vocab_(vocab) {}
 
-// What every such file has.
-const Tensor& find_in(const std::map<std::string, Tensor>& tensors, const char* name, const std::string& file) {
-  const auto found = tensors.find(name);
-  if (found == tensors.end()) refuse(cat(file, ": it has no ", name), "read the text once more");
-  return found->second;
-}
+  [[noreturn]] void wrong(const std::string& what) const { refuse(cat(file_, ": ", what), "read the text once more"); }
+
+  const Tensor& get(const std::string& name, const Shape& shape) {
+    const Tensor& t = find(name);
+    if (!(t.shape() == shape))
+      wrong(cat("its ", name, " is ", t.shape(), ", and what this model keeps there is ", shape));
+    return t;
+  }
+  // Of one number a row, with the values that as_float() had.
+  Tensor get_tokens(const std::string& name, int64_t rows) {
+    const Tensor floats = get(name, {rows, 1}), tokens = Tensor::empty(floats.shape(), DType::i32, kCpu);
+    for (int64_t i = 0; i < rows; ++i) {
+      const float token = floats.data<float>()[i];
+      if (!is_whole(token, 0, vocab_ - 1)) wrong(cat("its ", name, " has ", token, ", and the model has ", vocab_));
+      tokens.data<int32_t>()[i] = static_cast<int32_t>(token);
+    }
+    return tokens;
+  }
+  // What as_rows() made.
+  TokenCounts get_counts() {
+    const Tensor& rows = find(kCounts);
+    TokenCounts counts;
+    bool sound = rows.shape().rank() == 2 && rows.size(1) == 2;
+    for (int64_t i = 0; sound && i < rows.size(0); ++i) {
+      const float token = rows.data<float>()[2 * i], times = rows.data<float>()[2 * i + 1];
+      sound = is_whole(token, 0, vocab_ - 1) && is_whole(times, 1, kExact);
+      if (sound) counts.add(static_cast<int32_t>(token), static_cast<int64_t>(times));
+    }
+    if (!sound) wrong(cat("its ", kCounts, " is not how often each token was read"));
+    return counts;
+  }
+  void check_nothing_is_left() const {
+    for (const auto& [name, t] : tensors_)
+      if (!taken_.contains(name)) wrong(cat("it has ", name, ", which this model does not keep"));
+  }
+
+ private:
+  const Tensor& find(const std::string& name) {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) wrong(cat("it has no ", name));
+    if (found->second.dtype() != DType::f32) wrong(cat("its ", name, " is of ", found->second.dtype(), ", not f32"));
+    taken_.insert(name);
+    return found->second;
+  }
+  const std::map<std::string, Tensor>& tensors_;
+  const std::string& file_;
+  const int64_t vocab_;
+  std::set<std::string> taken_{};
+};
 
 std::map<std::string, Tensor> read_all(const TensorSource& source, const std::string& file) {
   size_t need = 0;  // twice: as it is in the file, and as it is kept
@@ -196,31 +223,31 @@ StatefulDecoder read_past(const std::filesystem::path& path, const LayerStack& l
   const std::map<std::string, Tensor> tensors = read_all(reader, path.string());
   if (digest_of(tensors, reader.metadata()) != value_of(reader, kContent))
     refuse(cat(path.string(), ": damaged: it is not what was written"), "read the text once more");
-  const TokenCounts counts =
-      as_counts(find_in(tensors, kCounts, path.string()), layers.config().vocab_size, path.string());
-  const std::string positions = value_of(reader, kPositions);
-  const auto check_rows = [&](const std::string& name, int64_t rows) {
-    if (cat(rows) != positions)
-      refuse(cat(path.string(), ": its positions are ", positions, ", and its ", name, " are of ", rows),
-             "read the text once more");
-  };
-  check_rows(kCounts, counts.total());
+  return decoder_of(tensors, value_of(reader, kPositions), path.string(), layers, std::move(options));
+}
+
+StatefulDecoder decoder_of(const std::map<std::string, Tensor>& tensors, const std::string& positions,
+                           const std::string& file, const LayerStack& layers, StatefulDecoder::Options options) {
+  const int64_t vocab = layers.config().vocab_size;
+  Contents contents(tensors, file, vocab);
+  const TokenCounts counts = contents.get_counts();
+  const int64_t size = counts.total();
+  if (cat(size) != positions)
+    contents.wrong(cat("its positions are ", positions, ", and its ", kCounts, " are of ", size));
+  // Only the layers know what they keep. After one token it is what it is after many, but for the number of rows.
+  StatefulDecoder one(layers, {.past = options.past});
+  one.feed(std::vector<int32_t>{0});
   Past past(options.past);
-  past.read_on(counts.total());
-  for (const auto& [name, t] : tensors) {
-    if (name.starts_with(kGrowing)) check_rows(name, t.size(0));
-    if (name == cat(kGrowing, kKeptTokens))
-      kept_tokens(past, layers.config()).append(as_tokens(t));
-    else if (name.starts_with(kGrowing))
-      past.growing(after(kGrowing, name), t.size(-1)).append(t);
-    else if (name.starts_with(kFixed))
-      copy(t, past.state(after(kFixed, name), t.shape(), t.dtype()));
+  past.read_on(size);
+  for (const auto& [name, t] : one.past().fixed())
+    copy(contents.get(cat(kFixed, name), t.shape()), past.state(name, t.shape(), t.dtype()));
+  for (const auto& [name, rows] : one.past().all_growing()) {
+    const std::string there = cat(kGrowing, name);
+    past.growing(name, rows.width(), rows.kept())
+        .append(name == kKeptTokens ? contents.get_tokens(there, size) : contents.get(there, {size, rows.width()}));
   }
-  const Tensor& logits = find_in(tensors, kLogits, path.string());
-  if (logits.dtype() != DType::f32 || logits.numel() != layers.config().vocab_size)
-    refuse(cat(path.string(), ": its ", kLogits, " are ", logits.shape(), ", and the model has ",
-               layers.config().vocab_size, " tokens"),
-           "read the text once more");
+  const Tensor& logits = contents.get(kLogits, {vocab});
+  contents.check_nothing_is_left();
   return {layers, std::move(options), std::move(past), logits, counts};
 }
 

@@ -3,6 +3,8 @@
 // float32 (tokens are exact in it), whose metadata says of which model and build it is. A digest covers all of it.
 #pragma once
 #include <filesystem>
+#include <map>
+#include <string>
 
 #include "io/partial_file.h"
 #include "train/decoder.h"
@@ -10,8 +12,13 @@
 namespace gf {
 
 void write_past(PartialFile&, const StatefulDecoder&);  // and publishes it
-// Refuses a file of another model, other options of the Past or another build, one that was changed, and one that takes
-// more memory than there is.
+// Refuses a file of another model, other options of the Past or another build, one that was changed, one that takes
+// more memory than there is, and, as anyone can compute a digest, one that does not hold what the model keeps.
 StatefulDecoder read_past(const std::filesystem::path&, const LayerStack&, StatefulDecoder::Options);
+
+// The last of these steps, for a file whose metadata is right: its tensors, by name, and how many `positions` it says
+// that it is of. `file` stands for it in messages.
+StatefulDecoder decoder_of(const std::map<std::string, Tensor>& tensors, const std::string& positions,
+                           const std::string& file, const LayerStack&, StatefulDecoder::Options);
 
 }  // namespace gf

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "base/error.h"
-#include "base/human.h"
+#include "io/files.h"
 #include "train/page_text.h"
 
 namespace gf {
@@ -19,16 +19,32 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kMostParts = 100'000;
+constexpr int64_t kLongestFile = int64_t{1} << 28;    // bytes; some fifty lines of that many parts
+constexpr int64_t kLongestWindow = int64_t{1} << 53;  // double has all its positions
+constexpr double kLargestLoss = 1e100;                // logits of float32 make none beyond 1e39
+
+int64_t length_in(const Json& json, int64_t least, int64_t most) {
+  if (!json.is_number_integer()) fail("no whole number");
+  const auto length = json.get<int64_t>();
+  if (length < least || length > most) fail("parts that do not follow one another");
+  return length;
+}
+
+double loss_in(const Json& json) {
+  const auto loss = json.get<double>();
+  if (!(std::fabs(loss) < kLargestLoss)) fail("no loss");
+  return loss;
+}
 
 PositionLosses parse(const std::string& line) {
   const Json json = Json::parse(line);
-  PositionLosses p{json.at("ctx_len"), json.at("rescale"), json.at("rebase"), {}};
+  PositionLosses p{length_in(json.at("ctx_len"), 1, kLongestWindow), json.at("rescale"), json.at("rebase"), {}};
   int64_t begin = 0;
   for (const Json& part : json.at("by_position")) {
-    const int64_t end = part.at("end");
-    if (end <= begin || end > p.ctx_len || p.parts.size() == kMostParts) fail("parts that do not follow one another");
+    const int64_t end = length_in(part.at("end"), begin + 1, p.ctx_len);
+    if (p.parts.size() == kMostParts) fail("too many parts");
     const Json& loss = part.at("loss");
-    p.parts.push_back({end, loss.is_null() ? std::nullopt : std::optional(loss.get<double>())});
+    p.parts.push_back({end, loss.is_null() ? std::nullopt : std::optional(loss_in(loss))});
     begin = end;
   }
   if (p.parts.empty()) fail("no parts");
@@ -44,9 +60,12 @@ class Frame {
       last_ = std::max(last_, static_cast<double>(c.losses->ctx_len));
     }
     for (const int64_t t : trained) last_ = std::max(last_, static_cast<double>(t));
-    const double room = high_ > low_ ? 0.05 * (high_ - low_) : 0.1;
-    low_ -= room, high_ += room;
     if (first_ >= last_) first_ = last_ / 2;
+    if (empty()) return;
+    // Of the size of what it is added to: the ends are apart, whatever the losses are.
+    const double size = std::max({std::fabs(low_), std::fabs(high_), 1.0});
+    const double room = high_ > low_ ? std::max(0.05 * (high_ - low_), 1e-6 * size) : 0.1 * size;
+    low_ -= room, high_ += room;
   }
 
   // The middle of each part that has a loss.
@@ -68,22 +87,25 @@ class Frame {
 
   std::string axes() const {
     std::string out;
-    const double least = (high_ - low_) / 6, power = std::pow(10, std::floor(std::log10(least)));
+    constexpr int kSteps = 6;
+    const double least = (high_ - low_) / kSteps, power = std::pow(10, std::floor(std::log10(least)));
     const double step = power * (least > 5 * power ? 10 : least > 2 * power ? 5 : least > power ? 2 : 1);
     const int digits = std::max(0, static_cast<int>(-std::floor(std::log10(step) + 1e-9)));
-    for (auto i = static_cast<int64_t>(std::ceil(low_ / step)); static_cast<double>(i) * step <= high_; ++i) {
-      const double v = static_cast<double>(i) * step;
+    for (int i = 0; i <= kSteps; ++i) {
+      const double v = (std::ceil(low_ / step) + i) * step;
+      if (v > high_) break;
       out += fmt::format(
-          "<path class=\"grid\" d=\"M{},{:.1f}H{}\"/><text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.{}f}</text>\n",
-          kLeft, y(v), kRight, kLeft - 8, y(v) + 4, v, digits);
+          "<path class=\"grid\" d=\"M{},{:.1f}H{}\"/><text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n",
+          kLeft, y(v), kRight, kLeft - 8, y(v) + 4,
+          digits > 0 ? fmt::format("{:.{}f}", v, digits) : fmt::format("{:.6g}", v));
     }
     out += fmt::format("<path class=\"axis\" d=\"M{},{}H{}\"/>\n", kLeft, kBottom, kRight);
     for (int power_of_2 = static_cast<int>(std::ceil(std::log2(first_))); std::exp2(power_of_2) <= last_ * 1.001;
          ++power_of_2) {
       const double v = std::exp2(power_of_2);
       out += fmt::format(
-          "<path class=\"axis\" d=\"M{:.1f},{}v4\"/><text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
-          x(v), kBottom, x(v), kBottom + 17, static_cast<int64_t>(v));
+          "<path class=\"axis\" d=\"M{:.1f},{}v4\"/><text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n",
+          x(v), kBottom, x(v), kBottom + 17, v);
     }
     return out + fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">position</text>\n", (kLeft + kRight) / 2,
                              kBottom + 34);
@@ -101,7 +123,6 @@ class Frame {
 
  private:
   void add(double x, double loss) {
-    if (!std::isfinite(loss)) return;
     first_ = std::min(first_, x), low_ = std::min(low_, loss), high_ = std::max(high_, loss);
   }
   double first_ = std::numeric_limits<double>::infinity(), last_ = 0;
@@ -138,8 +159,7 @@ std::string row(const PositionCurve& c) {
 }  // namespace
 
 std::vector<PositionLosses> read_positions(const std::filesystem::path& path) {
-  std::ifstream in(path);
-  if (!in) refuse(cat("cannot read ", path.string()));
+  std::istringstream in(read_small_file(path, kLongestFile, "move the file away"));
   std::vector<PositionLosses> all;
   int64_t number = 0;
   for (std::string line; std::getline(in, line);) {

@@ -14,7 +14,7 @@ namespace gf {
 struct PositionLosses {
   struct Part {
     int64_t end;                 // it has the positions from the part before it to here
-    std::optional<double> loss;  // nothing where no token there counts
+    std::optional<double> loss;  // finite; nothing where no token there counts
   };
   int64_t ctx_len = 0;  // of the windows
   double rescale = 1, rebase = 1;

@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <sstream>
 
 #include "base/error.h"
+#include "io/yaml_file.h"
 #include "train/config.h"
 #include "train/memory.h"
 #include "train/trace_file.h"
@@ -16,25 +15,37 @@
 namespace gf {
 namespace {
 
-constexpr size_t kMostKeys = 10000;  // a configuration has some hundred; anchors could make any number of them
+constexpr int kMostKeys = 10000;  // a configuration has some hundred; anchors could make any number of them
 constexpr int64_t kFinalSteps = 100;
 
-void flatten(const YAML::Node& node, const std::string& key, std::map<std::string, std::string>& out, int depth = 0) {
-  if (depth > 16 || out.size() > kMostKeys) refuse(cat("more than ", kMostKeys, " keys, or nested deeper than 16"));
-  if (node.IsMap()) {
-    for (const auto& item : node) {
-      if (!item.first.IsScalar()) refuse(cat("a key under \"", key, "\" is not a plain name"));
-      flatten(item.second, cat(key, key.empty() ? "" : ".", item.first.Scalar()), out, depth + 1);
-    }
-    // A section that is there, such as model.alibi, in a table beside runs that have none.
-    if (node.size() == 0 && !key.empty()) out[key] = "on";
-  } else if (node.IsSequence()) {
-    int64_t index = 0;
-    for (const auto& item : node) flatten(item, cat(key, "[", index++, "]"), out, depth + 1);
-  } else if (node.IsScalar() && !key.empty()) {
-    out[key] = node.Scalar();
+class Flat {
+ public:
+  std::map<std::string, std::string> of(const YAML::Node& node) {
+    add(node, "", 0);
+    return std::move(out_);
   }
-}
+
+ private:
+  void add(const YAML::Node& node, const std::string& key, int depth) {
+    // Lists and nothing count too: of these alone anchors make as many.
+    if (depth > 16 || ++nodes_ > kMostKeys) refuse(cat("more than ", kMostKeys, " keys, or nested deeper than 16"));
+    if (node.IsMap()) {
+      for (const auto& item : node) {
+        if (!item.first.IsScalar()) refuse(cat("a key under \"", key, "\" is not a plain name"));
+        add(item.second, cat(key, key.empty() ? "" : ".", item.first.Scalar()), depth + 1);
+      }
+      // A section that is there, such as model.alibi, in a table beside runs that have none.
+      if (node.size() == 0 && !key.empty()) out_[key] = "on";
+    } else if (node.IsSequence()) {
+      int64_t index = 0;
+      for (const auto& item : node) add(item, cat(key, "[", index++, "]"), depth + 1);
+    } else if (node.IsScalar() && !key.empty()) {
+      out_[key] = node.Scalar();
+    }
+  }
+  std::map<std::string, std::string> out_;
+  int nodes_ = 0;
+};
 
 // Nothing where the configuration is of another program, or another version of this one.
 std::optional<int64_t> parameters_of(const std::string& config_text) {
@@ -51,14 +62,11 @@ std::optional<int64_t> parameters_of(const std::string& config_text) {
 }
 
 void load_config(const std::filesystem::path& path, RunHistory& run) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return;  // metrics alone make a report too
-  std::ostringstream text;
-  text << in.rdbuf();
-  run.config_text = text.str();
+  if (!std::filesystem::exists(path)) return;  // metrics alone make a report too
+  run.config_text = read_yaml_text(path);
   run.parameters = parameters_of(run.config_text);
   try {
-    flatten(YAML::Load(run.config_text), "", run.config);
+    run.config = Flat().of(YAML::Load(run.config_text));
   } catch (const YAML::Exception& e) {
     refuse(cat(path.string(), ":", e.mark.line + 1, " is not YAML: ", e.msg));
   } catch (const Error& e) {

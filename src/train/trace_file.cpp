@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <climits>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -18,6 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kFormat = "gf-trace-1";
+constexpr int64_t kLongest = int64_t{1} << 31;  // bytes; more than any browser shows
 
 std::string dumped(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -186,8 +186,7 @@ void TraceRecorder::write() const {
 }
 
 std::optional<TracedRun> read_trace(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) refuse(cat("cannot read ", path.string()));
+  const std::string text = read_small_file(path, kLongest, "delete it, or move it away");
   try {
     // Ops are most of a trace, and nothing here asks for them.
     const auto keep = [](int depth, json::parse_event_t event, json& value) {
@@ -195,7 +194,7 @@ std::optional<TracedRun> read_trace(const std::filesystem::path& path) {
                       value.contains("cat") && value["cat"] == "op";
       return !op;
     };
-    const json page = json::parse(in, keep);
+    const json page = json::parse(text, keep);
     if (!page.is_object()) refuse("is not a JSON object");
     const auto about = page.find("otherData");
     if (about == page.end() || !about->is_object() || !about->contains("format")) return {};

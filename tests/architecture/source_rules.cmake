@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What every source file keeps: the licence line, one idea a file, one place that knows of CUDA, nothing left undone.
+# What every source file keeps: the licence line, one idea a file, one place that knows of CUDA, one that opens files, nothing
+# left undone.
 #   cmake -D ROOT=... -P source_rules.cmake
 cmake_minimum_required(VERSION 3.25)
 set(MOST_LINES 400)
@@ -38,6 +39,11 @@ foreach(file IN LISTS files)
       "system_clock|high_resolution_clock|utc_clock|file_clock|gettimeofday|timespec_get|ftime\\(|CLOCK_REALTIME|CLOCK_TAI|(^|[^A-Za-z0-9_.>])time\\((NULL|nullptr|0|&|\\))")
     if(wall_clock)
       complain("${file}: ${wall_clock}\n    the wall clock may jump; base/clock.h has one that does not")
+    endif()
+    # /proc, which base reads, has no errors to be seen.
+    file(STRINGS ${ROOT}/${file} streams REGEX "#[ \t]*include <fstream>")
+    if(streams AND NOT file MATCHES "^src/base/")
+      complain("${file}: ${streams}\n    a stream hides errors; io/files.h has files whose errors are seen")
     endif()
     file(READ ${ROOT}/${file} text)
     string(REGEX REPLACE "[^\n]+" "" newlines "${text}")

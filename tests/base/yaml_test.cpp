@@ -3,10 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "support/expect_error.h"
-#include "support/temp_folder.h"
 
 namespace gf {
 namespace {
@@ -100,15 +97,6 @@ TEST(Yaml, HostileFilesAreBounded) {
       "\x7f"
       "ELF\x02\x01",
       {"not a text file"});
-}
-
-TEST(Yaml, FilesThatCannotBeReadAreNamed) {
-  const TempFolder folder;
-  const auto none = (folder / "none.yaml").string();
-  expect_refused({none.c_str()}, [&] { read_yaml(none); });
-  expect_refused({folder.path().c_str()}, [&] { read_yaml(folder.path()); });
-  std::ofstream(folder / "a.yaml") << "a: 1\nb: c: d\n";
-  expect_refused({(folder / "a.yaml").c_str()}, [&] { read_yaml(folder / "a.yaml"); });
 }
 
 struct Part {

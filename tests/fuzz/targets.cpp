@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "base/error.h"
@@ -15,10 +17,14 @@
 #include "io/checkpoint/safetensors_shards.h"
 #include "io/data/binidx.h"
 #include "io/data/sampler.h"
+#include "io/text/jsonl.h"
 #include "io/text/vocabulary.h"
+#include "support/small_model.h"
 #include "support/temp_folder.h"
 #include "tensor/tensor.h"
 #include "train/config.h"
+#include "train/past_file.h"
+#include "train/report.h"
 
 namespace gf::fuzz {
 namespace {
@@ -53,11 +59,14 @@ void idx(std::span<const uint8_t> bytes) {
   if (sampler.offset(0) + 9 > data.tokens()) fail("a sample that the data does not hold");
 }
 
-void read_all(const TensorSource& source) {
+std::map<std::string, Tensor> read_all(const TensorSource& source) {
+  std::map<std::string, Tensor> tensors;
   for (const auto& e : source.entries()) {
     const Tensor values = Tensor::empty(e.shape, e.dtype, kCpu);
     source.read(std::vector<ShardView>{{e.name, e.dtype, e.shape, 0, e.shape.numel(), values.raw()}});
+    tensors.emplace(e.name, values);
   }
+  return tensors;
 }
 
 // The index in a checkpoint.h5, under a seal that is right.
@@ -86,6 +95,62 @@ void safetensors_index(std::span<const uint8_t> bytes) {
   const fs::path path = folder() / "weights.safetensors.index.json";
   write(path, bytes);
   read_all(SafetensorsShards(path));
+}
+
+struct SmallModel {
+  SmallModel() {
+    layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+    fill_hashed(layers.parameters());
+  }
+  LayerStack layers{small_config("x060c2", "x060", "gold")};
+};
+
+// A state file, as if its metadata and digest were right.
+void past(std::span<const uint8_t> bytes) {
+  static const SmallModel model;
+  const fs::path path = folder() / "text.past";
+  write(path, bytes);
+  const SafetensorsReader reader(path);
+  const auto positions = reader.metadata().find("positions");
+  if (positions == reader.metadata().end()) return;
+  decoder_of(read_all(reader), positions->second, path.string(), model.layers, {}).feed(std::vector<int32_t>{1, 32});
+}
+
+// One file of a run folder, for the report.
+void report_with(const std::string& name, std::span<const uint8_t> bytes) {
+  const fs::path run = folder() / name;
+  fs::create_directories(run);
+  std::ofstream(run / "metrics.jsonl")
+      << R"({"step": 0, "tokens": 9, "loss": 2, "grad_norm": 1, "lr": 0.1, "step_s": 1, "tokens_per_s": 9})"
+      << "\n";
+  write(run / name, bytes);
+  report_page(std::vector{load_run(run)});
+}
+void metrics(std::span<const uint8_t> bytes) {
+  report_with("metrics.jsonl", bytes);
+}
+void positions(std::span<const uint8_t> bytes) {
+  report_with("positions.jsonl", bytes);
+}
+void run_config(std::span<const uint8_t> bytes) {
+  report_with("config.yaml", bytes);
+}
+void trace(std::span<const uint8_t> bytes) {
+  report_with("trace.json", bytes);
+}
+
+// A whole file.
+void jsonl(std::span<const uint8_t> bytes) {
+  const fs::path path = folder() / "lines.jsonl";
+  write(path, bytes);
+  File file = File::open_stream(path);
+  const std::string keys[] = {"text", "prompt"};
+  read_jsonl(
+      file, keys, "",
+      [](std::span<const std::string> texts) {
+        if (texts.size() != 2) fail("texts that were not asked for");
+      },
+      [](int64_t) {});
 }
 
 // The data.pkl of a .pth file.
@@ -135,10 +200,16 @@ void refusing(std::span<const uint8_t> bytes) {
 
 constexpr Target kTargets[] = {{"checkpoint_index", refusing<checkpoint_index>},
                                {"idx", refusing<idx>},
+                               {"jsonl", refusing<jsonl>},
+                               {"metrics", refusing<metrics>},
+                               {"past", refusing<past>},
                                {"pickle", refusing<pickle>},
+                               {"positions", refusing<positions>},
                                {"pth", refusing<pth>},
+                               {"run_config", refusing<run_config>},
                                {"safetensors", refusing<safetensors>},
                                {"safetensors_index", refusing<safetensors_index>},
+                               {"trace", refusing<trace>},
                                {"vocabulary", refusing<vocabulary>},
                                {"yaml", refusing<yaml>}};
 

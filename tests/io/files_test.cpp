@@ -93,6 +93,18 @@ TEST(Files, ShortReadsAreContinued) {
   EXPECT_GT(disk.calls(), 3);
 }
 
+TEST(Files, AFailureToReadIsTold) {
+  const TempFolder folder;
+  write_file_atomically(folder / "a", "0123456789");
+  const FaultyDisk disk(folder.path().string(), Fault::read_error, 1);
+  std::byte bytes[2];
+  File file = File::open(folder / "a");
+  file.read_at(bytes, 0);
+  for (const bool at : {false, true})
+    expect_error(Exit::failed, {"cannot read", folder / "a", "Input/output error"},
+                 [&] { at ? file.read_at(bytes, 2) : static_cast<void>(file.read(bytes)); });
+}
+
 TEST(Files, ReadingBeyondTheEndIsRefused) {
   const TempFolder folder;
   write_file_atomically(folder / "a", "0123456789");

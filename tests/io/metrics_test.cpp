@@ -196,6 +196,7 @@ TEST(Metrics, GarbageIsRefusedWithItsLine) {
       {R"({"step": 2.5, "tokens": 1})", "has no count under \"step\" but 2.5"},
       {R"({"step": -2, "tokens": 1})", "has no count under \"step\" but -2"},
       {R"({"step": 99999999999999999999, "tokens": 1})", "has no count under \"step\""},
+      {R"({"step": 9223372036854775807, "tokens": 1})", "has no count under \"step\" but 9223372036854775807"},
       {R"({"step": 18446744073709551615, "tokens": 1})", "has no count under \"step\" but 18446744073709551615"},
       {R"({"step": 2, "tokens": 1, "loss": "nan"})", "has no number under \"loss\" but \"nan\""},
       {R"({"step": 2, "tokens": 1, "loss": NaN})", "is not JSON"},

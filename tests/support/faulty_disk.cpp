@@ -91,7 +91,8 @@ void tell(const std::string& from, const std::string& to) {
 
 // Whether this call fails; sets errno.
 bool fails() {
-  if (fault == gf::Fault::close_error || fault == gf::Fault::none) return false;
+  using gf::Fault;
+  if (fault == Fault::close_error || fault == Fault::read_error || fault == Fault::none) return false;
   const int call = num_calls++;
   if (call < nth_call) return false;
   if (fault == gf::Fault::death && call == nth_call) _exit(9);
@@ -123,8 +124,11 @@ ssize_t put(const char* name, int fd, const void* data, size_t size, Args... off
 template <class... Args>
 ssize_t get(const char* name, int fd, void* data, size_t size, Args... offset) {
   static auto* const real = next<ssize_t(int, void*, size_t, Args...)>(name);
-  if (fault == gf::Fault::short_read && is_watched(fd) && num_calls++ >= nth_call) size = (size + 1) / 2;
-  return real(fd, data, size, offset...);
+  const bool counts = fault == gf::Fault::short_read || fault == gf::Fault::read_error;
+  if (!counts || !is_watched(fd) || num_calls++ < nth_call) return real(fd, data, size, offset...);
+  if (fault == gf::Fault::short_read) return real(fd, data, (size + 1) / 2, offset...);
+  errno = EIO;
+  return -1;
 }
 
 // Of the calls that change a file's length.

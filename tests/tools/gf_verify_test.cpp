@@ -44,6 +44,14 @@ void move(Json& number) {
   number = number.get<double>() * 1.001;
 }
 
+TEST_F(GfVerify, RefusesWhatIsNoFile) {
+  for (const std::string& name : {std::string(folder_ / "none.json"), folder_.path().string()}) {
+    const ProgramResult result = run_program("gf", {"verify", "golden", name});
+    EXPECT_EQ(result.status, 2) << result.out << result.err;
+    EXPECT_NE(result.err.find(name + " "), std::string::npos) << result.err;
+  }
+}
+
 TEST_F(GfVerify, HoldsAsPublished) {
   const ProgramResult result = verify(golden);
   EXPECT_EQ(result.status, 0) << result.out << result.err;

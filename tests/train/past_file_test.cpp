@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 
 #include "base/build_id.h"
 #include "io/files.h"
@@ -12,6 +13,7 @@
 #include "support/files.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
+#include "tensor/arithmetic.h"
 
 namespace gf {
 namespace {
@@ -118,11 +120,78 @@ TEST_F(PastFileOfText, RefusesRowsThatAreNotOfItsPositions) {
   };
   TokenCounts more = decoder.counts();
   more.add(3, 2);
-  expect_wrong(2, more, "its positions are 9, and its model/growing:");
+  expect_wrong(2, more, "is 7x32, and what this model keeps there is 9x32");
   expect_wrong(2, decoder.counts(), "its positions are 9, and its model/counts are of 7");
   TokenCounts beyond = decoder.counts();
   beyond.add(static_cast<int32_t>(model.layers.config().vocab_size), 2);
   expect_wrong(2, beyond, "its model/counts is not how often each token was read");
+}
+
+// A past with what `change` makes of each of its tensors: another one, or, where that is empty, none.
+Past changed(const Past& past, const std::function<Tensor(const std::string&, const Tensor&)>& change) {
+  Past other(past.options());
+  other.read_on(past.size());
+  for (const auto& [name, t] : past.fixed())
+    if (const Tensor to = change(name, t)) copy(to, other.state(name, to.shape(), to.dtype()));
+  for (const auto& [name, rows] : past.all_growing())
+    if (const Tensor to = change(name, rows.rows(0, rows.size())))
+      other.growing(name, to.size(1), to.dtype()).append(to);
+  return other;
+}
+
+Tensor of_double_width(const Tensor& t) {
+  std::vector<int64_t> dims(t.shape().dims().begin(), t.shape().dims().end());
+  dims.back() *= 2;
+  return Tensor::zeros(Shape(dims), t.dtype(), kCpu);
+}
+
+// The digest says that a file is whole, not that this program wrote it.
+class ForgedPastFile : public PastFileOfText {
+ protected:
+  void expect_wrong(Past past, const Tensor& logits, const std::string& piece) {
+    write(path, StatefulDecoder(model.layers, {}, std::move(past), logits, decoder.counts()));
+    expect_refused({"text.past: ", piece}, [&] { read_past(path, model.layers, {}); });
+  }
+  void expect_wrong(Past past, const std::string& piece) { expect_wrong(std::move(past), decoder.logits(), piece); }
+  void expect_wrong_token(int32_t token, const std::string& piece) {
+    const auto change = [&](const std::string& name, const Tensor& t) {
+      if (name == kKeptTokens) t.data<int32_t>()[3] = token;
+      return t;
+    };
+    expect_wrong(changed(decoder.past(), change), piece);
+  }
+};
+
+TEST_F(ForgedPastFile, EachTensorMustBeThereInItsShape) {
+  std::vector<std::string> names;
+  for (const auto& [name, t] : decoder.past().fixed()) names.push_back(name);
+  for (const auto& [name, rows] : decoder.past().all_growing()) names.push_back(name);
+  // Four layers look back twice, and two have a state; two GOLD layers have keys and values; compressed keys, tokens.
+  EXPECT_EQ(names.size(), 8u + 2u + 4u + 2u);
+  for (const std::string& name : names) {
+    const auto other = [&](const auto& change) {
+      return changed(decoder.past(), [&](const std::string& n, const Tensor& t) { return n == name ? change(t) : t; });
+    };
+    expect_wrong(other([](const Tensor&) { return Tensor(); }), "it has no model/");
+    expect_wrong(other(of_double_width), name + " is ");
+  }
+}
+
+TEST_F(ForgedPastFile, NothingElseMayBeThere) {
+  Past more = decoder.past().copy();
+  more.state("more", {1, 2}, DType::f32);
+  expect_wrong(std::move(more), "it has model/fixed:more, which this model does not keep");
+}
+
+TEST_F(ForgedPastFile, LogitsAreOfTheModelsTokens) {
+  expect_wrong(decoder.past().copy(), decoder.logits().range(0, 32),
+               "its model/logits is 32, and what this model keeps there is 33");
+}
+
+TEST_F(ForgedPastFile, TokensAreTheModels) {
+  expect_wrong_token(33, "its model/growing:tokens has 33, and the model has 33");
+  expect_wrong_token(1'000'000'000, "has 1e+09, and the model has 33");
+  expect_wrong_token(-1, "has -1, and the model has 33");
 }
 
 // Float32 has no 2^24 + 1.

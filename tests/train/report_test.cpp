@@ -3,12 +3,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
+#include "support/expect_error.h"
+#include "support/faulty_disk.h"
+#include "support/files.h"
 #include "support/temp_folder.h"
 #include "train/trace_report.h"
 
@@ -108,6 +113,54 @@ TEST(RunHistory, AnchorsCannotMakeAHugeConfig) {
   const auto [what, status] = error_of_loading(make_run(folder, "a", config));
   EXPECT_THAT(what, HasSubstr("config.yaml: more than 10000 keys"));
   EXPECT_EQ(status, 2);
+}
+
+// Lists of lists have no keys.
+TEST(RunHistory, AnchorsCannotMakeItLong) {
+  std::string config = "a0: &a0 [[], [], [], [], [], [], [], [], [], []]\n";
+  for (int i = 1; i < 12; ++i) {
+    config += cat("a", i, ": &a", i, " [");
+    for (int j = 0; j < 10; ++j) config += cat(j ? ", " : "", "*a", i - 1);
+    config += "]\n";
+  }
+  TempFolder folder;
+  const auto run = make_run(folder, "a", config);
+  expect_refused({"config.yaml: more than 10000 keys"}, [&] { load_run(run); });
+}
+
+TEST(RunHistory, AFailureToReadIsToldOfEachFile) {
+  TempFolder folder;
+  const auto run = make_run(folder, "a", "model:\n  ctx_len: 4\n");
+  write_file(run / "trace.json", "{}");
+  write_file(run / "positions.jsonl",
+             R"({"ctx_len": 8, "rescale": 1, "rebase": 1, "by_position": [{"end": 8, "loss": 1}]})");
+  std::set<std::string> told;
+  bool reached = true;
+  for (int call = 0; reached; ++call) {
+    const FaultyDisk disk(run.string(), Fault::read_error, call);
+    try {
+      load_run(run);
+      reached = disk.reached();
+      EXPECT_FALSE(reached) << "call " << call << " failed, and nobody says so";
+    } catch (const Error& e) {
+      EXPECT_EQ(static_cast<int>(e.status()), 1) << e.what();
+      told.insert(e.what());
+    }
+  }
+  std::set<std::string> wanted;
+  for (const char* name : {"config.yaml", "metrics.jsonl", "positions.jsonl", "trace.json"})
+    wanted.insert(cat("cannot read ", (run / name).string(), ": Input/output error"));
+  EXPECT_EQ(told, wanted);
+}
+
+TEST(RunHistory, APipeIsRefused) {
+  TempFolder folder;
+  const auto run = make_run(folder, "a", "");
+  for (const char* name : {"config.yaml", "positions.jsonl", "trace.json"}) {
+    ASSERT_EQ(mkfifo((run / name).c_str(), 0600), 0);
+    expect_refused({(run / name).string() + " is not a regular file"}, [&] { load_run(run); });
+    std::filesystem::remove(run / name);
+  }
 }
 
 TEST(RunSummary, FinalNumbers) {
@@ -350,12 +403,53 @@ TEST(Report, LossByPosition) {
   EXPECT_THAT(page, HasSubstr(">trained</text>"));
   EXPECT_THAT(page, Not(HasSubstr("nan")));
   for (const char* bad : {"{}", "plain", R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": []})",
+                          R"({"ctx_len": 1e300, "rescale": 1, "rebase": 1, "by_position": [{"end": 1, "loss": 1}]})",
+                          R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 1e300, "loss": 1}]})",
+                          R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 16, "loss": -1e100}]})",
+                          R"({"ctx_len": 9223372036854775807, "rescale": 1, "rebase": 1,)"
+                          R"( "by_position": [{"end": 9223372036854775807, "loss": 1}]})",
                           R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 17, "loss": 1}]})",
                           R"({"ctx_len": 16, "rescale": 1, "rebase": 1, "by_position": [{"end": 0, "loss": 1}]})"}) {
     std::ofstream(run / "positions.jsonl") << first << "\n" << bad << "\n";
     const auto [what, status] = error_of_loading(run);
     EXPECT_THAT(what, HasSubstr("positions.jsonl:2 is no line of gf eval --by-position")) << bad;
     EXPECT_EQ(status, 2);
+  }
+}
+
+// Whatever the losses are, and however close together: their axis has its few marks, all within the drawing.
+TEST(Report, LossesByPositionOfAnySize) {
+  const auto marks_of = [](const std::vector<double>& losses) {
+    PositionLosses p;
+    p.ctx_len = std::ssize(losses);
+    for (const double loss : losses) p.parts.push_back({std::ssize(p.parts) + 1, loss});
+    const std::string plot = position_plot(std::vector{PositionCurve{.name = "a", .losses = &p}}, {});
+    EXPECT_THAT(plot, Not(HasSubstr("nan")));
+    EXPECT_THAT(plot, Not(HasSubstr("inf")));
+    std::vector<double> heights;
+    const std::string begin = "<path class=\"grid\" d=\"M54,";
+    for (size_t at = 0; (at = plot.find(begin, at)) != std::string::npos;)
+      heights.push_back(std::stod(plot.substr(at += begin.size())));
+    return heights;
+  };
+  const std::vector<std::vector<double>> all = {{2.5, 2.75},
+                                                {2.5},
+                                                {0.0},
+                                                {2.5, std::nextafter(2.5, 3)},
+                                                {1e16},
+                                                {1.8e19},
+                                                {9e99},
+                                                {-9e99, 9e99},
+                                                {1e300},
+                                                {-1e16, 1e16},
+                                                {1e16, 1e16 + 2},
+                                                {1e-300, 2e-300}};
+  for (const std::vector<double>& losses : all) {
+    SCOPED_TRACE(testing::PrintToString(losses));
+    const std::vector<double> heights = marks_of(losses);
+    EXPECT_THAT(heights.size(), testing::AllOf(testing::Ge(2u), testing::Le(7u)));
+    EXPECT_THAT(heights, testing::Each(testing::AllOf(testing::Ge(8), testing::Le(330))));
+    EXPECT_TRUE(std::ranges::is_sorted(heights, std::greater()));
   }
 }
 

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "base/yaml.h"
+#include "io/yaml_file.h"
 #include "train/ablation/costs.h"
 
 namespace gf {

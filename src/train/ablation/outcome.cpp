@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <functional>
+#include <sstream>
 
 #include "base/human.h"
+#include "io/files.h"
 #include "io/partial_file.h"
 #include "train/page_text.h"
 #include "train/report.h"
@@ -21,9 +22,11 @@ namespace fs = std::filesystem;
 constexpr const char* kPeakFile = "peak_bytes.txt";
 
 double peak_of(const fs::path& run_folder) {
-  std::ifstream file(run_folder / kPeakFile);
+  constexpr int64_t kLongest = 100;
+  if (!fs::exists(run_folder / kPeakFile)) return 0;
+  std::istringstream text(read_small_file(run_folder / kPeakFile, kLongest));
   double bytes = 0;
-  return file >> bytes && std::isfinite(bytes) && bytes > 0 ? bytes : 0;
+  return text >> bytes && std::isfinite(bytes) && bytes > 0 ? bytes : 0;
 }
 
 std::string or_empty(const std::optional<double>& value) {

@@ -7,8 +7,8 @@
 #include "base/text.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
-#include "io/files.h"
 #include "io/run_folder.h"
+#include "io/yaml_file.h"
 
 namespace gf {
 namespace {
@@ -26,8 +26,6 @@ constexpr std::string_view kFree[] = {"change_data",      "data_type",
                                       "precision",        "strategy",
                                       "ds_bucket_mb",     "grad_cp"};
 
-constexpr int64_t kLongestConfig = 64 << 20;  // lists of data files can be long
-
 bool counts(std::string_view key) {
   constexpr std::string_view kTrain = "train.";
   return key.starts_with("model.") ||
@@ -36,7 +34,7 @@ bool counts(std::string_view key) {
 
 // Empty where there is no run.
 std::string config_in(const RunPaths& paths, const std::optional<StepFolder>& newest) {
-  if (std::filesystem::exists(paths.config())) return read_small_file(paths.config(), kLongestConfig);
+  if (std::filesystem::exists(paths.config())) return read_yaml_text(paths.config());
   return newest ? CheckpointReader(newest->path).attributes().config : "";
 }
 

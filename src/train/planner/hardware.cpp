@@ -2,7 +2,7 @@
 #include "train/planner/hardware.h"
 
 #include "base/error.h"
-#include "base/yaml.h"
+#include "io/yaml_file.h"
 
 namespace gf {
 namespace {

@@ -49,7 +49,8 @@ function ticks(low, high, about, log, time) {
     const power = 10 ** Math.floor(Math.log10(least));
     step = power * [1, 2, 5, 10].find(d => d * power >= least * 0.999);
   }
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) out.push(i * step);
+  // Bounded, for where the ends are so close that i + 1 is i.
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9 && out.length < 1000; ++i) out.push(i * step);
   return out;
 }
 function tick_text(value, all) {

@@ -2,6 +2,7 @@
 #include "train/ablation/ablation.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cmath>
@@ -199,6 +200,12 @@ TEST_F(Ablations, ARunIsWhatItsArgumentsSay) {
   Config same = load_config(files, settings);
   resolve(same);
   EXPECT_EQ(to_yaml(same), to_yaml(run.config));
+}
+
+TEST(PeakMemory, IsNotReadFromAPipe) {
+  const TempFolder folder;
+  ASSERT_EQ(mkfifo((folder / "peak_bytes.txt").c_str(), 0600), 0);
+  expect_refused({"peak_bytes.txt is not a regular file"}, [&] { note_peak(folder.path(), 1); });
 }
 
 TEST(Spreads, AreThoseOfASample) {
