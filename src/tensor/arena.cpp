@@ -20,7 +20,8 @@
 namespace gf {
 namespace {
 
-constexpr size_t kAlign = 256;                // a multiple of every vector width and of a GPU's transaction
+constexpr size_t kAlign = 256;  // a multiple of every vector width and of a GPU's transaction
+constexpr size_t kPage = 4096;
 constexpr size_t kRegion = size_t{32} << 20;  // regions come in multiples of this, where there is no address space
 constexpr size_t kSpace = size_t{64} << 30;   // address space that an arena grows in: no memory until it is used
 constexpr size_t kGrowth = size_t{2} << 20;   // by so much: a large page
@@ -121,9 +122,9 @@ class Arena::Pool {
   }
 
   // A lone tensor (Tensor::empty) gets just its size. An arena in earnest grows at its end, so that no tensor is cut
-  // off by a region's.
+  // off by a region's; on a GPU, which has no address space to grow in, by regions.
   void grow(size_t bytes) {
-    if (regions_.empty() || device_.kind == Device::Kind::cuda || !extend(bytes)) add_region(bytes);
+    if (regions_.empty() || is_like_gpu(device_) || !extend(bytes)) add_region(bytes);
   }
 
   bool extend(size_t bytes) {
@@ -169,13 +170,12 @@ class Arena::Pool {
   }
 
   void add_region(size_t bytes) {
-    if (!regions_.empty()) bytes = round_up(bytes, kRegion);
+    bytes = round_up(bytes, regions_.empty() ? kPage : kRegion);
     std::byte* region = nullptr;
     if (device_.kind == Device::Kind::meta) {
       region = next_meta_;  // addresses that nobody will follow
       next_meta_ += bytes + kAlign;
     } else {
-      bytes = round_up(bytes, 4096);
       region = reserve(device_, bytes);
       if (device_.kind == Device::Kind::cpu) ASAN_POISON_MEMORY_REGION(region, bytes);
     }
