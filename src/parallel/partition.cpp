@@ -177,21 +177,22 @@ std::string text_of(const ModelConfig& config, const Partition& partition) {
   return text;
 }
 
-std::vector<BoundaryShape> boundary_shapes(const ModelConfig& config, const Partition& partition, int64_t batch) {
+std::vector<BoundaryShape> boundary_shapes(const ModelConfig& config, const Partition& partition, int64_t batch,
+                                           DType dtype) {
   const auto layers = layout_of(config);
   std::vector<BoundaryShape> shapes;
   for (const size_t cut : partition.cuts) {
     const bool outside = cut == 0 || cut == layers.size();
-    shapes.push_back(
-        {outside ? Fields{0} : live_at(layers, cut), batch, config.ctx_len, config.n_embd, config.compressed_width()});
+    shapes.push_back({outside ? Fields{0} : live_at(layers, cut), batch, config.ctx_len, config.n_embd,
+                      config.compressed_width(), dtype});
   }
   return shapes;
 }
 
 std::vector<BoundaryShape> gradient_shapes(const ModelConfig& config, const Partition& partition, int64_t batch,
-                                           const std::vector<bool>& trains) {
+                                           DType dtype, const std::vector<bool>& trains) {
   const auto layers = layout_of(config);
-  std::vector<BoundaryShape> shapes = boundary_shapes(config, partition, batch);
+  std::vector<BoundaryShape> shapes = boundary_shapes(config, partition, batch, dtype);
   for (size_t i = 0; i < shapes.size(); ++i) shapes[i].fields &= trained_at(layers, trains, partition.cuts[i]);
   return shapes;
 }

@@ -133,14 +133,16 @@ TEST(Partition, KeysExpandedAgainCostAgain) {
 
 TEST(Partition, CutsCarryWhatIsReadAbove) {
   const ModelConfig c = model(9);
-  const auto shapes = boundary_shapes(c, given_partition(c, "0-2,3-5,6,7-8", 4), 3);
+  const auto shapes = boundary_shapes(c, given_partition(c, "0-2,3-5,6,7-8", 4), 3, DType::bf16);
   EXPECT_EQ(shapes[0].fields, 0);
   EXPECT_EQ(shapes[1].fields, kX | kOrigin);
   EXPECT_EQ(shapes[2].fields, kX | kOrigin) << "the key cache is made above";
   EXPECT_EQ(shapes[3].fields, kX | kOrigin | kCompressed);
   EXPECT_EQ(shapes[4].fields, 0);
   Arena arena(kCpu);
-  EXPECT_EQ(tensors_of(shapes[3].empty(arena))[2].shape(), (Shape{3, 512, 16}));
+  const Tensor compressed = tensors_of(shapes[3].empty(arena))[2];
+  EXPECT_EQ(compressed.shape(), (Shape{3, 512, 16}));
+  EXPECT_EQ(compressed.dtype(), DType::bf16);
 }
 
 }  // namespace
