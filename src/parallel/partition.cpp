@@ -28,11 +28,6 @@ std::vector<size_t> places_to_cut(const std::vector<LayerSpec>& layers) {
   return places;
 }
 
-bool attends(const ModelConfig& c, int64_t block) {
-  const std::string& mix = c.time_mix(block);
-  return mix == "gold" || mix == "gptalpha" || mix == "llama";
-}
-
 // Numbers of a layer's weights that take part in products.
 double product_weights(const ModelConfig& config, const LayerSpec& spec) {
   double weights = 0;
@@ -57,7 +52,7 @@ std::vector<double> layer_costs(const ModelConfig& c) {
     if (spec.kind == Kind::block) {
       // Norms, mixes, gates: bound by memory, which moves a number in the time of some fifteen operations.
       cost += 60 * 15 * C;
-      if (attends(c, spec.block)) {
+      if (has_attention(c.time_mix(spec.block))) {
         cost += 6 * T * A;
       } else {
         // The recurrence: ten operations for each number of a head's state, at about a third of the speed of products.

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "support/expect_error.h"
+#include "support/small_model.h"
 
 namespace gf {
 namespace {
@@ -129,6 +130,19 @@ TEST(Partition, KeysExpandedAgainCostAgain) {
   costs[expand] = 4;
   const Partition four = balanced_partition(c, costs, 4);
   EXPECT_EQ(dearest(c, four, costs), 6) << text_of(c, four);
+}
+
+// Of attention's products over a sequence the causal half is needed: two forward and four backward, of T A operations
+// each. A recurrence costs the same at any length.
+TEST(Partition, AttentionCostsMoreTheLongerTheSequence) {
+  for (const auto name : known_time_mixes()) {
+    ModelConfig c = small_config_with(name, "x060");
+    const size_t block = layout_of(c).size() - 2;  // the last one, below the head
+    const double once = layer_costs(c)[block];
+    c.ctx_len *= 2;
+    const double more = has_attention(name) ? 6.0 * static_cast<double>(c.ctx_len / 2 * c.dim_att) : 0;
+    EXPECT_DOUBLE_EQ(layer_costs(c)[block], once + more) << name;
+  }
 }
 
 TEST(Partition, CutsCarryWhatIsReadAbove) {
