@@ -37,8 +37,8 @@ double product_flops(const Tensor& x, const Tensor& z) {
   return 4.0 * static_cast<double>(x.numel() * z.size(1));
 }
 
-// Of the backward pass: factors and what follows only on a GPU, whose products are of all rows at once. The meta
-// device, which asks for memory beforehand, counts as a CPU.
+// Of the backward pass: factors and what follows only on a GPU, whose products are of all rows at once, and on the meta
+// device that stands for one.
 struct Scratch {
   Tensor partial, factors, dshifted, dz;
 };
