@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "base/clock.h"
+#include "base/median.h"
 #include "base/parallel_for.h"
 #include "base/process_memory.h"
 #include "base/random.h"
@@ -76,8 +77,7 @@ double tokens_per_s(const LayerStack& layers, int64_t tokens) {
     decoder.feed({&text[t], 1});
     seconds.push_back(watch.seconds());
   }
-  std::ranges::nth_element(seconds, seconds.begin() + std::ssize(seconds) / 2);
-  return 1 / seconds[seconds.size() / 2];
+  return 1 / median(seconds);
 }
 
 void decode(LayerStack& layers, int64_t tokens) {
