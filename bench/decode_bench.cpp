@@ -17,6 +17,7 @@
 #include "base/parallel_for.h"
 #include "base/process_memory.h"
 #include "base/random.h"
+#include "model/initialise.h"
 #include "tensor/arithmetic.h"
 #include "tools/train_command_line.h"
 #include "train/decoder.h"

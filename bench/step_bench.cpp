@@ -19,6 +19,7 @@
 #include "base/process_memory.h"
 #include "base/random.h"
 #include "base/trace.h"
+#include "model/initialise.h"
 #include "ops/cuda/gemm.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/gpu_of_rank.h"
