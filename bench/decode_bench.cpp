@@ -13,9 +13,11 @@
 #include <sstream>
 
 #include "base/clock.h"
+#include "base/median.h"
 #include "base/parallel_for.h"
 #include "base/process_memory.h"
 #include "base/random.h"
+#include "model/initialise.h"
 #include "tensor/arithmetic.h"
 #include "tools/train_command_line.h"
 #include "train/decoder.h"
@@ -76,8 +78,7 @@ double tokens_per_s(const LayerStack& layers, int64_t tokens) {
     decoder.feed({&text[t], 1});
     seconds.push_back(watch.seconds());
   }
-  std::ranges::nth_element(seconds, seconds.begin() + std::ssize(seconds) / 2);
-  return 1 / seconds[seconds.size() / 2];
+  return 1 / median(seconds);
 }
 
 void decode(LayerStack& layers, int64_t tokens) {

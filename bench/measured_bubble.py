@@ -18,13 +18,8 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BIN = f"{ROOT}/build/cpu/bin"
-SIZES = {
-    "quickstart": ["-c", f"{ROOT}/configs/quickstart.yaml"],
-    "L8D512": ["-c", f"{ROOT}/configs/goldfinch.yaml", "--model.n_layer", "8", "--model.n_embd", "512",
-               "--model.ctx_len", "512", "--model.vocab_size", "257"],
-}
+from compare_ranks import BIN, ROOT, SIZES
+
 SCHEDULES = {
     "gpipe": [],
     "one_f_one_b": [],

@@ -19,6 +19,7 @@
 #include "base/process_memory.h"
 #include "base/random.h"
 #include "base/trace.h"
+#include "model/initialise.h"
 #include "ops/cuda/gemm.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/gpu_of_rank.h"
@@ -131,8 +132,7 @@ double product_flops_per_token(const LayerStack& layers) {
   double attention = 0;
   for (int64_t i = 0; i < c.n_layer; ++i) {
     const std::string& mix = c.time_mix(i);
-    if (mix == "gold" || mix == "gptalpha" || mix == "llama")
-      attention += 6.0 * static_cast<double>(c.ctx_len * c.dim_att);
+    if (has_attention(mix)) attention += 6.0 * static_cast<double>(c.ctx_len * c.dim_att);
     if (mix == "x060c2" && c.use_v2) weights += static_cast<double>(c.n_embd * c.dim_att);  // W^V is used twice
   }
   return 6 * weights + attention;

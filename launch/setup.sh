@@ -53,7 +53,7 @@ if [[ ${#missing[@]} -gt 0 ]]; then
 fi
 if [[ ${#tools[@]} -gt 0 ]]; then
   echo "launch/setup.sh: not found: ${tools[*]}. Needed are a C++20 compiler (g++ 12 or newer) with OpenMP, CMake 3.25 or newer," >&2
-  echo "  Ninja, and the libraries oneDNN, HDF5 (C), yaml-cpp, nlohmann-json, fmt, Eigen 3, Boost.Program_options and xxHash" >&2
+  echo "  Ninja, an MPI, and the libraries oneDNN, HDF5 (C), yaml-cpp, nlohmann-json, fmt, Eigen 3, Boost.Program_options, xxHash and zlib" >&2
   [[ "$kinds" == build ]] || echo "  and for the tests GoogleTest, Python 3 with h5py, and h5dump" >&2
   exit 2
 fi

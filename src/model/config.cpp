@@ -17,10 +17,6 @@ bool contains(std::span<const std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-bool has_attention(std::string_view mix) {
-  return mix == "gold" || mix == "gptalpha" || mix == "llama";
-}
-
 void check_range(const char* key, int64_t value, int64_t least, int64_t most) {
   if (value < least || value > most) {
     refuse(cat("model.", key, " is ", value, " and must be from ", least, " to ", most),

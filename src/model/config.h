@@ -104,5 +104,7 @@ struct ModelConfig {
 // The mixers that a config may name.
 std::span<const std::string_view> known_time_mixes();
 std::span<const std::string_view> known_channel_mixes();
+// Whether a time mixer's work and memory grow with each position, and position encodings have an effect.
+bool has_attention(std::string_view time_mix);
 
 }  // namespace gf

@@ -33,19 +33,12 @@ double LayerContext::r1() const {
   return 1 - static_cast<double>(layer) / static_cast<double>(config.n_layer);
 }
 
-const Parameter& LayerContext::mix(std::string_view name, double power, double lift) const {
+const Parameter& LayerContext::mix(std::string_view name, double power, double lift, ShiftMix kind) const {
   const auto C = static_cast<double>(config.n_embd);
   return add(name, {1, 1, config.n_embd}, Role::mix,
-             Init::values([C, power = power * r1(), lift = lift * r0()](int64_t i) {
-               return 1 - (std::pow(static_cast<double>(i) / C, power) + lift);
-             }));
-}
-
-const Parameter& LayerContext::eagle_mix(std::string_view name, double power, double lift) const {
-  const auto C = static_cast<double>(config.n_embd);
-  return add(name, {1, 1, config.n_embd}, Role::mix,
-             Init::values([C, power = power * r1(), lift = lift * r0()](int64_t i) {
-               return std::pow(static_cast<double>(i) / C, power) + lift;
+             Init::values([C, power = power * r1(), lift = lift * r0(), kind](int64_t i) {
+               const double current = std::pow(static_cast<double>(i) / C, power) + lift;
+               return kind == ShiftMix::toward_current ? current : 1 - current;
              }));
 }
 

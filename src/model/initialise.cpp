@@ -75,10 +75,6 @@ void initialise(const ParameterStore& store, uint64_t seed, const std::function<
 #endif
 }
 
-void initialise(const ParameterStore& store, uint64_t seed) {
-  initialise(store, seed, {});
-}
-
 void initialise_roughly(const ParameterStore& store) {
   for (const auto& p : store.all()) {
     const Role role = p->spec().role;

@@ -55,8 +55,7 @@ inline size_t bytes_a_position(const ModelConfig& config, const Past::Options& o
   size_t numbers = 0;
   for (int64_t layer = 0; layer < config.n_layer; ++layer) {
     const std::string& mix = config.time_mix(layer);
-    const bool keeps = mix == "gold" ? options.expanded : mix == "llama" || mix == "gptalpha";
-    if (keeps) numbers += static_cast<size_t>(2 * config.dim_att);
+    if (has_attention(mix) && (mix != "gold" || options.expanded)) numbers += static_cast<size_t>(2 * config.dim_att);
   }
   if (!config.has_time_mix("gold")) return numbers * size_of(options.cache);
   numbers += static_cast<size_t>(config.compressed_width());

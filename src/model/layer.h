@@ -13,6 +13,7 @@
 #include "ops/attention/attention.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/rotary/rotary.h"
+#include "ops/token_shift/token_shift.h"
 #include "tensor/batch.h"
 
 namespace gf {
@@ -53,10 +54,10 @@ class LayerContext {
   const Parameter& linear(std::string_view name, int64_t out, int64_t in, double gain) const;  // gain 0: zeros
   const Parameter& lora_in(std::string_view name, Shape) const;                                // zeros
   const Parameter& lora_out(std::string_view name, Shape) const;                               // U(-0.01, 0.01)
-  // 1 - ((i / C)^(power r1) + lift r0), with r0 from 0 to 1 and r1 from 1 to nearly 0 over the layers.
-  const Parameter& mix(std::string_view name, double power, double lift = 0) const;
-  // Eagle's: (i / C)^(power r1) + lift r0
-  const Parameter& eagle_mix(std::string_view name, double power, double lift = 0) const;
+  // Of a token shift. The share of the current row begins as (i / C)^(power r1) + lift r0, with r0 from 0 to 1 and r1
+  // from 1 to nearly 0 over the layers; toward_previous has what that leaves of 1.
+  const Parameter& mix(std::string_view name, double power, double lift = 0,
+                       ShiftMix kind = ShiftMix::toward_previous) const;
   const Parameter& decay(Shape) const;  // time_decay
   const Parameter& bonus() const;       // time_faaaa
   double r0() const;

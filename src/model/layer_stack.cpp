@@ -72,8 +72,8 @@ auto LayerStack::with_hooks(Tape& tape, size_t layer, bool goes_back, ParameterH
 }
 
 Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute_blocks, const Observer& observer,
-                         ParameterHooks* hooks) const {
-  for (size_t i = 0; i < layers_.size(); ++i) {
+                         ParameterHooks* hooks, size_t first, size_t last) const {
+  for (size_t i = first; i < std::min(last, layers_.size()); ++i) {
     if (!layers_[i]) continue;
     // Below the first layer that trains anything there is no backward pass.
     const bool goes_back = tape.recording() && (trains_[i] || needs_grad(flow, specs_[i].fields.reads));
@@ -82,16 +82,6 @@ Flow LayerStack::forward(Tape& tape, const Pass& pass, Flow flow, bool recompute
         return recomputed(tape, *layers_[i], pass, specs_[i], trains_[i], std::move(flow));
       return layers_[i]->forward(tape, pass, std::move(flow));
     });
-    if (observer) observer(specs_[i].name(), flow);
-  }
-  return flow;
-}
-
-Flow LayerStack::forward_part(Tape& tape, const Pass& pass, Flow flow, size_t first, size_t last,
-                              const Observer& observer) const {
-  for (size_t i = first; i < last; ++i) {
-    if (!layers_[i]) continue;
-    flow = layers_[i]->forward(tape, pass, std::move(flow));
     if (observer) observer(specs_[i].name(), flow);
   }
   return flow;

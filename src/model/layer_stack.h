@@ -2,6 +2,7 @@
 // A contiguous run of a model's layers with their parameters: the whole model on one rank, or one pipeline stage.
 #pragma once
 #include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -48,12 +49,11 @@ class LayerStack {
 
   // Called with each layer's name and what it has just written.
   using Observer = std::function<void(const std::string& layer, const Flow&)>;
-  // Through all layers but the head. With recompute_blocks a block keeps only its inputs and runs again in the
-  // backward pass; pass.batch must live until then.
-  Flow forward(Tape&, const Pass&, Flow, bool recompute_blocks = false, const Observer& = {},
-               ParameterHooks* = nullptr) const;
-  // Through the layers [first, last) alone, without a gradient.
-  Flow forward_part(Tape&, const Pass&, Flow, size_t first, size_t last, const Observer& = {}) const;
+  static constexpr size_t kAll = std::numeric_limits<size_t>::max();
+  // Through all layers [first, last) but the head. With recompute_blocks a block keeps only its inputs and runs again
+  // in the backward pass; pass.batch must live until then.
+  Flow forward(Tape&, const Pass&, Flow, bool recompute_blocks = false, const Observer& = {}, ParameterHooks* = nullptr,
+               size_t first = 0, size_t last = kAll) const;
   // What key_expand writes, from tokens and compressed keys alone. tokens: (B, T); compressed: (B, T, Z)
   Flow expand_keys(Tape&, const Tensor& tokens_BT, const Tensor& compressed_BTZ) const;
   // Of all layers at once: see ParameterHooks::may_come_at_once.

@@ -6,7 +6,7 @@
 
 namespace gf {
 
-#define TIME_MIX(name, file) std::unique_ptr<TimeMix> make_time_mix_##file(const LayerContext&);
+#define TIME_MIX(name, file, kind) std::unique_ptr<TimeMix> make_time_mix_##file(const LayerContext&);
 #include "model/time_mix/time_mixes.def"
 #undef TIME_MIX
 #define CHANNEL_MIX(name, file) std::unique_ptr<ChannelMix> make_channel_mix_##file(const LayerContext&);
@@ -22,7 +22,7 @@ struct Entry {
 };
 
 constexpr Entry<TimeMix> kTimeMixes[] = {
-#define TIME_MIX(name, file) {#name, make_time_mix_##file},
+#define TIME_MIX(name, file, kind) {#name, make_time_mix_##file},
 #include "model/time_mix/time_mixes.def"
 #undef TIME_MIX
 };
@@ -55,6 +55,15 @@ std::unique_ptr<TimeMix> make_time_mix(std::string_view name, const LayerContext
 
 std::unique_ptr<ChannelMix> make_channel_mix(std::string_view name, const LayerContext& context) {
   return make(kChannelMixes, name, context);
+}
+
+bool has_attention(std::string_view time_mix) {
+  enum class Kind : uint8_t { recurrence, attention };
+#define TIME_MIX(name, file, kind) \
+  if (time_mix == #name) return Kind::kind == Kind::attention;
+#include "model/time_mix/time_mixes.def"
+#undef TIME_MIX
+  return false;
 }
 
 std::span<const std::string_view> known_time_mixes() {

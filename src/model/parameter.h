@@ -138,10 +138,4 @@ class ParameterStore {
   Tensor values_, grads_, frozen_values_, masters_, frozen_masters_;
 };
 
-// Fresh values for all parameters, from their specs.
-void initialise(const ParameterStore&, uint64_t seed);
-// For measuring alone: small numbers of both signs, norms near 1. Nothing overflows and nothing is zero, and it does
-// not take as long as orthogonal matrices.
-void initialise_roughly(const ParameterStore&);
-
 }  // namespace gf

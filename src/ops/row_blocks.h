@@ -17,7 +17,7 @@ inline Blocks gpu_row_blocks(int64_t M, int64_t C) {
   return Blocks::at_most(M, 264 * std::clamp<int64_t>(2048 / std::max<int64_t>(C, 1), 1, 4), 4);
 }
 
-// On a device. The meta device, which asks for memory beforehand, counts as a CPU: the difference is some MiB.
+// On a device, or on the meta device that stands for it.
 inline Blocks row_blocks(int64_t M, int64_t C, Device device) {
   return is_like_gpu(device) ? gpu_row_blocks(M, C) : row_blocks(M);
 }

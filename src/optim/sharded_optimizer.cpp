@@ -365,14 +365,6 @@ std::vector<ShardView> ShardedOptimizer::moments() const {
   return all;
 }
 
-std::vector<ShardView> ShardedOptimizer::parameters_to_read() const {
-  std::vector<ShardView> views;
-  for (const auto& p : store_.all())
-    views.push_back({"model/" + p->name(), p->master().dtype(), p->shape(), 0, p->shape().numel(), p->master().raw(),
-                     p->master().device()});
-  return views;
-}
-
 std::vector<ShardView> ShardedOptimizer::moments_to_read() const {
   std::vector<ShardView> all;
   for (const auto& [prefix, tensor] :

@@ -79,8 +79,7 @@ class ShardedOptimizer final : public ParameterHooks {
   // optim/exp_avg/<name>, optim/exp_avg_sq/<name>.
   std::vector<ShardView> parameters() const;
   std::vector<ShardView> moments() const;
-  // What this rank has to read, of which others may save parts.
-  std::vector<ShardView> parameters_to_read() const;
+  // What this rank has to read besides its parameters, of which others may save parts.
   std::vector<ShardView> moments_to_read() const;
   // From outside: what layers compute with is made of them, and the parts that other ranks keep may go.
   void values_were_set();

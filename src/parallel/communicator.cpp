@@ -74,13 +74,11 @@ std::unique_ptr<Work> Communicator::reduce_scatter(const Tensor& whole, const Te
   return then(all_to_all(whole, parts), [parts, how, shard] { combine(parts, how, shard); });
 }
 
-// What is small goes to all ranks whole; what is not is summed by parts.
 void Communicator::all_reduce(const Tensor& t, Reduce how) {
   if (size() == 1) return;
-  constexpr int64_t kSmall = 64;
   constexpr const char* kAllReduce = "wait for all ranks of a sum";
   const int64_t n = t.numel(), part = (n + size() - 1) / size();
-  if (n <= kSmall) {
+  if (n <= kSmallSum) {
     const Tensor all = Tensor::empty({n * size()}, t.dtype(), t.device());
     wait_for(*all_gather(t, all), kAllReduce);
     return combine(all, how, t);

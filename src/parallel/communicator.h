@@ -37,11 +37,13 @@ class Communicator {
   // `shard` is this rank's part of `whole`, which has one per rank, and may lie in it.
   std::unique_ptr<Work> reduce_scatter(const Tensor& whole, const Tensor& shard, Reduce);
   // In place. These two return when they are done: of more than one step, they could not keep to one order beside
-  // others.
+  // others. What has kSmallSum numbers at most goes to all ranks whole; a larger tensor is summed by parts.
   void all_reduce(const Tensor&, Reduce);
   void broadcast(const Tensor&, int root);
+  static constexpr int64_t kSmallSum = 64;
 
-  virtual std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) = 0;  // likewise
+  // The other way: each rank's `shard` comes into its part of `whole`, and may lie in it.
+  virtual std::unique_ptr<Work> all_gather(Tensor shard, Tensor whole) = 0;
   // Part i of `from` goes to rank i, which puts it at part rank() of its `to`. The two do not overlap.
   virtual std::unique_ptr<Work> all_to_all(Tensor from, Tensor to) = 0;
 

@@ -28,11 +28,6 @@ std::vector<size_t> places_to_cut(const std::vector<LayerSpec>& layers) {
   return places;
 }
 
-bool attends(const ModelConfig& c, int64_t block) {
-  const std::string& mix = c.time_mix(block);
-  return mix == "gold" || mix == "gptalpha" || mix == "llama";
-}
-
 // Numbers of a layer's weights that take part in products.
 double product_weights(const ModelConfig& config, const LayerSpec& spec) {
   double weights = 0;
@@ -57,7 +52,7 @@ std::vector<double> layer_costs(const ModelConfig& c) {
     if (spec.kind == Kind::block) {
       // Norms, mixes, gates: bound by memory, which moves a number in the time of some fifteen operations.
       cost += 60 * 15 * C;
-      if (attends(c, spec.block)) {
+      if (has_attention(c.time_mix(spec.block))) {
         cost += 6 * T * A;
       } else {
         // The recurrence: ten operations for each number of a head's state, at about a third of the speed of products.
@@ -177,21 +172,22 @@ std::string text_of(const ModelConfig& config, const Partition& partition) {
   return text;
 }
 
-std::vector<BoundaryShape> boundary_shapes(const ModelConfig& config, const Partition& partition, int64_t batch) {
+std::vector<BoundaryShape> boundary_shapes(const ModelConfig& config, const Partition& partition, int64_t batch,
+                                           DType dtype) {
   const auto layers = layout_of(config);
   std::vector<BoundaryShape> shapes;
   for (const size_t cut : partition.cuts) {
     const bool outside = cut == 0 || cut == layers.size();
-    shapes.push_back(
-        {outside ? Fields{0} : live_at(layers, cut), batch, config.ctx_len, config.n_embd, config.compressed_width()});
+    shapes.push_back({outside ? Fields{0} : live_at(layers, cut), batch, config.ctx_len, config.n_embd,
+                      config.compressed_width(), dtype});
   }
   return shapes;
 }
 
 std::vector<BoundaryShape> gradient_shapes(const ModelConfig& config, const Partition& partition, int64_t batch,
-                                           const std::vector<bool>& trains) {
+                                           DType dtype, const std::vector<bool>& trains) {
   const auto layers = layout_of(config);
-  std::vector<BoundaryShape> shapes = boundary_shapes(config, partition, batch);
+  std::vector<BoundaryShape> shapes = boundary_shapes(config, partition, batch, dtype);
   for (size_t i = 0; i < shapes.size(); ++i) shapes[i].fields &= trained_at(layers, trains, partition.cuts[i]);
   return shapes;
 }

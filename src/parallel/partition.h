@@ -40,11 +40,12 @@ Partition given_partition(const ModelConfig&, const std::string& text, int stage
 
 std::string text_of(const ModelConfig&, const Partition&);  // the same way; a stage of the head alone is "head"
 
-// What crosses the cut below each stage, and above the last (nothing), for `batch` sequences a microbatch.
-std::vector<BoundaryShape> boundary_shapes(const ModelConfig&, const Partition&, int64_t batch);
+// What crosses the cut below each stage, and above the last (nothing), for `batch` sequences a microbatch, where
+// activations and their gradients are of this dtype.
+std::vector<BoundaryShape> boundary_shapes(const ModelConfig&, const Partition&, int64_t batch, DType);
 
 // Likewise what of that has gradients, which cross it downwards: see trained_at().
-std::vector<BoundaryShape> gradient_shapes(const ModelConfig&, const Partition&, int64_t batch,
+std::vector<BoundaryShape> gradient_shapes(const ModelConfig&, const Partition&, int64_t batch, DType,
                                            const std::vector<bool>& trains);
 
 }  // namespace gf

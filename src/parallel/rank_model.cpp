@@ -9,11 +9,10 @@ RankModel::RankModel(const ModelConfig& config, const Mesh& mesh, const RankMode
   const Partition& partition = options.partition;
   const int ranks = mesh.pipe->size(), rank = mesh.pipe->rank();
   GF_CHECK(partition.num_stages() % ranks == 0, partition.num_stages(), " stages for ", ranks, " ranks");
+  const DType dtype = options.stage.dtype;
   Pipeline::Cuts cuts{
-      boundary_shapes(config_, partition, options.micro_batch),
-      gradient_shapes(config_, partition, options.micro_batch, layers_that_train(config_, options.tuning))};
-  for (auto* all : {&cuts.forward, &cuts.backward})
-    for (BoundaryShape& cut : *all) cut.dtype = options.stage.dtype;
+      boundary_shapes(config_, partition, options.micro_batch, dtype),
+      gradient_shapes(config_, partition, options.micro_batch, dtype, layers_that_train(config_, options.tuning))};
   bool expands = false;
   std::vector<Stage*> stages;
   for (int s = rank; s < partition.num_stages(); s += ranks) {

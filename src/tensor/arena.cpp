@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 #include <vector>
 
 #include "tensor/on_device.h"
@@ -20,7 +21,8 @@
 namespace gf {
 namespace {
 
-constexpr size_t kAlign = 256;                // a multiple of every vector width and of a GPU's transaction
+constexpr size_t kAlign = 256;  // a multiple of every vector width and of a GPU's transaction
+constexpr size_t kPage = 4096;
 constexpr size_t kRegion = size_t{32} << 20;  // regions come in multiples of this, where there is no address space
 constexpr size_t kSpace = size_t{64} << 30;   // address space that an arena grows in: no memory until it is used
 constexpr size_t kGrowth = size_t{2} << 20;   // by so much: a large page
@@ -71,12 +73,12 @@ class Arena::Pool {
 
   std::byte* take(size_t wanted) {
     const size_t bytes = std::max(round_up(wanted, kAlign), kAlign);
-    auto fit = by_size_.lower_bound({bytes, nullptr});
+    auto fit = by_size_.lower_bound({bytes, 0, nullptr});
     if (fit == by_size_.end()) {
       grow(bytes);
-      fit = by_size_.lower_bound({bytes, nullptr});
+      fit = by_size_.lower_bound({bytes, 0, nullptr});
     }
-    const auto [found, begin] = *fit;
+    const auto [found, region, begin] = *fit;
     erase_free(begin, found);
     if (found > bytes) insert_free(begin + bytes, found - bytes);
     used_[begin] = bytes;
@@ -121,9 +123,9 @@ class Arena::Pool {
   }
 
   // A lone tensor (Tensor::empty) gets just its size. An arena in earnest grows at its end, so that no tensor is cut
-  // off by a region's.
+  // off by a region's; on a GPU, which has no address space to grow in, by regions.
   void grow(size_t bytes) {
-    if (regions_.empty() || device_.kind == Device::Kind::cuda || !extend(bytes)) add_region(bytes);
+    if (regions_.empty() || is_like_gpu(device_) || !extend(bytes)) add_region(bytes);
   }
 
   bool extend(size_t bytes) {
@@ -162,42 +164,44 @@ class Arena::Pool {
     } else {
       next_meta_ += kSpace + kAlign;
     }
-    regions_[space] = {kSpace, 0};
+    regions_[space] = {kSpace, 0, regions_.size()};
     space_ = end_ = space;
     left_ = kSpace;
     return true;
   }
 
   void add_region(size_t bytes) {
-    if (!regions_.empty()) bytes = round_up(bytes, kRegion);
+    bytes = round_up(bytes, regions_.empty() ? kPage : kRegion);
     std::byte* region = nullptr;
     if (device_.kind == Device::Kind::meta) {
       region = next_meta_;  // addresses that nobody will follow
       next_meta_ += bytes + kAlign;
     } else {
-      bytes = round_up(bytes, 4096);
       region = reserve(device_, bytes);
       if (device_.kind == Device::Kind::cpu) ASAN_POISON_MEMORY_REGION(region, bytes);
     }
-    regions_[region] = {bytes, bytes};
+    regions_[region] = {bytes, bytes, regions_.size()};
     reserved_ += bytes;
     insert_free(region, bytes);
   }
   void insert_free(std::byte* begin, size_t bytes) {
     by_address_[begin] = bytes;
-    by_size_.insert({bytes, begin});
+    by_size_.insert({bytes, region_of(begin), begin});
   }
   void erase_free(std::byte* begin, size_t bytes) {
     by_address_.erase(begin);
-    by_size_.erase({bytes, begin});
+    by_size_.erase({bytes, region_of(begin), begin});
   }
+  size_t region_of(std::byte* begin) const { return std::prev(regions_.upper_bound(begin))->second.number; }
 
   struct Region {
     size_t bytes, used;  // used: from its beginning on, by tensors or free for them
+    size_t number;       // in the order in which they were got
   };
   std::map<std::byte*, Region> regions_;
   std::map<std::byte*, size_t> by_address_, used_;
-  std::set<std::pair<size_t, std::byte*>> by_size_;
+  // Of equal ones first that of the older region, wherever the system put it: meta tensors go where real ones do.
+  std::set<std::tuple<size_t, size_t, std::byte*>> by_size_;
   std::byte *space_ = nullptr, *end_ = nullptr;  // the newest address space, and the end of what is used of it
   size_t left_ = 0;                              // behind that
   std::byte* next_meta_ = reinterpret_cast<std::byte*>(uintptr_t{1} << 20);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a pass takes its tensors from. Memory is got from the device as it is needed, on a CPU at the end of one
-// address space, and handed out best fit first; a tensor's memory returns when its last view goes, neighbours are
-// joined again. The same sequence of requests gets the same addresses, so every step runs in the memory of the one
-// before it, and a pass over the meta device tells beforehand what the real one will need. One arena a microbatch in
-// flight; not thread-safe.
+// address space, on a GPU in regions, and handed out best fit first; a tensor's memory returns when its last view goes,
+// neighbours are joined again. The same sequence of requests gets the same addresses, so every step runs in the memory
+// of the one before it, and a pass over the meta device tells beforehand what the real one will need. One arena a
+// microbatch in flight; not thread-safe.
 #pragma once
 #include <memory>
 

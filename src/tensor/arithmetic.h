@@ -19,8 +19,8 @@ void scale(const Tensor& t, double factor);                     // t *= factor
 double sum_of_squares(const Tensor&);                           // in double, in a fixed order
 // Of each; all are where the arena is, and a GPU is waited for once.
 std::vector<double> sums_of_squares(std::span<const Tensor>, Arena&);
-// Between the dtype that is computed with and the one that is kept: f32 and bf16, rounded to nearest; i32 and u16; or
-// the same. Both on the CPU.
+// Between f32 and bf16, rounded to nearest, on one device; between i32 and u16 on the CPU; or of the same dtype, which
+// is a copy.
 void convert(const Tensor& from, const Tensor& to);
 Tensor on(Device, const Tensor&);  // the tensor where it is there already (or empty), else a copy
 

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/tensor.h"
 
-#include <cstring>
-
-#include "tensor/arena.h"
-#include "tensor/on_device.h"
+#include "tensor/arithmetic.h"
 
 namespace gf {
 
@@ -14,9 +11,7 @@ Tensor Tensor::empty(Shape shape, DType dtype, Device device) {
 
 Tensor Tensor::zeros(Shape shape, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
-  on_device(
-      device, [&] { std::memset(t.raw(), 0, t.bytes()); },
-      [&](auto stream) { cuda::fill_zero(t.raw(), t.bytes(), stream); });
+  fill_zero(t);
   return t;
 }
 

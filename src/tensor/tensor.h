@@ -50,6 +50,11 @@ class Tensor {
   Device device_;
 };
 
+template <class T>
+T* data_or_null(const Tensor& t) {  // null where it is empty
+  return t ? t.data<T>() : nullptr;
+}
+
 // Throws, naming both shapes, unless `t` has this shape.
 void check_shape(const char* op, const char* name, const Tensor& t, const Shape& want);
 

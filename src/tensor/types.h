@@ -11,7 +11,7 @@
 
 namespace gf {
 
-// bf16 and u16 are for keeping: what is computed with them is f32 and i32.
+// bf16 is computed with on a GPU, with sums in f32, and else only kept, in place of f32; u16 is kept in place of i32.
 enum class DType : uint8_t { f32, f64, i32, bf16, u16 };
 
 struct BFloat16 {

@@ -38,9 +38,7 @@ po::variables_map parse(const CommandLine& line, const Arguments& arguments) {
   all.add(visible).add(line.positional);
   po::variables_map values;
   try {
-    // Exact names only: an abbreviation that works today could mean two options tomorrow.
-    constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
-    po::store(po::command_line_parser(arguments).options(all).positional(line.order).style(kStyle).run(), values);
+    po::store(po::command_line_parser(arguments).options(all).positional(line.order).style(kOptionStyle).run(), values);
     if (values.count("help")) {
       print_help(line, visible);
       return {};

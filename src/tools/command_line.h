@@ -12,6 +12,10 @@ namespace gf {
 
 using Arguments = std::vector<std::string>;
 
+// How all programs read them. Exact names only: an abbreviation that works today could mean two options tomorrow.
+inline constexpr int kOptionStyle = boost::program_options::command_line_style::unix_style &
+                                    ~boost::program_options::command_line_style::allow_guessing;
+
 struct CommandLine {
   std::string usage;  // first line of --help
   boost::program_options::options_description options{"options"};

@@ -51,10 +51,6 @@ const char* name_of(Generation::End end) {
   return "";
 }
 
-std::string counted(int64_t n) {
-  return fmt::format("{} token{}", n, n == 1 ? "" : "s");
-}
-
 std::string per_second(int64_t count, double seconds) {
   return count > 0 && seconds > 0 ? fmt::format(", {} tokens/s", human_count(static_cast<double>(count) / seconds))
                                   : "";
@@ -63,8 +59,8 @@ std::string per_second(int64_t count, double seconds) {
 void print_report(const Generation& g, int64_t prompt_tokens, const Past& past) {
   // Both on one terminal, or in one log.
   if (isatty(STDOUT_FILENO) == isatty(STDERR_FILENO)) fmt::print(stderr, "\n");
-  fmt::print(stderr, "prompt: {} in {}{}; text: {} in {}{}; ended by {}\n", counted(prompt_tokens),
-             human_duration(g.prompt_s), per_second(prompt_tokens, g.prompt_s), counted(g.tokens),
+  fmt::print(stderr, "prompt: {} in {}{}; text: {} in {}{}; ended by {}\n", counted(prompt_tokens, "token"),
+             human_duration(g.prompt_s), per_second(prompt_tokens, g.prompt_s), counted(g.tokens, "token"),
              human_duration(g.steps_s), per_second(g.steps, g.steps_s),
              g.end == Generation::End::document ? "the end of the document" : fmt::format("--{}", name_of(g.end)));
   fmt::print(stderr, "kept: {} for {} positions, {} whatever their number; peak memory {}\n",

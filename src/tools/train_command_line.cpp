@@ -19,9 +19,6 @@ namespace {
 
 namespace po = boost::program_options;
 
-// Exact names only: an abbreviation that works today could mean two keys tomorrow.
-constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
-
 // An argument that stands alone is parsed as this option, to be named when it is refused.
 constexpr const char* kAlone = "argument";
 
@@ -110,7 +107,7 @@ std::optional<ConfigParts> read_command_line(const Arguments& arguments, const C
   positional.add(kAlone, -1);
   try {
     po::command_line_parser parser(spelled_out(arguments));
-    const auto parsed = parser.options(all).positional(positional).style(kStyle).run();
+    const auto parsed = parser.options(all).positional(positional).style(kOptionStyle).run();
     const bool help = given(parsed, "help"), version = given(parsed, "version");
     if (help && speaks) std::fputs(train_help(reader).c_str(), stdout);
     if (!help && version && speaks) std::puts((reader.program + " " GF_VERSION).c_str());

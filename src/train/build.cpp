@@ -328,7 +328,7 @@ void Run::go_on_from(const StepFolder& newest) {
   // What a run began from is part of it, and decides its warm-up.
   t.load_model = then.train.load_model;
   plan.schedule = schedule_of(t, plan.tokens_per_step);
-  read(reader, optimizer->parameters_to_read());
+  read(reader, parameter_views(model.parameters()));
   // Not in fresh parameters. A stage whose parameters are all frozen has none of its own.
   if (std::ranges::any_of(reader.entries(), [](const auto& e) { return e.name.starts_with("optim/"); })) {
     read(reader, optimizer->moments_to_read());

@@ -45,7 +45,7 @@ void StatefulDecoder::read(std::span<const int32_t> tokens, int64_t wanted) {
   const Batch batch{piece, {}, {0}};
   Tape tape(*arena_, Tape::Mode::evaluate);
   const Pass pass{.batch = batch, .past = &past_};
-  const Tensor x = layers_.forward_part(tape, pass, {}, 0, waiting_, options_.observer).x_BTC.value();
+  const Tensor x = layers_.forward(tape, pass, {}, false, options_.observer, nullptr, 0, waiting_).x_BTC.value();
   unseen_ += T;
   wait(x.view({T, x.size(2)}), looks_back_ + wanted);
 }
@@ -80,7 +80,8 @@ Tensor StatefulDecoder::see(int64_t wanted) {
                                compressed.view({1, T, compressed.size(1)}));
   };
   const Pass pass{.batch = batch, .past = &past_};
-  const Var x = last_rows(layers_.forward_part(tape, pass, flow, waiting_, head_, options_.observer).x_BTC, wanted);
+  flow = layers_.forward(tape, pass, std::move(flow), false, options_.observer, nullptr, waiting_);
+  const Var x = last_rows(flow.x_BTC, wanted);
   past_.look_back_to_first(false);
   unseen_ = 0;
   waiting_TC_ = {};

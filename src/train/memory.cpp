@@ -92,13 +92,11 @@ std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
 StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t validation_windows) {
   StageNeed need;
   const Partition stage_cuts{{begin, end}};
-  auto cuts = boundary_shapes(config.model, stage_cuts, config.train.micro_bsz);
-  const TuningRule rule = config.train.groups.rule();
-  auto gradients =
-      gradient_shapes(config.model, stage_cuts, config.train.micro_bsz, layers_that_train(config.model, rule));
   const DType dtype = config.train.computes_in();
-  for (auto* all : {&cuts, &gradients})
-    for (BoundaryShape& cut : *all) cut.dtype = dtype;
+  const auto cuts = boundary_shapes(config.model, stage_cuts, config.train.micro_bsz, dtype);
+  const TuningRule rule = config.train.groups.rule();
+  const auto gradients =
+      gradient_shapes(config.model, stage_cuts, config.train.micro_bsz, dtype, layers_that_train(config.model, rule));
   LayerStack layers(config.model, stage_layers(layout_of(config.model), begin, end),
                     std::make_shared<ParameterStore>(ParameterStore::kAlign, rule));
   const Device device = computes_on_gpu(config.train) ? kMetaGpu : kMeta;

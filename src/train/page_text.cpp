@@ -32,10 +32,4 @@ std::string json_text(const std::string& text) {
   return out;
 }
 
-std::string joined(const std::vector<std::string>& parts, const char* between) {
-  std::string out;
-  for (const std::string& part : parts) out.append(out.empty() ? "" : between).append(part);
-  return out;
-}
-
 }  // namespace gf

@@ -3,12 +3,12 @@
 #pragma once
 #include <string>
 #include <string_view>
-#include <vector>
+
+#include "base/text.h"  // joined()
 
 namespace gf {
 
 std::string escaped(std::string_view text);      // for HTML, in attributes too
 std::string json_text(const std::string& text);  // quoted, for JSON inside a script element
-std::string joined(const std::vector<std::string>& parts, const char* between);
 
 }  // namespace gf

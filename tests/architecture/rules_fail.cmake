@@ -34,6 +34,8 @@ expect(source_rules 0 src/base/a.cpp "${licence}#include <fstream>\n")
 expect(source_rules 1 src/io/a.cpp "${licence}#include <fstream>\n")
 expect(source_rules 1 src/base/a.h "#pragma once\n${licence}")
 expect(source_rules 1 src/base/a.cpp "")
+expect(source_rules 1 bench/a.py "#!/usr/bin/env python3\n")
+expect(source_rules 1 launch/a.sbatch "#!/usr/bin/env bash\n")
 expect(source_rules 1 src/ops/a.cpp "${licence}#if defined(GF_WITH_CUDA)\n#endif\n")
 expect(source_rules 1 src/ops/a.cpp "${licence}${long}")
 foreach(clock "std::chrono::system_clock::now()" "std::chrono::high_resolution_clock::now()" "time(nullptr)" "::time(&then)"

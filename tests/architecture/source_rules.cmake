@@ -13,7 +13,8 @@ list(JOIN UNDONE "|" UNDONE)
 
 file(GLOB_RECURSE files RELATIVE ${ROOT}
   ${ROOT}/src/*.h ${ROOT}/src/*.cpp ${ROOT}/src/*.cu ${ROOT}/src/*.cuh ${ROOT}/tests/*.h ${ROOT}/tests/*.cpp ${ROOT}/tests/*.py
-  ${ROOT}/tests/*.cmake ${ROOT}/bench/*.h ${ROOT}/bench/*.cpp ${ROOT}/cmake/*.cmake ${ROOT}/python/*.py ${ROOT}/launch/*.sh)
+  ${ROOT}/tests/*.cmake ${ROOT}/bench/*.h ${ROOT}/bench/*.cpp ${ROOT}/bench/*.py ${ROOT}/cmake/*.cmake
+  ${ROOT}/python/*.py ${ROOT}/launch/*.sh ${ROOT}/launch/*.sbatch)
 list(LENGTH files count)
 if(count EQUAL 0)
   message(FATAL_ERROR "no sources under ${ROOT}")

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// launch/train.sbatch among stand-ins for Slurm's commands: what becomes of each end of a run.
+// launch/train.sbatch among stand-ins for Slurm's commands: what becomes of each end of a run. launch/setup.sh where
+// there is nothing.
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -72,6 +73,18 @@ TEST_F(BatchScript, TriesAgainWhereTheFirstRankLeftNoWord) {
   EXPECT_EQ(result.status, 1) << result.err;
   EXPECT_EQ(result.err, "");
   EXPECT_EQ(read_file(requeued()), "requeue 7\n");
+}
+
+// Where it can install nothing it names what cmake/Dependencies.cmake will ask for.
+TEST(SetupScript, NamesWhatIsNeeded) {
+  const TempFolder tools;
+  for (const char* tool : {"bash", "awk", "dirname"}) fs::create_symlink(cat("/usr/bin/", tool), tools / tool);
+  const ProgramResult result =
+      Process(cat(GF_SOURCE_DIR, "/launch/setup.sh"), {}, {{"PATH", tools.path().string()}}).wait();
+  EXPECT_EQ(result.status, 2) << result.err;
+  for (const char* name : {"OpenMP", "oneDNN", "MPI", "HDF5", "yaml-cpp", "nlohmann-json", "fmt", "Eigen",
+                           "Boost.Program_options", "xxHash", "zlib"})
+    EXPECT_NE(result.err.find(name), std::string::npos) << name << ":\n" << result.err;
 }
 
 }  // namespace

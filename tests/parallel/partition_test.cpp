@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "support/expect_error.h"
+#include "support/small_model.h"
 
 namespace gf {
 namespace {
@@ -131,16 +132,31 @@ TEST(Partition, KeysExpandedAgainCostAgain) {
   EXPECT_EQ(dearest(c, four, costs), 6) << text_of(c, four);
 }
 
+// Of attention's products over a sequence the causal half is needed: two forward and four backward, of T A operations
+// each. A recurrence costs the same at any length.
+TEST(Partition, AttentionCostsMoreTheLongerTheSequence) {
+  for (const auto name : known_time_mixes()) {
+    ModelConfig c = small_config_with(name, "x060");
+    const size_t block = layout_of(c).size() - 2;  // the last one, below the head
+    const double once = layer_costs(c)[block];
+    c.ctx_len *= 2;
+    const double more = has_attention(name) ? 6.0 * static_cast<double>(c.ctx_len / 2 * c.dim_att) : 0;
+    EXPECT_DOUBLE_EQ(layer_costs(c)[block], once + more) << name;
+  }
+}
+
 TEST(Partition, CutsCarryWhatIsReadAbove) {
   const ModelConfig c = model(9);
-  const auto shapes = boundary_shapes(c, given_partition(c, "0-2,3-5,6,7-8", 4), 3);
+  const auto shapes = boundary_shapes(c, given_partition(c, "0-2,3-5,6,7-8", 4), 3, DType::bf16);
   EXPECT_EQ(shapes[0].fields, 0);
   EXPECT_EQ(shapes[1].fields, kX | kOrigin);
   EXPECT_EQ(shapes[2].fields, kX | kOrigin) << "the key cache is made above";
   EXPECT_EQ(shapes[3].fields, kX | kOrigin | kCompressed);
   EXPECT_EQ(shapes[4].fields, 0);
   Arena arena(kCpu);
-  EXPECT_EQ(tensors_of(shapes[3].empty(arena))[2].shape(), (Shape{3, 512, 16}));
+  const Tensor compressed = tensors_of(shapes[3].empty(arena))[2];
+  EXPECT_EQ(compressed.shape(), (Shape{3, 512, 16}));
+  EXPECT_EQ(compressed.dtype(), DType::bf16);
 }
 
 }  // namespace

@@ -26,8 +26,8 @@ class EverySchedule : public testing::TestWithParam<std::string> {
       for (int microbatches = 1; microbatches <= 64; ++microbatches) {
         for (int pieces = 1; pieces <= (schedule.takes_pieces ? 4 : 1); ++pieces) {
           const Simulation s = simulated(GetParam(), ranks, microbatches, pieces);
-          ASSERT_TRUE(s.completes) << ranks << " ranks, " << microbatches << " microbatches, " << pieces
-                                   << " pieces: " << s.deadlock;
+          ASSERT_TRUE(s.completes()) << ranks << " ranks, " << microbatches << " microbatches, " << pieces
+                                     << " pieces: " << s.deadlock;
           ASSERT_NO_FATAL_FAILURE(f(PipeShape{ranks, 0, microbatches, pieces}, s))
               << ranks << " ranks, " << microbatches << " microbatches, " << pieces << " pieces";
         }
@@ -99,7 +99,7 @@ TEST(Simulation, ThousandsOfRanks) {
   for (const auto name : schedule_names()) {
     const int pieces = find_schedule(name).takes_pieces ? 2 : 1;
     const Simulation s = simulated(std::string(name), kRanks, kMicrobatches, pieces);
-    ASSERT_TRUE(s.completes) << name << ": " << s.deadlock;
+    ASSERT_TRUE(s.completes()) << name << ": " << s.deadlock;
     EXPECT_DOUBLE_EQ(s.busy, 3.0 * kMicrobatches * pieces) << name;
     // Every microbatch goes up and down through all stages, weight gradients on the way or not.
     EXPECT_GE(s.time, (name == "zero_bubble" ? 2 : 3) * kRanks * pieces) << name;
@@ -149,9 +149,9 @@ std::vector<Program> naive_programs(int ranks, int microbatches, bool grouped) {
 
 // Neighbours that send to each other at once wait for ever, unless each receives beside its send.
 TEST(Simulation, WithoutGroupsNeighboursWaitForEver) {
-  EXPECT_TRUE(simulate(naive_programs(4, 8, true), 1, unit_costs()).completes);
+  EXPECT_TRUE(simulate(naive_programs(4, 8, true), 1, unit_costs()).completes());
   const Simulation s = simulate(naive_programs(4, 8, false), 1, unit_costs());
-  EXPECT_FALSE(s.completes);
+  EXPECT_FALSE(s.completes());
   EXPECT_NE(s.deadlock.find("of 4 waits for ever before"), std::string::npos) << s.deadlock;
 }
 
@@ -175,9 +175,9 @@ TEST(Simulation, LoweredProgramsWithoutTheirGroups) {
   for (const auto name : schedule_names()) {
     const auto programs = lower(find_schedule(name), 4, 8, 1);
     const auto run = [](const std::vector<Program>& p) { return simulate(p, 1, unit_costs()); };
-    EXPECT_TRUE(run(ungrouped(programs, false)).completes) << name;
+    EXPECT_TRUE(run(ungrouped(programs, false)).completes()) << name;
     const Simulation awaiting = run(ungrouped(programs, true));
-    EXPECT_FALSE(awaiting.completes) << name;
+    EXPECT_FALSE(awaiting.completes()) << name;
     EXPECT_NE(awaiting.deadlock.find("rank 0 of 4 waits for ever before"), std::string::npos) << awaiting.deadlock;
     for (size_t r = 0; r < programs.size(); ++r) {
       for (size_t i = 0; i < programs[r].size(); ++i) {
@@ -185,7 +185,7 @@ TEST(Simulation, LoweredProgramsWithoutTheirGroups) {
         auto without = programs;
         without[r].erase(without[r].begin() + static_cast<int64_t>(i));
         const Simulation s = run(without);
-        EXPECT_FALSE(s.completes) << name << ": rank " << r << " without step " << i;
+        EXPECT_FALSE(s.completes()) << name << ": rank " << r << " without step " << i;
         EXPECT_NE(s.deadlock.find("of 4 "), std::string::npos) << s.deadlock;
       }
     }

@@ -124,23 +124,37 @@ TEST(Arena, GrowsAtItsEnd) {
   }
 }
 
+// On a GPU each region is by itself: what two tensors of 20 MiB left takes no third of 40.
+TEST(Arena, GrowsByRegionsAsOnAGpu) {
+  Arena arena(kMetaGpu);
+  const Tensor first = blocks(arena, 1);
+  const size_t before = arena.reserved_bytes();
+  { const Tensor a = arena.empty({20 << 18}, DType::f32), b = arena.empty({20 << 18}, DType::f32); }
+  EXPECT_EQ(arena.reserved_bytes(), before + (64 << 20));
+  const Tensor big = arena.empty({40 << 18}, DType::f32);
+  EXPECT_EQ(arena.reserved_bytes(), before + (128 << 20));
+}
+
 #if !defined(GF_SANITIZED)  // which cannot live with such a limit
-// `ulimit -v`: no address space to grow in, but memory.
+// `ulimit -v`: no address space to grow in, but memory. Then an arena takes the regions that one on a GPU is foretold.
 TEST(Arena, GrowsByRegionsWhereThereIsNoAddressSpace) {
-  EXPECT_EXIT(
-      {
-        rlimit limit{};
-        getrlimit(RLIMIT_AS, &limit);
-        limit.rlim_cur = rlim_t{8} << 30;
-        setrlimit(RLIMIT_AS, &limit);
-        Arena arena(kCpu);
-        const Tensor a = blocks(arena, 1);
-        const size_t before = arena.reserved_bytes();
-        const Tensor b = arena.empty({20 << 18}, DType::f32);
-        b.data<float>()[b.numel() - 1] = 1;
-        std::exit(arena.reserved_bytes() == before + (32 << 20) ? 0 : 1);
-      },
-      testing::ExitedWithCode(0), "");
+  const auto in_little_space = [] {
+    rlimit limit{};
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = rlim_t{8} << 30;
+    setrlimit(RLIMIT_AS, &limit);
+    Arena arena(kCpu), foretold(kMetaGpu);
+    const Tensor a = blocks(arena, 1), of_gpu = blocks(foretold, 1);
+    const size_t before = arena.reserved_bytes();
+    {
+      const Tensor b = arena.empty({20 << 18}, DType::f32), c = foretold.empty({20 << 18}, DType::f32);
+      b.data<float>()[b.numel() - 1] = 1;
+      if (arena.reserved_bytes() != before + (32 << 20)) return false;
+    }
+    pass(arena), pass(foretold);
+    return arena.reserved_bytes() > before + (32 << 20) && foretold.reserved_bytes() == arena.reserved_bytes();
+  };
+  EXPECT_EXIT(std::exit(in_little_space() ? 0 : 1), testing::ExitedWithCode(0), "");
 }
 #endif
 
@@ -159,6 +173,7 @@ TEST(Arena, MetaTellsWhatTheRealOneNeeds) {
   pass(real);
   pass(meta);
   EXPECT_EQ(meta.peak_bytes(), real.peak_bytes());
+  EXPECT_EQ(meta.reserved_bytes(), real.reserved_bytes());
   EXPECT_GT(meta.peak_bytes(), size_t{1} << 20);
   const Tensor a = blocks(real, 3), b = blocks(meta, 3);
   EXPECT_EQ(meta.bytes_in_use(), real.bytes_in_use());

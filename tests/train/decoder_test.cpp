@@ -151,6 +151,19 @@ TEST_P(DecoderOf, KeptAsBf16GivesNearlyTheSame) {
 INSTANTIATE_TEST_SUITE_P(Every, DecoderOf, testing::ValuesIn(kVariants),
                          [](const auto& variant) { return std::string(variant.param.name); });
 
+// Of the registry, so that a mixer that is added is foretold too.
+TEST(StatefulDecoder, KeepsRowsOfEachPositionWhereATimeMixerHasAttention) {
+  const auto tokens = some_tokens(8 * GrowingRows::kBlock);  // a page of tokens
+  for (const auto name : known_time_mixes()) {
+    const Model model(small_config_with(name, "x060"));
+    StatefulDecoder decoder(model.layers, {});
+    decoder.feed(tokens);
+    const size_t grown = decoder.past().growing_bytes();
+    EXPECT_EQ(grown > 0, has_attention(name)) << name;
+    EXPECT_EQ(grown, tokens.size() * bytes_a_position(model.layers.config(), {})) << name;
+  }
+}
+
 // The last position's logits are wanted. The channel mix of the highest GOLD block runs for that alone, its attention
 // for that and the one before, the channel mix below for one more, and so on: the attention of the lowest of G for 2 G.
 TEST(StatefulDecoder, OfAPromptGoldLayersRunForFewerPositionsTheHigherTheyAre) {

@@ -14,8 +14,8 @@ class Rwkv final : public ChannelMix {
   Rwkv(const LayerContext& c, ShiftMix kind)
       : name_(c.prefix()),
         kind_(kind),
-        mix_k_(kind == ShiftMix::toward_previous ? c.mix("time_maa_k", 1) : c.eagle_mix("time_mix_k", 1)),
-        mix_r_(kind == ShiftMix::toward_previous ? c.mix("time_maa_r", 1) : c.eagle_mix("time_mix_r", 1)),
+        mix_k_(c.mix(kind == ShiftMix::toward_previous ? "time_maa_k" : "time_mix_k", 1, 0, kind)),
+        mix_r_(c.mix(kind == ShiftMix::toward_previous ? "time_maa_r" : "time_mix_r", 1, 0, kind)),
         key_(c.linear("key", c.config.dim_ffn, c.config.n_embd, 1)),
         receptance_(c.linear("receptance", c.config.n_embd, c.config.n_embd, 0)),
         value_(c.linear("value", c.config.n_embd, c.config.dim_ffn, 0)) {}

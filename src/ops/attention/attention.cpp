@@ -17,11 +17,6 @@ struct Gradients {
   Tensor q, k, v;  // empty where not wanted
 };
 
-template <class T>
-T* pointer(const Tensor& t) {
-  return t ? t.data<T>() : nullptr;
-}
-
 // Of so many products of T x T by N, of which the causal half is needed.
 double product_flops(int products, const Tensor& q, int64_t keys) {
   return products * static_cast<double>(q.numel()) * static_cast<double>(keys);
@@ -52,11 +47,11 @@ Gradients backward(Tape& tape, const Saved& s, const Tensor& dy, const Grads& gr
                                         .y = s.y.data<T>(),
                                         .lse = s.lse.data<Inner<T>>(),
                                         .dy = dy.data<T>(),
-                                        .dq = pointer<T>(d.q),
-                                        .dk = pointer<T>(d.k),
-                                        .dv = pointer<T>(d.v),
+                                        .dq = data_or_null<T>(d.q),
+                                        .dk = data_or_null<T>(d.k),
+                                        .dv = data_or_null<T>(d.v),
                                         .delta = delta.data<Inner<T>>(),
-                                        .partial = pointer<Inner<T>>(partial)};
+                                        .partial = data_or_null<Inner<T>>(partial)};
     on_device(
         dy.device(), args, [](const auto& p) { cpu::attention_backward(p); },
         [](const auto& p, auto stream) { cuda::attention_backward(p, stream); });

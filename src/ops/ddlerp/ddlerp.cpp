@@ -23,7 +23,7 @@ DdlerpArgs<T> args_of(const Saved& s) {
   args.B = x.size(0), args.Tn = x.size(1), args.C = x.size(2), args.R = s.R;
   args.targets = static_cast<int>(s.mixes.size()), args.num_sources = static_cast<int>(s.sources.size());
   for (size_t i = 0; i < s.sources.size(); ++i) args.sources[i] = s.sources[i].data<T>();
-  args.before = s.before ? s.before.data<T>() : nullptr;
+  args.before = data_or_null<T>(s.before);
   for (size_t i = 0; i < s.mixes.size(); ++i) {
     args.source_of[i] = s.source_of[i];
     args.mix[i] = s.mixes[i].data<T>();
@@ -37,8 +37,8 @@ double product_flops(const Tensor& x, const Tensor& z) {
   return 4.0 * static_cast<double>(x.numel() * z.size(1));
 }
 
-// Of the backward pass: factors and what follows only on a GPU, whose products are of all rows at once. The meta
-// device, which asks for memory beforehand, counts as a CPU.
+// Of the backward pass: factors and what follows only on a GPU, whose products are of all rows at once, and on the meta
+// device that stands for one.
 struct Scratch {
   Tensor partial, factors, dshifted, dz;
 };
@@ -63,16 +63,13 @@ void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) 
   Trace::add_flops(2 * product_flops(x, s.z));
   const Scratch scratch = scratch_of(tape, s);
   with_real(x.dtype(), [&]<class T>(Type<T>) {
-    const auto sum = [&](int input) {
-      const Tensor t = grads.sum(input);
-      return t ? t.data<Inner<T>>() : nullptr;
-    };
+    const auto sum = [&](int input) { return data_or_null<Inner<T>>(grads.sum(input)); };
     DdlerpBackwardArgs<T> args{};
     args.forward = args_of<T>(s);
     for (int i = 0; i < num_sources; ++i) args.dsources[i] = dsources[i].data<T>();
     args.dmix_x = sum(num_sources), args.dw1 = sum(num_sources + 1), args.dw2 = sum(num_sources + 2);
     for (int i = 0; i < targets; ++i) {
-      args.dout[i] = grad[i] ? grad[i].data<T>() : nullptr;
+      args.dout[i] = data_or_null<T>(grad[i]);
       args.dmix[i] = sum(num_sources + 3 + i);
     }
     args.partial = scratch.partial.data<Inner<T>>();

@@ -21,7 +21,7 @@ Tensor gate(Tape& tape, const Tensor& x, const Tensor& r, const Tensor& v) {
   Tensor out = tape.empty(r.shape(), r.dtype());
   with_real(out.dtype(), [&]<class T>(Type<T>) {
     const SigmoidGateArgs<T> args{
-        .n = out.numel(), .x = x ? x.data<T>() : nullptr, .r = r.data<T>(), .v = v.data<T>(), .out = out.data<T>()};
+        .n = out.numel(), .x = data_or_null<T>(x), .r = r.data<T>(), .v = v.data<T>(), .out = out.data<T>()};
     on_device(
         out.device(), args, [](const auto& p) { cpu::sigmoid_gate(p); },
         [](const auto& p, auto stream) { cuda::sigmoid_gate(p, stream); });

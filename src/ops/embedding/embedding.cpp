@@ -23,7 +23,7 @@ void add_rows(const Tensor& tokens, const Tensor& dy, const Tensor& order, const
                                         .tokens = tokens.data<int32_t>(),
                                         .dy = dy.data<T>(),
                                         .order = order.data<int32_t>(),
-                                        .heads = heads ? heads.data<Inner<T>>() : nullptr,
+                                        .heads = data_or_null<Inner<T>>(heads),
                                         .dtable = sum.data<Inner<T>>()};
     on_device(
         dy.device(), args, [](const auto& p) { cpu::embedding_backward(p); },

@@ -25,8 +25,8 @@ inline Blocks embedding_runs(int64_t M) {
   return Blocks::of_length(M, kEmbeddingRun);
 }
 
-// The length of `order` below: a GPU has positions twice, before and after a pass of its sort, and counts. The meta
-// device, which asks for memory beforehand, counts as a CPU.
+// The length of `order` below: a GPU, and the meta device that stands for one, has positions twice, before and after a
+// pass of its sort, and counts.
 inline int64_t embedding_order(int64_t M, Device device) {
   return is_like_gpu(device) ? 2 * M + kEmbeddingDigits * (embedding_units(M).size() + 1) : M;
 }

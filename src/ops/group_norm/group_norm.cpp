@@ -13,11 +13,6 @@ struct Saved {
   double pre_scale;
 };
 
-template <class T>
-T* pointer(const Tensor& t) {
-  return t ? t.data<T>() : nullptr;
-}
-
 // dout becomes the gradient of the gate, in place; returns that of y.
 Tensor backward(Tape& tape, const Saved& s, const Tensor& dout, const Tensor& dw, const Tensor& db) {
   Tensor dy = tape.empty(s.y.shape(), s.y.dtype());
@@ -36,8 +31,8 @@ Tensor backward(Tape& tape, const Saved& s, const Tensor& dout, const Tensor& dw
                                         .dout = dout.data<T>(),
                                         .dy = dy.data<T>(),
                                         .dg = dout.data<T>(),
-                                        .dw = pointer<Inner<T>>(dw),
-                                        .db = pointer<Inner<T>>(db),
+                                        .dw = data_or_null<Inner<T>>(dw),
+                                        .db = data_or_null<Inner<T>>(db),
                                         .partial = partial.data<Inner<T>>()};
     on_device(
         dy.device(), args, [](const auto& p) { cpu::group_norm_silu_gate_backward(p); },

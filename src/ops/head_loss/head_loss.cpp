@@ -8,11 +8,6 @@
 namespace gf {
 namespace {
 
-template <class T>
-T* pointer(const Tensor& t) {
-  return t ? t.data<T>() : nullptr;
-}
-
 void check_inputs(const Tensor& x, const Tensor& w, const Tensor& targets) {
   GF_CHECK(w.shape().rank() == 2 && w.size(1) == x.size(-1), "head_loss: inputs ", x.shape(), ", weight ", w.shape());
   GF_CHECK(targets.dtype() == DType::i32 && targets.numel() * x.size(-1) == x.numel(), "head_loss: inputs ", x.shape(),
@@ -55,13 +50,13 @@ HeadLoss head_loss(const Var& x, const Var& w, const Tensor& targets, const Head
                                .w = w.value().data<T>(),
                                .targets = targets.data<int32_t>(),
                                .logits = logits.data<Inner<T>>(),
-                               .packed = pointer<T>(packed),
-                               .positions = pointer<int32_t>(positions),
+                               .packed = data_or_null<T>(packed),
+                               .positions = data_or_null<int32_t>(positions),
                                .loss = loss.data<Inner<T>>(),
                                .losses = losses.data<double>(),
                                .correct = correct.data<int32_t>(),
-                               .dx = pointer<T>(dx),
-                               .dw = pointer<Inner<T>>(dw)};
+                               .dx = data_or_null<T>(dx),
+                               .dw = data_or_null<Inner<T>>(dw)};
     on_device(
         x.value().device(), args, [](const auto& p) { cpu::head_loss(p); },
         [](const auto& p, auto stream) { cuda::head_loss(p, stream); });

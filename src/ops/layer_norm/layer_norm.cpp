@@ -11,11 +11,6 @@ struct Saved {
   Tensor x, w, mean, rstd;  // x: what was normalised
 };
 
-template <class T>
-T* pointer(const Tensor& t) {
-  return t ? t.data<T>() : nullptr;
-}
-
 // dx empty: plain layer_norm. Fills sum and y.
 Saved forward(Tape& tape, const Tensor& x, const Tensor& dx, const Tensor& w, const Tensor& b, double eps,
               const Tensor& sum, const Tensor& y) {
@@ -28,10 +23,10 @@ Saved forward(Tape& tape, const Tensor& x, const Tensor& dx, const Tensor& w, co
                                 C,
                                 static_cast<Inner<T>>(eps),
                                 x.data<T>(),
-                                pointer<T>(dx),
+                                data_or_null<T>(dx),
                                 w.data<T>(),
                                 b.data<T>(),
-                                pointer<T>(sum),
+                                data_or_null<T>(sum),
                                 y.data<T>(),
                                 s.mean.data<Inner<T>>(),
                                 s.rstd.data<Inner<T>>()};
@@ -55,10 +50,10 @@ Tensor backward(Tape& tape, const Saved& s, const Tensor& dy, const Tensor& dsum
                                         s.mean.data<Inner<T>>(),
                                         s.rstd.data<Inner<T>>(),
                                         dy.data<T>(),
-                                        pointer<T>(dsum),
+                                        data_or_null<T>(dsum),
                                         dx.data<T>(),
-                                        pointer<Inner<T>>(dw),
-                                        pointer<Inner<T>>(db),
+                                        data_or_null<Inner<T>>(dw),
+                                        data_or_null<Inner<T>>(db),
                                         partial.data<Inner<T>>()};
     on_device(
         dx.device(), args, [](const auto& p) { cpu::layer_norm_backward(p); },

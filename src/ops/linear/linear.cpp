@@ -85,7 +85,7 @@ Var linear_relu_squared(const Var& x, const Var& w) {
                                                                      .w = wv.data<T>(),
                                                                      .y = y.data<T>(),
                                                                      .dy = dpre.data<T>(),
-                                                                     .dx = dx ? dx.data<T>() : nullptr};
+                                                                     .dx = data_or_null<T>(dx)};
                          on_device(
                              y.device(), args, [](const auto& p) { cpu::linear_relu_squared_backward(p); },
                              [](const auto& p, auto stream) { cuda::linear_relu_squared_backward(p, stream); });

@@ -15,11 +15,6 @@ struct Saved {
   int64_t M() const { return z.size(0); }
 };
 
-template <class T>
-T* pointer(const Tensor& t) {
-  return t ? t.data<T>() : nullptr;
-}
-
 // Of the two products.
 double product_flops(const Saved& s) {
   return 2.0 * static_cast<double>(s.M() * s.a.numel() + s.M() * s.b.numel());
@@ -45,10 +40,10 @@ void backward(Tape& tape, const Saved& s, const Tensor& dy, Grads& grads) {
                                    .z = s.z.data<T>(),
                                    .dy = dy.data<T>(),
                                    .dz = dz.data<T>(),
-                                   .dx = pointer<T>(dx),
+                                   .dx = data_or_null<T>(dx),
                                    .dx_with_dy = s.base_is_x,
-                                   .dbase = pointer<Inner<T>>(dbase),
-                                   .partial = pointer<Inner<T>>(partial)};
+                                   .dbase = data_or_null<Inner<T>>(dbase),
+                                   .partial = data_or_null<Inner<T>>(partial)};
     on_device(
         dy.device(), args, [](const auto& p) { cpu::lora_backward(p); },
         [](const auto& p, auto stream) { cuda::lora_backward(p, stream); });

@@ -21,7 +21,7 @@ TokenShiftArgs<T> args_of(const Saved& s, std::span<const Tensor> out) {
                          .toward_current = s.kind == ShiftMix::toward_current,
                          .x = s.x.data<T>(),
                          .mix = {},
-                         .before = s.before ? s.before.data<T>() : nullptr,
+                         .before = data_or_null<T>(s.before),
                          .out = {}};
   for (size_t i = 0; i < s.mixes.size(); ++i) {
     args.mix[i] = s.mixes[i].data<T>();
@@ -36,7 +36,7 @@ void backward(Tape& tape, const Saved& s, std::span<Tensor> grad, Grads& grads) 
   Tensor dx = grads.wants(0) ? tape.empty(s.x.shape(), s.x.dtype()) : Tensor();
   const Tensor partial = tape.empty({row_blocks(rows, C, s.x.device()).size(), count, C}, inner(s.x.dtype()));
   with_real(s.x.dtype(), [&]<class T>(Type<T>) {
-    TokenShiftBackwardArgs<T> args{args_of<T>(s, {}), {}, dx ? dx.data<T>() : nullptr, {}, partial.data<Inner<T>>()};
+    TokenShiftBackwardArgs<T> args{args_of<T>(s, {}), {}, data_or_null<T>(dx), {}, partial.data<Inner<T>>()};
     for (int64_t i = 0; i < count; ++i) {
       if (grad[i]) args.dout[i] = grad[i].data<T>();
       if (const Tensor dmix = grads.sum(static_cast<int>(i) + 1)) args.dmix[i] = dmix.data<Inner<T>>();

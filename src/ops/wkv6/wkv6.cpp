@@ -33,10 +33,10 @@ Wkv6Args<T> args_of(const Saved& s, const Tensor& add, const Tensor& y) {
           .k = s.k.data<T>(),
           .v = s.v.data<T>(),
           .w = s.w.data<T>(),
-          .u = s.u ? s.u.data<T>() : nullptr,
-          .add = add ? add.data<T>() : nullptr,
+          .u = data_or_null<T>(s.u),
+          .add = data_or_null<T>(add),
           .scale_keys = s.scale_keys,
-          .y = y ? y.data<T>() : nullptr,
+          .y = data_or_null<T>(y),
           .state = nullptr,
           .scratch = nullptr};
 }
@@ -80,7 +80,7 @@ void backward(Tape& tape, const Saved& s, bool has_add, std::span<Tensor> grad, 
                              d[1].data<T>(),
                              d[2].data<T>(),
                              d[3].data<T>(),
-                             s.u ? du_partial.data<Inner<T>>() : nullptr};
+                             data_or_null<Inner<T>>(du_partial)};
     const Tensor memory = scratch(tape, args.forward, &cuda::Wkv6Scratch::backward);
     args.forward.scratch = memory.raw();
     on_device(

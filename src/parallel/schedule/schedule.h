@@ -29,8 +29,6 @@ std::string name_of(const Compute&);  // "backward of microbatch 3", with its pi
 // Of one rank in its pipeline. The model is cut into ranks * pieces stages; piece i of rank r is stage i * ranks + r.
 struct PipeShape {
   int ranks = 1, rank = 0, microbatches = 1, pieces = 1;
-  int num_stages() const { return ranks * pieces; }
-  int stage(int piece) const { return piece * ranks + rank; }
 };
 
 using PlanFn = std::vector<Compute> (*)(const PipeShape&);

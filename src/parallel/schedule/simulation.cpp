@@ -149,7 +149,6 @@ class Run {
 
   Simulation result() {
     Simulation s;
-    s.completes = true;
     for (size_t r = 0; r < ranks_.size(); ++r) {
       Rank& rank = ranks_[r];
       if (rank.at < rank.program->size() && s.deadlock.empty())
@@ -162,7 +161,6 @@ class Run {
       s.peak_in_flight.push_back(rank.peak);
       s.passes.push_back(std::move(rank.passes));
     }
-    s.completes = s.deadlock.empty();
     return s;
   }
 

@@ -25,12 +25,12 @@ struct PassSpan {
 };
 
 struct Simulation {
-  bool completes = false;
-  std::string deadlock;                                             // which rank waits where, if it does not
-  double time = 0;                                                  // until the last rank is done
-  double busy = 0;                                                  // mean over the ranks
-  std::vector<int> peak_in_flight;                                  // of each rank
-  std::vector<std::vector<PassSpan>> passes;                        // of each rank
+  std::string deadlock;                       // which rank waits where; empty: all come to an end
+  double time = 0;                            // until the last rank is done
+  double busy = 0;                            // mean over the ranks
+  std::vector<int> peak_in_flight;            // of each rank
+  std::vector<std::vector<PassSpan>> passes;  // of each rank
+  bool completes() const { return deadlock.empty(); }
   double bubble() const { return time > 0 ? 1 - busy / time : 0; }  // idle share of the ranks' time
 };
 

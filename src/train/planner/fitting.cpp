@@ -13,7 +13,7 @@ const StageNeed& StageNeeds::of(size_t begin, size_t end, int64_t validation_win
   Counts counts{};
   for (const LayerSpec& spec : stage_layers(layers_, begin, end))
     ++counts[static_cast<size_t>(spec.kind) + (upper(spec) ? kKinds : 0)];
-  const auto cuts = boundary_shapes(config_.model, {{begin, end}}, 1);
+  const auto cuts = boundary_shapes(config_.model, {{begin, end}}, 1, config_.train.computes_in());
   // Stages of the same layers may train others of them.
   const bool alike = config_.train.groups.empty();
   const auto key = std::tuple(counts, cuts[0].fields, cuts[1].fields, validation_windows, alike ? size_t{0} : begin);

@@ -12,7 +12,7 @@
 namespace gf {
 namespace {
 
-constexpr double kNumber = sizeof(float);
+constexpr double kNumber = sizeof(float);  // of all but values(), which layers compute with
 
 // Of one rank, what its passes do beside computing.
 struct RankWork {
@@ -34,7 +34,7 @@ class StepModel {
         hardware_(hardware),
         ranks_(static_cast<int>(config.parallel.pipeline)),
         num_pieces_(static_cast<int>(config.parallel.pieces)),
-        cuts_(boundary_shapes(config.model, share.partition, config.train.micro_bsz)),
+        cuts_(boundary_shapes(config.model, share.partition, config.train.micro_bsz, config.train.computes_in())),
         gradient_cuts_(gradients_of(config, share.partition)),
         layer_times_(trained_times(config, times)) {
     if (hardware) links_.emplace(*hardware, ranks_, share.data_ranks, near);
@@ -92,6 +92,7 @@ class StepModel {
   size_t place(const Compute& c) const {
     return (static_cast<size_t>(c.pass) * num_pieces_ + c.piece) * microbatches() + c.microbatch;
   }
+  DType values() const { return config_.train.computes_in(); }
   double memory_bandwidth() const { return hardware_->rank.memory_bandwidth; }
   double fresh_bandwidth() const {
     return hardware_->rank.fresh_bandwidth > 0 ? hardware_->rank.fresh_bandwidth : memory_bandwidth();
@@ -109,7 +110,7 @@ class StepModel {
   }
   double gather_seconds(int r, const BucketRange& b) const {
     if (!links_ || share_.data_ranks == 1) return 0;
-    return links_->among_data_ranks(r, bytes_to_gather(b, share_.sharding.zero, share_.data_ranks));
+    return links_->among_data_ranks(r, bytes_to_gather(b, share_.sharding.zero, share_.data_ranks, values()));
   }
   // The sum of all ranks' parts. Under zero 2 and 3 the parts of others go, and come anew twice: what adds to them
   // reads zeros first, and then writes.
@@ -122,15 +123,15 @@ class StepModel {
   double work_of_gathering(const BucketRange& b) const {
     if (!links_ || share_.data_ranks == 1 || share_.sharding.zero < 3 || b.shared) return 0;
     const double d = static_cast<double>(share_.data_ranks);
-    return kNumber * static_cast<double>(b.range.size() + b.frozen.size()) * (1 - 1 / d) / fresh_bandwidth();
+    const auto value = static_cast<double>(size_of(values()));
+    return value * static_cast<double>(b.range.size() + b.frozen.size()) * (1 - 1 / d) / fresh_bandwidth();
   }
   bool overlaps(int r) const { return !links_ || links_->data_overlaps(r); }
 
   void add_rank(int r) {
-    const PipeShape shape{ranks_, r, microbatches(), num_pieces_};
-    const std::vector<Compute> plan = find_schedule(config_.parallel.schedule).plan(shape);
     RankShare own = share_;
     own.stage = r;
+    const std::vector<Compute> plan = find_schedule(config_.parallel.schedule).plan(pipe_shape(config_, own));
     RankWork& w = work_.emplace_back(config_, own, plan);
     const auto layers = layout_of(config_.model);
     for (const auto& piece : w.layers.pieces) {
@@ -223,7 +224,7 @@ class StepModel {
     double there = 0, now = 0;
     for (const size_t b : w.traffic.gathers_after_update) {
       const BucketRange& bucket = w.layers.buckets[b];
-      there += link_seconds(r, bucket);
+      there += gather_seconds(r, bucket);
       if (bucket.piece > 0 && overlaps(r)) break;  // needed much later
       const auto share = static_cast<double>(bucket.range.size()) / static_cast<double>(w.layers.trained);
       now = std::max(now, there) + share * w.pieces[0].forward;

@@ -11,6 +11,7 @@
 #include "base/median.h"
 #include "base/random.h"
 #include "base/trace.h"
+#include "model/initialise.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/partition.h"
 #include "parallel/stage.h"

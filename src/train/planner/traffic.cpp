@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "parallel/communicator.h"
+
 namespace gf {
 namespace {
 
@@ -34,17 +36,17 @@ class Window {
 
 // Of an all-reduce of so many numbers over `ranks` (see Communicator::all_reduce).
 double bytes_to_all_reduce(int64_t numbers, int ranks) {
-  constexpr int64_t kSmall = 64;
   const int64_t part = (numbers + ranks - 1) / ranks;
-  return static_cast<double>(sizeof(float)) * (ranks - 1) * static_cast<double>(numbers <= kSmall ? numbers : 2 * part);
+  return static_cast<double>(sizeof(float)) * (ranks - 1) *
+         static_cast<double>(numbers <= Communicator::kSmallSum ? numbers : 2 * part);
 }
+
+}  // namespace
 
 PipeShape pipe_shape(const Config& config, const RankShare& share) {
   return {static_cast<int>(config.parallel.pipeline), share.stage, static_cast<int>(share.microbatches),
           static_cast<int>(config.parallel.pieces)};
 }
-
-}  // namespace
 
 RankLayers::RankLayers(const Config& config, const RankShare& share) {
   const auto layers = layout_of(config.model);
@@ -104,23 +106,24 @@ DataTraffic data_traffic(const RankLayers& rank, const std::vector<Compute>& pla
 
 namespace {
 
-double bytes_of_parts(FlatRange range, int data_ranks) {
+double bytes_of_parts(FlatRange range, int data_ranks, DType dtype) {
   const int64_t part = range.size() / data_ranks;
-  return static_cast<double>(sizeof(float)) * static_cast<double>(part * (data_ranks - 1));
+  return static_cast<double>(size_of(dtype)) * static_cast<double>(part * (data_ranks - 1));
 }
 
 }  // namespace
 
 double bytes_to_share(const BucketRange& b, int data_ranks) {
-  return bytes_of_parts(b.range, data_ranks);
+  return bytes_of_parts(b.range, data_ranks, DType::f32);
 }
 
-double bytes_to_gather(const BucketRange& b, int zero, int data_ranks) {
-  return bytes_of_parts(b.range, data_ranks) + (zero == 3 && !b.shared ? bytes_of_parts(b.frozen, data_ranks) : 0);
+double bytes_to_gather(const BucketRange& b, int zero, int data_ranks, DType dtype) {
+  const bool with_frozen = zero == 3 && !b.shared;
+  return bytes_of_parts(b.range, data_ranks, dtype) + (with_frozen ? bytes_of_parts(b.frozen, data_ranks, dtype) : 0);
 }
 
 std::vector<BoundaryShape> gradients_of(const Config& config, const Partition& partition) {
-  return gradient_shapes(config.model, partition, config.train.micro_bsz,
+  return gradient_shapes(config.model, partition, config.train.micro_bsz, config.train.computes_in(),
                          layers_that_train(config.model, config.train.groups.rule()));
 }
 
@@ -147,7 +150,8 @@ int expanding_ranks(const Config& config, const Partition& partition) {
 SentBytes sent_bytes(const Config& config, const RankShare& share) {
   SentBytes sent;
   const RankLayers rank(config, share);
-  const auto cuts = boundary_shapes(config.model, share.partition, config.train.micro_bsz),
+  const DType dtype = config.train.computes_in();
+  const auto cuts = boundary_shapes(config.model, share.partition, config.train.micro_bsz, dtype),
              gradients = gradients_of(config, share.partition);
   for (size_t s = share.stage; s + 1 < cuts.size() && config.parallel.pipeline > 1; s += config.parallel.pipeline)
     sent.pipeline += static_cast<double>(share.microbatches) * (bytes_of(gradients[s]) + bytes_of(cuts[s + 1]));
@@ -156,14 +160,14 @@ SentBytes sent_bytes(const Config& config, const RankShare& share) {
     if (b.shared && expanding > 1 && b.layers > 0) sent.pipeline += bytes_to_all_reduce(b.range.size() / d, expanding);
   const auto plan = find_schedule(config.parallel.schedule).plan(pipe_shape(config, share));
   const DataTraffic t = data_traffic(rank, plan, share.microbatches, share.sharding, d);
-  const auto add = [&](const std::vector<size_t>& buckets) {
+  const auto share_out = [&](const std::vector<size_t>& buckets) {
     for (const size_t b : buckets) sent.data += bytes_to_share(rank.buckets[b], d);
   };
-  for (const PassTraffic& p : t.passes) {
-    for (const size_t b : p.gathers) sent.data += bytes_to_gather(rank.buckets[b], share.sharding.zero, d);
-    add(p.reductions);
-  }
-  add(t.reductions_at_end), add(t.gradient_gathers), add(t.gathers_after_update);
+  const auto gather = [&](const std::vector<size_t>& buckets) {
+    for (const size_t b : buckets) sent.data += bytes_to_gather(rank.buckets[b], share.sharding.zero, d, dtype);
+  };
+  for (const PassTraffic& p : t.passes) gather(p.gathers), share_out(p.reductions);
+  share_out(t.reductions_at_end), share_out(t.gradient_gathers), gather(t.gathers_after_update);
   return sent;
 }
 

@@ -34,15 +34,18 @@ struct DataTraffic {
 DataTraffic data_traffic(const RankLayers&, const std::vector<Compute>& plan, int64_t microbatches, const Sharding&,
                          int data_ranks);
 
-// Bytes that a rank sends for one of them: its part to each of the others, or theirs to them. Of what is trained; and
-// where values are gathered, of frozen ones too, if these are sharded.
+// Bytes that a rank sends for one of them: its part to each of the others, or theirs to them. Of gradients, which are
+// float32; and where values are gathered, in the dtype that layers compute in, of frozen ones too, if these are
+// sharded.
 double bytes_to_share(const BucketRange&, int data_ranks);
-double bytes_to_gather(const BucketRange&, int zero, int data_ranks);
+double bytes_to_gather(const BucketRange&, int zero, int data_ranks, DType);
 // Bytes that cross a cut, for a microbatch.
 double bytes_of(const BoundaryShape&);
 
 // What crosses the cuts of a partition downwards, under train.groups.
 std::vector<BoundaryShape> gradients_of(const Config&, const Partition&);
+
+PipeShape pipe_shape(const Config&, const RankShare&);  // of the share's rank
 
 // Ranks of a pipeline whose stages expand keys anew: they sum its gradients.
 int expanding_ranks(const Config&, const Partition&);

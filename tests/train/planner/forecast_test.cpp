@@ -151,6 +151,32 @@ TEST(Forecast, SharingTakesItsBytes) {
   }
 }
 
+// Over a slow link messages and gathered values of bf16 take half as long, gradients as long as ever. No CPU runs a
+// pass in bf16, so memory is asked for in float32.
+TEST(Forecast, Bf16TakesItsBytes) {
+  Hardware h = machine();
+  h.within_node.emplace(Link{1e3, 0, false});
+  // Of that in float32.
+  const auto share_of_bf16 = [&](int64_t pipeline, int data, int zero) {
+    const LayerTimes times = blocks_take({1e-9, 1e-9, 1e-9});
+    Config c = config_of(4, pipeline, data);  // a microbatch a data rank
+    StageNeeds needs(c);
+    const RankShare share = share_of(c, times, data, zero);
+    const auto seconds = [&](const char* precision) {
+      c.train.precision.emplace(precision);
+      const LayoutForecast f = forecast_layout(c, share, times, needs, &h);
+      EXPECT_NEAR((f.ranks[0].sent.data + 2 * f.ranks[0].sent.pipeline) / 1e3, f.step.pipeline + f.step.gather, 1e-3);
+      return f.step.pipeline + f.step.gather;
+    };
+    const double wide = seconds("32");
+    return seconds("bf16") / wide;
+  };
+  EXPECT_NEAR(share_of_bf16(2, 1, 0), 0.5, 1e-6) << "messages";
+  EXPECT_NEAR(share_of_bf16(1, 2, 0), 1, 1e-6) << "gradients reduced and gathered";
+  EXPECT_NEAR(share_of_bf16(1, 2, 1), 0.75, 1e-6) << "gradients reduced, values gathered";
+  EXPECT_LE(share_of_bf16(1, 2, 3), 0.75 + 1e-6) << "values gathered at least once";
+}
+
 // One bucket is reduced at a time: over a slow link a stage that has many waits in its last pass for all but the last
 // of them, and so does the stage below. With one bucket a stage both reduce at once.
 TEST(Forecast, SmallBucketsHoldUpTheStagesBelow) {

@@ -178,6 +178,37 @@ TEST(Traffic, OfDataRanksFollowsTheFormulas) {
   }
 }
 
+// Layers compute in bf16 with values in bf16: what crosses cuts and what is gathered of values takes half the bytes.
+// Gradients are float32 as they are without.
+TEST(Traffic, InBf16HalvesAllButGradients) {
+  const ModelConfig models[] = {small_config("x060"), small_config("x060c2", "x060", "gold")};
+  for (const ModelConfig& model : models) {
+    for (const Layout& l : layouts()) {
+      SCOPED_TRACE(model.tmix + " " + l.name());
+      const Config wide = config_of(model, l);
+      Config narrow = wide;
+      narrow.train.precision.emplace("bf16");
+      for (int stage = 0; stage < l.pipeline; ++stage) {
+        const RankShare share = share_of(wide, l, stage);
+        const SentBytes in_f32 = sent_bytes(wide, share), in_bf16 = sent_bytes(narrow, share);
+        // Of gradients: the sum of what stages share, and in each step, or of each microbatch, those of all parameters.
+        const RankLayers rank(wide, share);
+        double between_stages = 0, reduced = 0;
+        for (const BucketRange& b : rank.buckets) {
+          const double bytes = bytes_to_share(b, l.data);
+          if (b.shared && expanding_ranks(wide, share.partition) == 2)
+            between_stages += 4.0 * static_cast<double>(b.range.size() / l.data);  // a half each, there and back
+          reduced += bytes * (l.zero >= 2 && !b.shared ? kMicrobatches : 1) + (l.zero == 0 ? bytes : 0);
+        }
+        EXPECT_DOUBLE_EQ(in_bf16.pipeline, (in_f32.pipeline + between_stages) / 2);
+        EXPECT_DOUBLE_EQ(in_bf16.data, (in_f32.data + reduced) / 2);
+        const bool less = in_bf16.data < in_f32.data;
+        EXPECT_EQ(less, l.data > 1 && l.zero > 0);
+      }
+    }
+  }
+}
+
 // Two stages of two on two nodes: of what a rank sends its only other data rank, or its only other stage, all or
 // nothing leaves the node.
 TEST(Traffic, WhatLeavesANodeIsCounted) {
