@@ -237,14 +237,14 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
     gpu = share_of_gpu(*ranks);
     if constexpr (kWithCuda) cuda::use_tf32(*config.train.precision == "tf32");
   }
-  const size_t available =
-      gpu ? gpu->memory : available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), node));
+  const AvailableMemory available =
+      gpu ? AvailableMemory{.bytes = gpu->memory} : available_memory(kTrainingThreads, std::ranges::count(nodes, node));
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
     if (!config.parallel.hardware.empty()) hardware = load_hardware(config.parallel.hardware);
   });
   if (hardware) check_same_everywhere(*ranks, "the file of parallel.hardware", to_yaml(*hardware));
-  settle_partition(*plan, *ranks, least(*ranks, available), hardware ? &*hardware : nullptr);
+  settle_partition(*plan, *ranks, least(*ranks, available.bytes), hardware ? &*hardware : nullptr);
   // The same on all ranks: from the configuration, the data and where all of them run.
   const Placement placement = best_placement(numbered(nodes), sent_by_stages(plan->config, plan->share_of(0)),
                                              plan->data_ranks, plan->config.parallel.pieces);
@@ -253,10 +253,10 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
   for (const int rank : placement.ranks) nodes_of_places.push_back(nodes[rank]);
   all_or_none(*ranks, [&] {
     forecast = forecast_memory(plan->config, plan->share_of(ranks->rank()));
-    forecast->fit(available);
+    forecast->fit(available.bytes);
     if (ranks->rank() > 0) return;
     fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, placement, gpu ? &*gpu : nullptr));
-    if (dry || hardware) fmt::print("{}", plan_of(*plan, hardware ? &*hardware : nullptr, available));
+    if (dry || hardware) fmt::print("{}", plan_of(*plan, hardware ? &*hardware : nullptr, available.bytes));
     std::fflush(stdout);
   });
   all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available); });
