@@ -72,12 +72,13 @@ class Loop {
   void take_steps() {
     const int64_t first = run_.place.step + 1, last = first + run_.plan.config.parallel.trace_steps;
     while (!trainer_.done() && !trainer_.stop_agreed()) {
-      if (first < last && run_.place.step == first) trace_.emplace(run_.plan, *run_.mesh.world, nodes_);
+      if (first < last && run_.place.step == first)
+        or_warn([&] { trace_.emplace(run_.plan, *run_.mesh.world, nodes_); });
       const StepMetrics metrics = trainer_.step(wishes());
       if (progress_) progress_->step(metrics);
       say_saved();
       clock_.stepped(seconds_now(), metrics.step_s, trainer_.save_begun());
-      if (run_.place.step == last) write_trace();
+      write_trace(run_.place.step >= last);
     }
   }
 
@@ -91,18 +92,21 @@ class Loop {
     });
   }
 
-  // Goes on where something fails on all ranks together that a run can do without, and says so once.
+  // Goes on where something fails on all ranks together that a run can do without, and says so once. -> whether all
+  // went well.
   template <class Body>
-  void or_warn(const Body& body) const {
+  bool or_warn(const Body& body) const {
     const auto warn = [](const Error& e) { fmt::print(stderr, "gf-dist-train: {}\n", e.what()); };
     try {
       body();
+      return true;
     } catch (const AgreedError& e) {
       if (e.mine()) warn(e);
     } catch (const Error& e) {
       if (run_.mesh.world->size() > 1) throw;
       warn(e);
     }
+    return false;
   }
 
   // Signals may come to any rank; of the time, the first one's clock counts.
@@ -127,13 +131,15 @@ class Loop {
     say(saved_line(run_.plan, said_, trainer_.save_seconds()));
   }
 
-  void write_trace() {
+  // Of the step just taken, the last traced one or not. Where it fails the trace ends, and not the run.
+  void write_trace(bool last) {
     if (!trace_) return;
-    or_warn([&] {
-      trace_->write();
+    const bool written = or_warn([&] {
+      if (!last) return trace_->write();
+      trace_->publish();
       say(fmt::format("trace written to {}", run_.plan.paths.trace().string()));
     });
-    trace_.reset();
+    if (last || !written) trace_.reset();
   }
 
   Exit finish() {
@@ -141,7 +147,7 @@ class Loop {
     trainer_.save();
     trainer_.finish_saving();
     say_saved();
-    write_trace();  // where the run was shorter
+    write_trace(true);  // where the run was shorter
     trainer_.check_metrics();
     if (progress_) {
       progress_->finish();

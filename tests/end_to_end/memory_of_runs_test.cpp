@@ -68,17 +68,21 @@ TEST_F(LittleMemory, OfAnEvaluationNamesTheLimit) {
 
 // Nothing is kept from step to step, nor of what a trace has of them.
 TEST_F(MemoryOfRuns, ManyStepsTakeTheMemoryOfAFew) {
-  const auto peak = [&](const char* steps) {
+  const auto peak = [&](const char* steps, const char* traced = "0") {
     const ProgramResult result = train({{"train.max_steps", steps},
                                         {"train.my_exit_tokens", "100000000"},
                                         {"train.log_every_n_steps", "1000"},
-                                        {"train.proj_suffix", steps}});
+                                        {"parallel.trace_steps", traced},
+                                        {"train.proj_suffix", cat(steps, "-", traced)}});
     std::smatch found;
     EXPECT_TRUE(std::regex_search(result.out, found, std::regex("peak memory ([0-9.]+) MB")))
         << result.out << result.err;
     return std::stod(found[1]);
   };
-  EXPECT_LE(peak("2000"), peak("10") + 2);  // the heap's grain, and the page cache's of metrics.jsonl
+  constexpr double kGrain = 2;  // MB, of the heap, and of the page cache's of metrics.jsonl
+  const double few = peak("10");
+  EXPECT_LE(peak("2000"), few + kGrain);
+  EXPECT_LE(peak("1000", "999"), few + kGrain);
 }
 
 // Of a run large enough that the libraries' share, which is not reckoned, counts little.
