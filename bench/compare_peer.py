@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Whole training steps of this program and of a PyTorch peer, in turn, in one run: their ratio.
+"""Whole training steps of this program and of a PyTorch peer, in turn, in one run: ratios of their speed and memory.
 
     bench/compare_peer.py --peer PEER.py [--python PYTHON] [--rounds 3] [--models llama finch goldfinch]
-                          [--sizes L12D256 L4D768] [--threads 2]
+                          [--sizes L12D256 L4D768] [--ctx-len 512] [--batch 4] [--threads 2]
 
-PEER.py trains the same model for some steps and prints one JSON line with "step_s" and "tokens_per_s":
+PEER.py trains the same model for some steps and prints one JSON line with "tokens_per_s":
 
     PYTHON PEER.py MODEL --n-layer N --n-embd D --ctx-len 512 --batch 4 --threads N --steps 4 [--compile]
 
 Ours is build/cpu/bench/step_bench (cmake --preset cpu -DGF_BENCH=ON). In each round both run once, the peer eager and
-compiled; the better of its medians counts. Nothing else should run beside it.
+compiled; the better of its medians counts. Memory is the largest resident size of a process, as the system tells it,
+whosever process it is; of the peer, again, the better counts. Nothing else should run beside it.
 """
 import argparse
 import json
@@ -19,16 +20,36 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def last_json(command, environment):
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    lines = [line for line in result.stdout.splitlines() if line.startswith("{")]
-    if result.returncode != 0 or not lines:
-        sys.exit(f"{' '.join(command)}: exit status {result.returncode}\n{result.stderr.strip()[-2000:]}")
-    return json.loads(lines[-1])
+def measured(command, threads):
+    """The last JSON line that the command prints, with "peak_gb", its largest resident size."""
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True,
+                                   env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+        lines = [line for line in process.stdout if line.startswith("{")]
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0 or not lines:
+            errors.seek(0)
+            sys.exit(f"{' '.join(command)}: exit status {process.returncode}\n{errors.read().strip()[-2000:]}")
+    return {**json.loads(lines[-1]), "peak_gb": usage.ru_maxrss * 1024 / 1e9}
+
+
+def step_bench(model, size, ctx_len, batch, steps, more=()):
+    """The command; `size`: LxDy."""
+    layers, width = layers_and_width(size)
+    return [f"{ROOT}/build/cpu/bench/step_bench", "-c", f"{ROOT}/configs/{model}.yaml", "--model.n_layer", layers,
+            "--model.n_embd", width, "--model.ctx_len", str(ctx_len), "--model.vocab_size", "4096", "--train.micro_bsz",
+            str(batch), "--steps", str(steps), *more]
+
+
+def layers_and_width(size):
+    found = re.fullmatch(r"L(\d+)D(\d+)", size)
+    return found.groups() if found else sys.exit(f"a size is {size}; one is L12D256")
 
 
 def main():
@@ -38,31 +59,27 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", nargs="+", default=["llama", "finch", "goldfinch"])
     parser.add_argument("--sizes", nargs="+", default=["L12D256", "L4D768"])
+    parser.add_argument("--ctx-len", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=4, help="sequences a step")
     parser.add_argument("--threads", type=int, default=2)
     a = parser.parse_args()
-    environment = {**os.environ, "OMP_NUM_THREADS": str(a.threads)}
-    print("| size | model | ours, tokens/s | share of sgemm | eager | compiled | ratio | peak memory |\n" + "|---" * 8 + "|")
+    print(f"ctx {a.ctx_len}, batch {a.batch}; each: ours, the peer eager, compiled\n"
+          "| size | model | tokens/s | ratio | share of sgemm | peak memory, GB | of the peer's |\n" + "|---" * 7 + "|")
     for size in a.sizes:
-        layers, width = re.fullmatch(r"L(\d+)D(\d+)", size).groups()
+        layers, width = layers_and_width(size)
         for model in a.models:
-            ours = [f"{ROOT}/build/cpu/bench/step_bench", "-c", f"{ROOT}/configs/{model}.yaml", "--model.n_layer", layers,
-                    "--model.n_embd", width, "--model.ctx_len", "512", "--model.vocab_size", "4096",
-                    "--train.micro_bsz", "4", "--steps", "5"]
-            peer = [a.python, a.peer, model, "--n-layer", layers, "--n-embd", width, "--ctx-len", "512", "--batch", "4",
-                    "--threads", str(a.threads), "--steps", "4"]
-            rates = {"ours": [], "eager": [], "compiled": []}
-            shares, memory = [], 0
+            peer = [a.python, a.peer, model, "--n-layer", layers, "--n-embd", width, "--ctx-len", str(a.ctx_len), "--batch",
+                    str(a.batch), "--threads", str(a.threads), "--steps", "4"]
+            programs = [step_bench(model, size, a.ctx_len, a.batch, 5), peer, peer + ["--compile"]]
+            seen = [[] for _ in programs]
             for _ in range(a.rounds):
-                figures = last_json(ours, environment)
-                rates["ours"].append(figures["tokens_per_s"])
-                shares.append(figures["share"])
-                memory = max(memory, figures["peak_mb"])
-                rates["eager"].append(last_json(peer, environment)["tokens_per_s"])
-                rates["compiled"].append(last_json(peer + ["--compile"], environment)["tokens_per_s"])
-            median = {name: statistics.median(values) for name, values in rates.items()}
-            ratio = median["ours"] / max(median["eager"], median["compiled"])
-            print(f"| {size} | {model} | {median['ours']:.0f} | {statistics.median(shares):.2f} | {median['eager']:.0f} | "
-                  f"{median['compiled']:.0f} | {ratio:.2f} | {memory / 1000:.2f} GB |", flush=True)
+                for program, figures in zip(programs, seen):
+                    figures.append(measured(program, a.threads))
+            speed = [statistics.median(f["tokens_per_s"] for f in figures) for figures in seen]
+            memory = [max(f["peak_gb"] for f in figures) for figures in seen]
+            share = statistics.median(f["share"] for f in seen[0])
+            print(f"| {size} | {model} | {', '.join(f'{s:.0f}' for s in speed)} | {speed[0] / max(speed[1:]):.2f} | "
+                  f"{share:.2f} | {', '.join(f'{m:.2f}' for m in memory)} | {memory[0] / min(memory[1:]):.2f} |", flush=True)
 
 
 if __name__ == "__main__":

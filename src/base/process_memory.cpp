@@ -17,14 +17,19 @@ namespace fs = std::filesystem;
 
 constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
 
-// The number behind `key` in a file of /proc, which counts in KiB; 0 where there is none.
-size_t number_in(const char* path, const std::string& key) {
+// The number behind `key`; 0 where there is none.
+size_t number_in(const fs::path& path, const std::string& key) {
   std::ifstream in(path);
   std::string word;
   size_t value = 0;
   while (in >> word)
-    if (word == key && in >> value) return value * 1024;
+    if (word == key && in >> value) return value;
   return 0;
+}
+
+// Files of /proc count in KiB.
+size_t bytes_in(const char* path, const std::string& key) {
+  return number_in(path, key) * 1024;
 }
 
 // A file with one number, or a word where there is no limit.
@@ -34,65 +39,84 @@ size_t number_of(const fs::path& path) {
   return in >> value ? value : kUnlimited;
 }
 
+size_t difference(size_t a, size_t b) {
+  return a > b ? a - b : 0;
+}
+
+// What a version of control groups calls its files.
+struct GroupFiles {
+  const char *limit, *used;
+  const char* given_back;  // in memory.stat, of a group with all groups in it
+};
+constexpr GroupFiles kVersion1{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"},
+    kVersion2{"memory.max", "memory.current", "inactive_file"};
+
 // What the group at `path` below `mount`, and each group around it, still allows. Inside a container the path may be
 // that of the host, and not be there: then the mount itself is the container's group.
-size_t left_in_group(const fs::path& mount, fs::path path, const char* limit_file, const char* used_file) {
+size_t left_in_group(const fs::path& mount, fs::path path, const GroupFiles& files) {
   size_t left = kUnlimited;
   while (true) {
     const fs::path group = mount / path.relative_path();
-    const size_t limit = number_of(group / limit_file), used = number_of(group / used_file);
-    if (limit != kUnlimited && used != kUnlimited) left = std::min(left, limit > used ? limit - used : 0);
+    const size_t limit = number_of(group / files.limit), used = number_of(group / files.used);
+    // Files read or written a while ago stay in memory, and count as used, until somebody needs it.
+    if (limit != kUnlimited && used != kUnlimited)
+      left = std::min(left, difference(limit, difference(used, number_in(group / "memory.stat", files.given_back))));
     if (!path.has_relative_path()) return left;
     path = path.parent_path();
   }
 }
 
+size_t left_of_address_space(int other_threads) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
+  // Threads to come take address space for stacks and heaps of their own, most of which never becomes memory.
+  constexpr size_t kBeside = size_t{32} << 20, kThread = size_t{80} << 20;
+  const auto threads = static_cast<size_t>(omp_get_max_threads() - 1 + other_threads);
+  return difference(limit.rlim_cur, mapped_bytes() + kBeside + threads * kThread);
+}
+
+}  // namespace
+
 // /proc/self/cgroup has a line "number:controllers:path" a hierarchy; version 2 has no controllers there.
-size_t left_in_groups() {
+size_t left_in_control_groups(const fs::path& root) {
+  const fs::path mounts = root / "sys/fs/cgroup";
   size_t left = kUnlimited;
-  std::ifstream in("/proc/self/cgroup");
+  std::ifstream in(root / "proc/self/cgroup");
   for (std::string line; std::getline(in, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string::npos) continue;
     const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",",
                       path = line.substr(second + 1);
     if (controllers == ",,")
-      left = std::min(left, left_in_group("/sys/fs/cgroup", path, "memory.max", "memory.current"));
+      left = std::min(left, left_in_group(mounts, path, kVersion2));
     else if (controllers.find(",memory,") != std::string::npos)
-      left = std::min(left,
-                      left_in_group("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes"));
+      left = std::min(left, left_in_group(mounts / "memory", path, kVersion1));
   }
   return left;
 }
 
-size_t left_of_address_space() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
-  // Threads to come take address space for stacks and heaps of their own, most of which never becomes memory.
-  // Beside those that compute: one reads data ahead, one writes checkpoints, one watches.
-  constexpr size_t kBeside = size_t{32} << 20, kThread = size_t{80} << 20, kOtherThreads = 3;
-  const size_t threads = static_cast<size_t>(omp_get_max_threads()) + kOtherThreads;
-  const size_t used = mapped_bytes() + kBeside + threads * kThread;
-  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
-}
-
-}  // namespace
-
 size_t resident_bytes() {
-  return number_in("/proc/self/status", "VmRSS:");
+  return bytes_in("/proc/self/status", "VmRSS:");
 }
 
 size_t peak_resident_bytes() {
-  return number_in("/proc/self/status", "VmHWM:");
+  return bytes_in("/proc/self/status", "VmHWM:");
 }
 
 size_t mapped_bytes() {
-  return number_in("/proc/self/status", "VmSize:");
+  return bytes_in("/proc/self/status", "VmSize:");
 }
 
-size_t available_bytes() {
-  const size_t machine = number_in("/proc/meminfo", "MemAvailable:");
-  return std::min({machine == 0 ? kUnlimited : machine, left_in_groups(), left_of_address_space()});
+std::string AvailableMemory::hint(const std::string& smaller) const {
+  if (!of_address_space) return smaller;
+  return "a higher limit on address space (ulimit -v)" + (bytes == 0 ? "" : ", or " + smaller);
+}
+
+AvailableMemory available_memory(int other_threads, int64_t processes) {
+  const size_t machine = bytes_in("/proc/meminfo", "MemAvailable:");
+  const size_t shared = std::min(machine == 0 ? kUnlimited : machine, left_in_control_groups()),
+               share = shared / static_cast<size_t>(processes), own = left_of_address_space(other_threads);
+  return {std::min(share, own), own < share};
 }
 
 }  // namespace gf

@@ -2,6 +2,9 @@
 // How much memory this process has, and how much it may still get.
 #pragma once
 #include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
 
 namespace gf {
 
@@ -9,8 +12,18 @@ size_t resident_bytes();       // of this process, now
 size_t peak_resident_bytes();  // at its largest
 size_t mapped_bytes();         // its address space: what it was given, used or not
 
-// The least that is left of: the machine's memory, each control group that this process is in (a job's limit), and the
-// process's own limit on address space.
-size_t available_bytes();
+// What this process may still get.
+struct AvailableMemory {
+  size_t bytes = 0;
+  bool of_address_space = false;  // it is the process's own limit (ulimit -v) that allows no more
+  // For an error: what helps. `smaller` is what makes do with less, but not with nothing.
+  std::string hint(const std::string& smaller) const;
+};
+// The least that is left of: the machine's memory and each control group that this process is in (a job's limit), of
+// each its share where so many `processes` like this one will ask for theirs, and the process's own limit on address
+// space. Of that the threads that compute get theirs first, and `other_threads` that the program will still start.
+AvailableMemory available_memory(int other_threads = 0, int64_t processes = 1);
+// The second of these: `root` has /proc/self/cgroup and /sys/fs/cgroup. The largest number where there is no limit.
+size_t left_in_control_groups(const std::filesystem::path& root = "/");
 
 }  // namespace gf

@@ -42,7 +42,8 @@ std::string event(const Trace::What& what, const char* category, double begin, d
       what.name, category, begin * 1e6, seconds * 1e6, process, track, args);
 }
 
-std::string name_of_track(const std::string& name, int process, size_t track) {
+std::string name_of_track(int process, size_t track) {
+  const std::string name = track == 0 ? "compute" : track == 1 ? "communication" : cat("communication ", track);
   return fmt::format(
       "\n{{\"name\": \"thread_name\", \"ph\": \"M\", \"pid\": {}, \"tid\": {}, \"args\": {{\"name\": \"{}\"}}}}",
       process, track, name);
@@ -99,7 +100,12 @@ void Trace::end(Span span) {
 }
 
 std::shared_ptr<Trace::Transfer> Trace::add_transfer(What what) {
-  return transfers_.emplace_back(std::make_shared<Transfer>(std::move(what)));
+  const auto transfer = std::make_shared<Transfer>(std::move(what));
+  auto track = std::ranges::find_if(tracks_, [](const auto& last) { return last->ended_; });
+  if (track == tracks_.end()) track = tracks_.emplace(track);
+  *track = transfer;
+  transfer->track_ = static_cast<size_t>(track - tracks_.begin()) + 1;
+  return transfers_.emplace_back(transfer);
 }
 
 void Trace::Transfer::end() {
@@ -124,26 +130,27 @@ std::vector<Trace::Total> Trace::totals() const {
   return totals;
 }
 
-std::string Trace::events(int process) const {
-  std::string out = name_of_track("compute", process, 0);
+std::string Trace::take_events(int process, bool all) {
+  std::string out;
+  const auto add = [&](const std::string& event) { out += (out.empty() ? "" : ",") + event; };
+  for (; tracks_named_ <= tracks_.size(); ++tracks_named_) add(name_of_track(process, tracks_named_));
   for (const Span& s : spans_)
-    out += "," + event(s.what, name_of(s.kind), s.begin, s.seconds, process, 0,
-                       s.kind == Kind::wait ? ""
-                                            : fmt::format("\"shapes\": \"{}\", \"flops\": {:.0f}, \"bytes\": {:.0f}",
-                                                          s.what.shapes, s.flops, s.what.bytes));
-  std::vector<double> free;  // from when on each track beside
-  for (const auto& t : transfers_) {
-    const double end = t->ended_ ? t->end_ : seconds_now();
-    const size_t track =
-        std::find_if(free.begin(), free.end(), [&](double f) { return f <= t->begin_; }) - free.begin();
-    if (track == free.size()) {
-      free.push_back(0);
-      out += "," + name_of_track(track == 0 ? "communication" : cat("communication ", track + 1), process, track + 1);
+    add(event(s.what, name_of(s.kind), s.begin, s.seconds, process, 0,
+              s.kind == Kind::wait ? ""
+                                   : fmt::format("\"shapes\": \"{}\", \"flops\": {:.0f}, \"bytes\": {:.0f}",
+                                                 s.what.shapes, s.flops, s.what.bytes)));
+  spans_.clear();
+  std::vector<std::shared_ptr<Transfer>> under_way;
+  for (auto& t : transfers_) {
+    if (!t->ended_ && !all) {
+      under_way.push_back(std::move(t));
+      continue;
     }
-    free[track] = end;
-    out += "," + event(t->what_, "transfer", t->begin_ - zero_, end - t->begin_, process, track + 1,
-                       fmt::format("\"bytes\": {:.0f}", t->what_.bytes));
+    t->end();
+    add(event(t->what_, "transfer", t->begin_ - zero_, t->end_ - t->begin_, process, t->track_,
+              fmt::format("\"bytes\": {:.0f}", t->what_.bytes)));
   }
+  transfers_ = std::move(under_way);
   return out;
 }
 

@@ -41,11 +41,12 @@ class Trace {
   class Transfer {
    public:
     explicit Transfer(What what) : what_(std::move(what)) {}
-    void end();  // the first time counts; without it, the end of the trace
+    void end();  // the first time counts
 
    private:
     friend class Trace;
     What what_;
+    size_t track_ = 0;
     double begin_ = seconds_now(), end_ = 0;
     bool ended_ = false;
   };
@@ -55,16 +56,17 @@ class Trace {
     return current() ? current()->add_transfer(what()) : nullptr;
   }
 
-  // All spans of a name, without what lies in spans inside them; largest first.
+  // All spans of a name that were not taken, without what lies in spans inside them; largest first.
   struct Total {
     std::string name;
     int64_t calls = 0;
     double seconds = 0, flops = 0, bytes = 0;
   };
   std::vector<Total> totals() const;
-  // Everything so far in the Trace Event Format, as the inside of a list; `process` is the rank. Spans are on track 0;
-  // transfers on as many tracks beside it as there are at once.
-  std::string events(int process) const;
+  // What has ended since the last call, in the Trace Event Format, as the inside of a list, and forgets it; `process`
+  // is the rank. Spans are on track 0, transfers on as many tracks beside it as there are at once. With `all`,
+  // transfers that are still under way too, as if they ended now.
+  std::string take_events(int process, bool all = false);
 
  private:
   friend class TraceSpan;
@@ -84,8 +86,10 @@ class Trace {
   double zero_, flops_ = 0;
   double mark_ = 0, flops_at_mark_ = 0;  // when the last span ended, or the last one opened
   std::vector<Span> open_;
-  std::vector<Span> spans_;                           // in the order of their ends
-  std::vector<std::shared_ptr<Transfer>> transfers_;  // in the order of their beginnings
+  std::vector<Span> spans_;                           // that were not taken, in the order of their ends
+  std::vector<std::shared_ptr<Transfer>> transfers_;  // likewise, in the order of their beginnings
+  std::vector<std::shared_ptr<Transfer>> tracks_;     // the last one on each track beside the spans'
+  size_t tracks_named_ = 0;                           // in events, the spans' track among them
 };
 
 // From here to the end of the scope. `what` gives the description; it is asked only where a trace is taken.

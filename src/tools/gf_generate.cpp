@@ -86,20 +86,22 @@ void check_memory_for(size_t prompt, const StatefulDecoder& decoder, const Optio
   const int64_t piece = std::min(o.decoder.chunk, std::max<int64_t>(1, static_cast<int64_t>(prompt)));
   // Memory of the passes before is there for the next one.
   const size_t held = decoder.pass_bytes(), libraries = held > 0 ? 0 : MemoryForecast::libraries;
-  const size_t pass = evaluation_bytes(config, 1, piece) + libraries, available = available_bytes() + held;
-  if (pass > available)
-    refuse(cat("reading ", piece, " tokens at once takes ", text(pass), ", and ", text(available), " are free"),
-           cat(piece > 1 ? "a smaller --chunk, or " : "", "a machine with more memory"));
+  const size_t pass = evaluation_bytes(config, 1, piece) + libraries;
+  AvailableMemory available = available_memory();
+  available.bytes += held;
+  if (pass > available.bytes)
+    refuse(cat("reading ", piece, " tokens at once takes ", text(pass), ", and ", text(available.bytes), " are free"),
+           available.hint(cat(piece > 1 ? "a smaller --chunk, or " : "", "a machine with more memory")));
   // A state is written as float32, all at once, with what was read before.
   const size_t written = o.state_out.empty() ? 0 : bytes_a_position(config, {.expanded = o.decoder.past.expanded});
   const size_t each = bytes_a_position(config, o.decoder.past) + written;
   const size_t positions = prompt + static_cast<size_t>(o.generate.tokens);
   const size_t before = written * static_cast<size_t>(decoder.past().size()), taken = std::max(pass, held) + before;
-  const size_t free = available - std::min(available, taken);
+  const size_t free = available.bytes - std::min(available.bytes, taken);
   if (each > 0 && positions > free / each)
     refuse(cat(positions, " positions need ", text(static_cast<double>(each) * static_cast<double>(positions)), ", ",
                text(each), " each, and ", text(free), " are free"),
-           cat("at most ", free / each, " positions", smaller_caches(config, o.decoder.past)));
+           available.hint(cat("at most ", free / each, " positions", smaller_caches(config, o.decoder.past))));
 }
 
 // One model, asked in one of three ways.

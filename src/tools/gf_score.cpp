@@ -111,12 +111,13 @@ void print_line(const std::string& line) {
 // How many tokens of one request there is memory for.
 size_t most_tokens(const ModelConfig& config) {
   const auto [always, a_position] = bytes_of_scoring(config);
-  const size_t need = always + MemoryForecast::libraries, available = available_bytes();
-  if (need > available)
+  const size_t need = always + MemoryForecast::libraries;
+  const AvailableMemory available = available_memory();
+  if (need > available.bytes)
     refuse(cat("scoring takes ", human_bytes(static_cast<double>(need)), " of memory, and ",
-               human_bytes(static_cast<double>(available)), " are free"),
-           "a machine with more memory");
-  return a_position == 0 ? std::numeric_limits<size_t>::max() : (available - need) / a_position;
+               human_bytes(static_cast<double>(available.bytes)), " are free"),
+           available.hint("a machine with more memory"));
+  return a_position == 0 ? std::numeric_limits<size_t>::max() : (available.bytes - need) / a_position;
 }
 
 void check_length(const ScoreRequest& request, const ModelConfig& config, size_t most) {

@@ -17,7 +17,7 @@ using Words = std::initializer_list<std::string_view>;
 
 // Products of counts stay below 2^62: each is checked before it is multiplied on.
 constexpr int64_t kMaxCount = int64_t{1} << 20, kMaxBatch = int64_t{1} << 30, kMaxSteps = int64_t{1} << 40;
-// A trace is kept in memory, about a quarter of a MiB for a step of a deep model.
+// A report reads a trace as a whole: about a quarter of a MiB a step of a deep model and rank.
 constexpr int64_t kMaxTracedSteps = 1000;
 constexpr int64_t kMaxTokens = int64_t{1} << 62, kMaxTokensOfMicrobatch = (int64_t{1} << 31) - 1;
 

@@ -5,7 +5,6 @@
 #include <functional>
 
 #include "base/human.h"
-#include "base/process_memory.h"
 #include "optim/buckets.h"
 #include "parallel/pipeline.h"
 
@@ -175,8 +174,9 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share) {
   return f;
 }
 
-void check_memory(const Config& config, const RankShare& share, const MemoryForecast& f, size_t available) {
-  if (f.more() <= available) return;
+void check_memory(const Config& config, const RankShare& share, const MemoryForecast& f,
+                  const AvailableMemory& available) {
+  if (f.more() <= available.bytes) return;
   const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
   std::string hint = "a smaller model, or a machine with more memory";
   // From the least change on: recompute, then ever smaller microbatches, of which a step takes more.
@@ -190,9 +190,9 @@ void check_memory(const Config& config, const RankShare& share, const MemoryFore
     same.microbatches *= parts;
     same.validation_windows = f.validation_windows;
     MemoryForecast smaller_forecast = forecast_memory(smaller, same);
-    smaller_forecast.fit(available);
+    smaller_forecast.fit(available.bytes);
     const size_t need = smaller_forecast.more();
-    if (need > available) continue;
+    if (need > available.bytes) continue;
     hint = "--train.grad_cp 1";
     if (parts > 1)
       hint += cat(" --train.micro_bsz ", smaller.train.micro_bsz, " --train.accumulate_grad_batches ",
@@ -200,7 +200,8 @@ void check_memory(const Config& config, const RankShare& share, const MemoryFore
     hint += cat(", which needs ", text(need));
     break;
   }
-  refuse(cat("the run needs ", text(f.more()), " of memory, and there are ", text(available)), hint);
+  refuse(cat("the run needs ", text(f.more()), " of memory, and there are ", text(available.bytes)),
+         available.hint(hint));
 }
 
 size_t evaluation_bytes(const ModelConfig& config, int64_t batch, int64_t length, bool masked) {
@@ -211,12 +212,13 @@ size_t evaluation_bytes(const ModelConfig& config, int64_t batch, int64_t length
 
 void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t length, const std::string& hint,
                              bool masked) {
-  const size_t need = evaluation_bytes(config, batch, length, masked), available = available_bytes();
-  if (need > available)
+  const size_t need = evaluation_bytes(config, batch, length, masked);
+  const AvailableMemory available = available_memory();
+  if (need > available.bytes)
     refuse(cat(batch, batch == 1 ? " window of " : " windows of ", length, " tokens take ",
                human_bytes(static_cast<double>(need)), " of memory, and there are ",
-               human_bytes(static_cast<double>(available))),
-           hint);
+               human_bytes(static_cast<double>(available.bytes))),
+           available.hint(hint));
 }
 
 std::vector<LayerCount> count_parameters(const ModelConfig& config) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/process_memory.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/partition.h"
 #include "train/config.h"
@@ -67,8 +68,11 @@ StageNeed need_of_stage(const Config&, size_t begin, size_t end, int64_t validat
 MemoryForecast forecast_memory(const Config&, const RankShare&, const std::vector<StageNeed>&);
 // Of this share's own.
 MemoryForecast forecast_memory(const Config&, const RankShare&);
+// Threads that a training program starts beside those that compute: one reads data ahead, one writes checkpoints, one
+// watches.
+inline constexpr int kTrainingThreads = 3;
 // Refuses a run that needs more than is `available`; the hint says what would fit.
-void check_memory(const Config&, const RankShare&, const MemoryForecast&, size_t available);
+void check_memory(const Config&, const RankShare&, const MemoryForecast&, const AvailableMemory& available);
 
 // What windows take, `batch` of them at a time, forward, with the loss.
 size_t evaluation_bytes(const ModelConfig&, int64_t batch, int64_t length, bool masked = false);

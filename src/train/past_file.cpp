@@ -178,10 +178,10 @@ std::map<std::string, Tensor> read_all(const TensorSource& source, const std::st
   size_t need = 0;  // twice: as it is in the file, and as it is kept
   for (const TensorSource::Entry& entry : source.entries())
     need += 2 * static_cast<size_t>(entry.shape.numel()) * size_of(entry.dtype);
-  if (const size_t available = available_bytes(); need > available)
+  if (const AvailableMemory available = available_memory(); need > available.bytes)
     refuse(cat(file, ": to go on from it takes ", human_bytes(static_cast<double>(need)), ", and ",
-               human_bytes(static_cast<double>(available)), " are free"),
-           "a shorter text, or a machine with more memory");
+               human_bytes(static_cast<double>(available.bytes)), " are free"),
+           available.hint("a shorter text, or a machine with more memory"));
   std::map<std::string, Tensor> tensors;
   for (const TensorSource::Entry& entry : source.entries()) {
     const Tensor t = Tensor::empty(entry.shape, entry.dtype, kCpu);

@@ -77,12 +77,13 @@ class Loop {
   void take_steps() {
     const int64_t first = run_.place.step + 1, last = first + run_.plan.config.parallel.trace_steps;
     while (!trainer_.done() && !trainer_.stop_agreed()) {
-      if (first < last && run_.place.step == first) trace_.emplace(run_.plan, *run_.mesh.world, nodes_);
+      if (first < last && run_.place.step == first)
+        or_warn([&] { trace_.emplace(run_.plan, *run_.mesh.world, nodes_); });
       const StepMetrics metrics = trainer_.step(wishes());
       if (progress_) progress_->step(metrics);
       say_saved();
       clock_.stepped(seconds_now(), metrics.step_s, trainer_.save_begun());
-      if (run_.place.step == last) write_trace();
+      write_trace(run_.place.step >= last);
     }
   }
 
@@ -96,18 +97,21 @@ class Loop {
     });
   }
 
-  // Goes on where something fails on all ranks together that a run can do without, and says so once.
+  // Goes on where something fails on all ranks together that a run can do without, and says so once. -> whether all
+  // went well.
   template <class Body>
-  void or_warn(const Body& body) const {
+  bool or_warn(const Body& body) const {
     const auto warn = [](const Error& e) { fmt::print(stderr, "gf-dist-train: {}\n", e.what()); };
     try {
       body();
+      return true;
     } catch (const AgreedError& e) {
       if (e.mine()) warn(e);
     } catch (const Error& e) {
       if (run_.mesh.world->size() > 1) throw;
       warn(e);
     }
+    return false;
   }
 
   // Signals may come to any rank; of the time, the first one's clock counts.
@@ -133,13 +137,15 @@ class Loop {
     say(saved_line(run_.plan, said_, trainer_.save_seconds()));
   }
 
-  void write_trace() {
+  // Of the step just taken, the last traced one or not. Where it fails the trace ends, and not the run.
+  void write_trace(bool last) {
     if (!trace_) return;
-    or_warn([&] {
-      trace_->write();
+    const bool written = or_warn([&] {
+      if (!last) return trace_->write();
+      trace_->publish();
       say(fmt::format("trace written to {}", run_.plan.paths.trace().string()));
     });
-    trace_.reset();
+    if (last || !written) trace_.reset();
   }
 
   Exit finish() {
@@ -147,7 +153,7 @@ class Loop {
     trainer_.save();
     trainer_.finish_saving();
     say_saved();
-    write_trace();  // where the run was shorter
+    write_trace(true);  // where the run was shorter
     trainer_.check_metrics();
     if (progress_) {
       progress_->finish();
@@ -244,14 +250,14 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
     gpu = share_of_gpu(*ranks);
     if constexpr (kWithCuda) cuda::use_tf32(*config.train.precision == "tf32");
   }
-  const size_t available =
-      gpu ? gpu->memory : available_bytes() / static_cast<size_t>(std::count(nodes.begin(), nodes.end(), node));
+  const AvailableMemory available =
+      gpu ? AvailableMemory{.bytes = gpu->memory} : available_memory(kTrainingThreads, std::ranges::count(nodes, node));
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
     if (!config.parallel.hardware.empty()) hardware = load_hardware(config.parallel.hardware);
   });
   if (hardware) check_same_everywhere(*ranks, "the file of parallel.hardware", to_yaml(*hardware));
-  settle_partition(*plan, *ranks, least(*ranks, available), hardware ? &*hardware : nullptr);
+  settle_partition(*plan, *ranks, least(*ranks, available.bytes), hardware ? &*hardware : nullptr);
   // The same on all ranks: from the configuration, the data and where all of them run.
   const Placement placement = best_placement(numbered(nodes), sent_by_stages(plan->config, plan->share_of(0)),
                                              plan->data_ranks, plan->config.parallel.pieces);
@@ -260,10 +266,10 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
   for (const int rank : placement.ranks) nodes_of_places.push_back(nodes[rank]);
   all_or_none(*ranks, [&] {
     forecast = forecast_memory(plan->config, plan->share_of(ranks->rank()));
-    forecast->fit(available);
+    forecast->fit(available.bytes);
     if (ranks->rank() > 0) return;
     fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, placement, gpu ? &*gpu : nullptr));
-    if (dry || hardware) fmt::print("{}", plan_of(*plan, hardware ? &*hardware : nullptr, available));
+    if (dry || hardware) fmt::print("{}", plan_of(*plan, hardware ? &*hardware : nullptr, available.bytes));
     std::fflush(stdout);
   });
   all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available); });

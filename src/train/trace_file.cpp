@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
-#include "io/partial_file.h"
 #include "parallel/agreement.h"
 #include "parallel/traced_work.h"
 
@@ -18,6 +17,10 @@ using nlohmann::json;
 
 constexpr const char* kFormat = "gf-trace-1";
 constexpr int64_t kLongest = int64_t{1} << 31;  // bytes; more than any browser shows
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
 
 std::string dumped(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -52,6 +55,7 @@ std::string header(const Plan& plan, const std::vector<std::string>& nodes) {
     text += cat("\n", dumped({{"name", "process_name"}, {"ph", "M"}, {"pid", r}, {"args", {{"name", name}}}}), ",\n",
                 dumped({{"name", "process_sort_index"}, {"ph", "M"}, {"pid", r}, {"args", {{"sort_index", r}}}}), ",");
   }
+  text.pop_back();  // a comma stands before each of the events that follow
   return text;
 }
 
@@ -160,28 +164,35 @@ TracedRun run_of(const json& page) {
 
 }  // namespace
 
-TraceRecorder::TraceRecorder(const Plan& plan, Communicator& world, std::vector<std::string> nodes)
-    : plan_(plan), world_(world), nodes_(std::move(nodes)), trace_(common_zero(world)) {}
-
-void TraceRecorder::write() const {
-  const std::string events = trace_.events(world_.rank());
-  const bool first = world_.rank() == 0;
-  std::optional<PartialFile> file;
+TraceRecorder::TraceRecorder(const Plan& plan, Communicator& world, const std::vector<std::string>& nodes)
+    : world_(world), trace_(common_zero(world)) {
   all_or_none(world_, [&] {
-    if (first) file.emplace(plan_.paths.trace(), Exit::failed, File::Links::refuse);
+    if (world_.rank() > 0) return;
+    file_.emplace(plan.paths.trace(), Exit::failed, File::Links::refuse);
+    file_->file().write(bytes_of(header(plan, nodes)));
   });
+}
+
+void TraceRecorder::write() {
+  write(false);
+}
+
+void TraceRecorder::publish() {
+  write(true);
   all_or_none(world_, [&] {
-    std::string before = first ? header(plan_, nodes_) : "";
-    const auto write = [&](std::string_view text) { file->file().write(std::as_bytes(std::span(text))); };
+    if (world_.rank() > 0) return;
+    file_->file().write(bytes_of("\n]}\n"));
+    file_->file().sync();
+    file_->publish();
+  });
+}
+
+void TraceRecorder::write(bool all) {
+  const std::string events = trace_.take_events(world_.rank(), all);
+  all_or_none(world_, [&] {
     world_.collect_text(events, [&](const std::string& text) {
-      write(before);
-      write(text);
-      before = ",";
+      if (!text.empty()) file_->file().write(bytes_of("," + text));
     });
-    if (!first) return;
-    write("\n]}\n");
-    file->file().sync();
-    file->publish();
   });
 }
 

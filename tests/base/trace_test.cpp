@@ -51,10 +51,10 @@ TEST(Trace, TotalsAreOfOpsWithoutWhatIsInsideThem) {
 }
 
 TEST(Trace, JsonIsInTheTraceEventFormat) {
-  const Trace trace;
+  Trace trace;
   work();
-  const json events = json::parse("[" + trace.events(3) + "," + trace.events(4) + "]");
-  ASSERT_EQ(events.size(), 10u) << "of two processes";
+  const json events = json::parse("[" + trace.take_events(3) + "]");
+  ASSERT_EQ(events.size(), 5u);
   EXPECT_EQ(events[0],
             json({{"name", "thread_name"}, {"ph", "M"}, {"pid", 3}, {"tid", 0}, {"args", {{"name", "compute"}}}}));
   const json &first = events[1], &inner = events[2], &outer = events[3], &phase = events[4];
@@ -63,8 +63,8 @@ TEST(Trace, JsonIsInTheTraceEventFormat) {
   EXPECT_EQ(phase.at("cat"), "phase");
   EXPECT_EQ(phase.at("args").at("flops"), 1110);
   for (size_t i = 0; i < events.size(); ++i) {
-    EXPECT_EQ(events[i].at("ph"), i % 5 ? "X" : "M");
-    EXPECT_EQ(events[i].at("pid"), i < 5 ? 3 : 4);
+    EXPECT_EQ(events[i].at("ph"), i > 0 ? "X" : "M");
+    EXPECT_EQ(events[i].at("pid"), 3);
   }
   // One inside another, in microseconds to three digits.
   const auto begin = [](const json& e) { return e.at("ts").get<double>(); };
@@ -78,14 +78,14 @@ TEST(Trace, JsonIsInTheTraceEventFormat) {
 
 TEST(Trace, SpansTellTheirKindAndNumbers) {
   const double zero = seconds_now() - 100;
-  const Trace trace(zero);
+  Trace trace(zero);
   {
     const TraceSpan pass(Trace::Kind::pass, [] {
       return Trace::What{.name = "forward", .numbers = {{"microbatch", 3}}};
     });
     const TraceSpan wait(Trace::Kind::wait, [] { return Trace::What{"wait"}; });
   }
-  const json events = json::parse("[" + trace.events(0) + "]");
+  const json events = json::parse("[" + trace.take_events(0) + "]");
   ASSERT_EQ(events.size(), 3u);
   const json &wait = events[1], &pass = events[2];
   EXPECT_EQ(pass.at("cat"), "pass");
@@ -100,7 +100,7 @@ TEST(Trace, TransfersLieSideBySide) {
   EXPECT_EQ(none, nullptr);
   std::shared_ptr<Trace::Transfer> open;
   {
-    const Trace trace;
+    Trace trace;
     const auto begin = [](const char* name) {
       return Trace::begin_transfer([&] { return Trace::What{.name = name, .bytes = 12, .numbers = {{"bucket", 1}}}; });
     };
@@ -111,7 +111,7 @@ TEST(Trace, TransfersLieSideBySide) {
     c->end();
     { const TraceSpan later("later"); }
     c->end();
-    const json events = json::parse("[" + trace.events(0) + "]");
+    const json events = json::parse("[" + trace.take_events(0, true) + "]");
     std::map<std::string, json> named;
     for (const json& e : events)
       if (e.at("ph") == "X") named[e.at("name")] = e;
@@ -130,6 +130,30 @@ TEST(Trace, TransfersLieSideBySide) {
     EXPECT_GE(end("b"), end("later") - 0.002) << "it has no end yet";
   }
   open->end();
+}
+
+// A long trace is taken step by step, and keeps nothing of what was taken.
+TEST(Trace, TakenEventsAreForgotten) {
+  Trace trace;
+  const auto taken = [&](bool all = false) {
+    std::vector<std::string> names;
+    for (const json& e : json::parse("[" + trace.take_events(0, all) + "]"))
+      names.push_back(e.at(e.at("ph") == "M" ? "args" : "name").dump());
+    return names;
+  };
+  const auto begin = [](const char* name) { return Trace::begin_transfer([&] { return Trace::What{.name = name}; }); };
+  using Names = std::vector<std::string>;
+  { const TraceSpan step("first"); }
+  const auto long_one = begin("long"), open_one = begin("open");
+  begin("short")->end();
+  EXPECT_EQ(taken(), (Names{R"({"name":"compute"})", R"({"name":"communication"})", R"({"name":"communication 2"})",
+                            R"({"name":"communication 3"})", R"("first")", R"("short")"}));
+  EXPECT_EQ(taken(), Names{});
+  EXPECT_TRUE(trace.totals().empty());
+  { const TraceSpan step("second"); }
+  long_one->end();
+  EXPECT_EQ(taken(), (Names{R"("second")", R"("long")"})) << "what was under way comes when it has ended";
+  EXPECT_EQ(taken(true), Names{R"("open")"}) << "or at the last";
 }
 
 TEST(Trace, ThereIsOneAtATime) {

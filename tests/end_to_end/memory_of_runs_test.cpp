@@ -14,11 +14,14 @@ using MemoryOfRuns = TinyTraining;
 
 class LittleMemory : public TinyTraining {
  protected:
-  ProgramResult train_within(int64_t kilobytes, const Options& options) {
+  static ProgramResult run_within(int64_t kilobytes, const char* program, const std::vector<std::string>& arguments) {
     std::vector<std::string> words = {"-c", cat("ulimit -v ", kilobytes, " && exec \"$@\""), "bash",
-                                      cat(GF_BIN_DIR, "/gf-dist-train")};
-    for (const std::string& word : arguments(options)) words.push_back(word);
+                                      cat(GF_BIN_DIR, "/", program)};
+    words.insert(words.end(), arguments.begin(), arguments.end());
     return run_program("/bin/bash", words, {{"OMP_NUM_THREADS", "1"}});
+  }
+  ProgramResult train_within(int64_t kilobytes, const Options& options) const {
+    return run_within(kilobytes, "gf-dist-train", arguments(options));
   }
   static bool says_what_it_needs(const ProgramResult& result) {
     return std::regex_search(
@@ -47,19 +50,39 @@ TEST_F(LittleMemory, IsFoundBeforeTheRun) {
   EXPECT_TRUE(refused && ended);
 }
 
-// Nothing is kept from step to step.
+// gf eval starts no threads that would need room, and says what is short: the limit, which no smaller window mends.
+TEST_F(LittleMemory, OfAnEvaluationNamesTheLimit) {
+  trained({{"train.max_steps", "1"}});
+  const std::string data = data_set("held", random_tokens(400, 65));
+  const auto eval = [&](int64_t kilobytes) {
+    return run_within(kilobytes, "gf", {"eval", "--checkpoint", run("0"), "--data", data});
+  };
+  const ProgramResult enough = eval(300'000);
+  EXPECT_EQ(enough.status, 0) << enough.err;
+  // With ever less: what comes before libraries fail is what the check keeps free.
+  ProgramResult result = enough;
+  for (int64_t kilobytes = 290'000; kilobytes > 0 && result.status == 0; kilobytes -= 10'000) result = eval(kilobytes);
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_NE(result.err.find("try: a higher limit on address space (ulimit -v)"), std::string::npos) << result.err;
+}
+
+// Nothing is kept from step to step, nor of what a trace has of them.
 TEST_F(MemoryOfRuns, ManyStepsTakeTheMemoryOfAFew) {
-  const auto peak = [&](const char* steps) {
+  const auto peak = [&](const char* steps, const char* traced = "0") {
     const ProgramResult result = train({{"train.max_steps", steps},
                                         {"train.my_exit_tokens", "100000000"},
                                         {"train.log_every_n_steps", "1000"},
-                                        {"train.proj_suffix", steps}});
+                                        {"parallel.trace_steps", traced},
+                                        {"train.proj_suffix", cat(steps, "-", traced)}});
     std::smatch found;
     EXPECT_TRUE(std::regex_search(result.out, found, std::regex("peak memory ([0-9.]+) MB")))
         << result.out << result.err;
     return std::stod(found[1]);
   };
-  EXPECT_LE(peak("2000"), peak("10") + 2);  // the heap's grain, and the page cache's of metrics.jsonl
+  constexpr double kGrain = 2;  // MB, of the heap, and of the page cache's of metrics.jsonl
+  const double few = peak("10");
+  EXPECT_LE(peak("2000"), few + kGrain);
+  EXPECT_LE(peak("1000", "999"), few + kGrain);
 }
 
 // Of a run large enough that the libraries' share, which is not reckoned, counts little.

@@ -49,20 +49,24 @@ MemoryForecast forecast(const Config& c, int64_t microbatches, int64_t windows) 
 TEST(Memory, ARunThatTakesMoreThanThereIsIsToldWhatFits) {
   const Config c = run_of(16);
   const MemoryForecast f = forecast(c, 1, 0);
-  EXPECT_NO_THROW(check_memory(c, whole(c, 1, 0), f, f.more()));
+  EXPECT_NO_THROW(check_memory(c, whole(c, 1, 0), f, {f.more()}));
   expect_refused({"the run needs", "there are", "--train.grad_cp 1, which needs"},
-                 [&] { check_memory(c, whole(c, 1, 0), f, f.more() - 1); });
+                 [&] { check_memory(c, whole(c, 1, 0), f, {f.more() - 1}); });
   // A quarter of the activations, with all else.
   expect_refused({"--train.grad_cp 1 --train.micro_bsz ", " --train.accumulate_grad_batches ", ", which needs "},
-                 [&] { check_memory(c, whole(c, 1, 0), f, f.more() - f.activations + f.activations / 4); });
-  expect_refused({"a smaller model"}, [&] { check_memory(c, whole(c, 1, 0), f, f.parameters); });
+                 [&] { check_memory(c, whole(c, 1, 0), f, {f.more() - f.activations + f.activations / 4}); });
+  expect_refused({"a smaller model"}, [&] { check_memory(c, whole(c, 1, 0), f, {f.parameters}); });
+  // Where the process has too little address space, that is what the user can change.
+  expect_refused({"ulimit -v), or --train.grad_cp 1, which needs"}, [&] {
+    check_memory(c, whole(c, 1, 0), f, {f.more() - 1, true});
+  });
   // 15 sequences go by fives and threes too.
   const Config odd = run_of(15);
   const MemoryForecast g = forecast(odd, 1, 0);
   expect_refused({"--train.micro_bsz 1 --train.accumulate_grad_batches 15"}, [&] {
     Config one = run_of(1);
     one.train.grad_cp = true;
-    check_memory(odd, whole(odd, 1, 0), g, forecast(one, 2, 0).more());
+    check_memory(odd, whole(odd, 1, 0), g, {forecast(one, 2, 0).more()});
   });
 }
 

@@ -12,6 +12,7 @@
 #include "base/process_memory.h"
 #include "ops/matmul/matmul.h"
 #include "tensor/arithmetic.h"
+#include "train/memory.h"
 #include "train/planner/layer_times.h"
 
 namespace gf {
@@ -116,7 +117,7 @@ Hardware measure_hardware(const Config& config, Communicator& world, const std::
   world.barrier();
   h.rank.flops = product_flops(config);
   world.barrier();
-  const size_t room = available_bytes() / static_cast<size_t>(h.ranks_per_node);
+  const size_t room = available_memory(kTrainingThreads, h.ranks_per_node).bytes;
   const LayerMeasurement layers = measure_layers(config, kLayerSeconds, room);
   h.measured.emplace(MeasuredTimes{h.ranks_per_node, omp_get_max_threads(), config.train.micro_bsz,
                                    config.train.grad_cp, layers.update, config.model, layers.layers});
