@@ -5,12 +5,11 @@
 
 namespace gf {
 
-std::string read_yaml_text(const std::filesystem::path& path) {
-  return read_small_file(path, kLongestYaml, "a path to a YAML or JSON file");
-}
-
 std::vector<Setting> read_yaml(const std::filesystem::path& path) {
-  return parse_yaml(read_yaml_text(path), path.string());
+  File file = File::open_stream(path, "a path to a YAML or JSON file");
+  std::string text(kLongestYaml + 1, '\0');  // one more than is taken
+  text.resize(file.read(std::as_writable_bytes(std::span(text))));
+  return parse_yaml(text, path.string());
 }
 
 }  // namespace gf

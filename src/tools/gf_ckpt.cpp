@@ -12,11 +12,11 @@
 #include "base/error.h"
 #include "base/human.h"
 #include "base/text.h"
+#include "base/yaml.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/checkpoint/checkpoint_writer.h"
 #include "io/checkpoint/safetensors_shards.h"
-#include "io/yaml_file.h"
 #include "tools/command_line.h"
 #include "train/parameters.h"
 
@@ -145,7 +145,7 @@ std::string configuration(const std::string& in, const std::vector<std::string>&
   Config merged;
   std::string text;
   for (const std::string& path : files.empty() ? std::vector{in} : files) {
-    text = files.empty() ? source.config() : read_yaml_text(path);
+    text = files.empty() ? source.config() : read_small_file(path, kLongestYaml);
     try {
       if (!YAML::Load(text).IsMap()) refuse(path + " is no configuration: it has no keys");
     } catch (const YAML::Exception& e) {

@@ -7,7 +7,8 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "io/yaml_file.h"
+#include "base/yaml.h"
+#include "io/files.h"
 #include "train/config.h"
 #include "train/memory.h"
 #include "train/trace_file.h"
@@ -63,7 +64,7 @@ std::optional<int64_t> parameters_of(const std::string& config_text) {
 
 void load_config(const std::filesystem::path& path, RunHistory& run) {
   if (!std::filesystem::exists(path)) return;  // metrics alone make a report too
-  run.config_text = read_yaml_text(path);
+  run.config_text = read_small_file(path, kLongestYaml);
   run.parameters = parameters_of(run.config_text);
   try {
     run.config = Flat().of(YAML::Load(run.config_text));

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <thread>
+
 #include "support/expect_error.h"
 #include "support/faulty_disk.h"
 #include "support/files.h"
@@ -19,12 +21,20 @@ TEST(YamlFile, FilesThatCannotBeReadAreNamed) {
   };
   refused(folder / "none.yaml", "No such file");
   refused(folder.path(), "is a folder");
-  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
-  refused(folder / "pipe", "is not a regular file");
   write_file(folder / "a.yaml", "a: 1\nb: c: d\n");
   refused(folder / "a.yaml", "a.yaml:2");
   write_file(folder / "long.yaml", std::string(kLongestYaml + 1, '#'));
-  refused(folder / "long.yaml", "at most 1048576");
+  refused(folder / "long.yaml", "is larger than 1048576 bytes");
+}
+
+TEST(YamlFile, MayBeAPipe) {
+  const TempFolder folder;
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  std::thread writer([&] { write_file(folder / "pipe", "a: 1\n"); });
+  const auto settings = read_yaml(folder / "pipe");
+  writer.join();
+  ASSERT_EQ(settings.size(), 1u);
+  EXPECT_EQ(settings[0].path, "a");
 }
 
 TEST(YamlFile, AFailureToReadIsTold) {

@@ -5,10 +5,11 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/yaml.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
+#include "io/files.h"
 #include "io/run_folder.h"
-#include "io/yaml_file.h"
 
 namespace gf {
 namespace {
@@ -34,7 +35,7 @@ bool counts(std::string_view key) {
 
 // Empty where there is no run.
 std::string config_in(const RunPaths& paths, const std::optional<StepFolder>& newest) {
-  if (std::filesystem::exists(paths.config())) return read_yaml_text(paths.config());
+  if (std::filesystem::exists(paths.config())) return read_small_file(paths.config(), kLongestYaml);
   return newest ? CheckpointReader(newest->path).attributes().config : "";
 }
 
