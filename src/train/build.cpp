@@ -386,14 +386,11 @@ void Run::recall_steps() {
     MetricsReader reader(plan.paths.metrics());
     while (const auto m = reader.next()) {
       values[1] = m->skipped.empty() ? 0 : values[1] + 1;
-      if (!m->skipped.empty()) continue;
-      last.push_back({m->loss, m->grad_norm});
+      if (m->skipped.empty()) last.push_back({m->loss, m->grad_norm});
       if (std::ssize(last) > window) last.pop_front();
     }
-    for (const auto& [loss, norm] : last) {
-      const auto i = static_cast<int64_t>(++values[0]);
-      values[2 * i] = loss, values[2 * i + 1] = norm;
-    }
+    for (double* to = values + 2; const auto& [loss, norm] : last) *to++ = loss, *to++ = norm;
+    values[0] = static_cast<double>(last.size());
   });
   mesh.world->broadcast(steps, 0);
   for (int64_t i = 1; i <= static_cast<int64_t>(values[0]); ++i) spikes.add({values[2 * i], values[2 * i + 1]});

@@ -55,7 +55,7 @@ TEST(Wkv6, GradientsScaledKeysWithBonus) {
 }
 TEST(Wkv6, GradientsAcrossChunks) {
   check_gradients(looser(wkv_case(1, 131, 1, 2, kFinch), 5e-6));
-  check_gradients(looser(wkv_case(1, 70, 1, 2, kFinchC2, -1, 2), 3e-5));  // most of them too strong to scan in groups
+  check_gradients(looser(wkv_case(1, 70, 1, 2, kFinchC2, -1, 2), 3e-5));  // most of them folded at once
 }
 
 TEST(Wkv6, LargeAndOdd) {
@@ -77,8 +77,8 @@ TEST(Wkv6, ExtremeDecays) {
   check_float_and_bits(looser(wkv_case(1, 300, 1, 64, kFinchC2, -20, -10), 1e-5));
 }
 
-// The definition, straight from the header, in double: with decays that let the scan go in groups of steps, with some
-// that do not (kLeastOfGroup: the mean of w in a group near 1.24), and with both in turn.
+// The definition, straight from the header, in double: with decays that are folded once in a group of steps, with some
+// that are folded sooner (kLeastUnfolded: at a mean of w near 1.24), and with both in turn.
 TEST(Wkv6, EqualsItsDefinition) {
   constexpr int64_t T = 75, N = 4;
   Arena arena(kCpu);

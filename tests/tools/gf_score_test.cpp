@@ -91,7 +91,7 @@ TEST_F(GfScore, ARequestThatTakesMoreMemoryThanThereIsIsABadLine) {
   EXPECT_NE(result.out.find("\"error\":\"3000001 tokens need"), std::string::npos) << result.out;
   for (const char* piece : {"line 2: 3000001 tokens need 798 MB", "are free", "at most "})
     EXPECT_NE(result.err.find(piece), std::string::npos) << piece << ": " << result.err;
-  const ProgramResult nothing = limited("200000", good);
+  const ProgramResult nothing = limited("140000", good);
   EXPECT_EQ(nothing.status, 2) << nothing.err;
   EXPECT_NE(nothing.err.find("scoring takes "), std::string::npos) << nothing.err;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sequential form: on a CPU a tile of the state that stays in registers for a whole chunk of steps beats the
-// chunked matrix form, and nothing in it can overflow, since strong decays are taken a step at a time (wkv6_scan.h).
+// chunked matrix form, and nothing in it can overflow, since strong decays are folded at once (wkv6_scan.h).
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -22,11 +22,11 @@ namespace {
 constexpr int64_t kChunk = 32;
 constexpr double kForgotten = 1e-7;
 
-enum Rows : int { kR, kK, kV, kOut, kDy, kDr, kDk, kDv, kRead, kWhole, kNumRows };
+enum Rows : int { kR, kK, kV, kOut, kDy, kDr, kDk, kDv, kRead, kFolds, kNumRows };
 
 // What follows from w alone, for some steps: the decay, its logarithm, and where keys are scaled 1 - decay.
 template <class T>
-struct DecayRows {
+struct Decays {
   T *decay, *log, *key_scale;  // steps x N each
 };
 
@@ -44,7 +44,7 @@ class Scratch {
   int64_t N() const { return N_; }
   T* rows(int which) { return memory_.get() + which * rows_size_; }
   T* state(int64_t i) { return memory_.get() + kNumRows * rows_size_ + i * N_ * N_; }
-  DecayRows<T> decays(int64_t step) {
+  Decays<T> decays(int64_t step) {
     T* const first = state(num_states_) + step * N_;
     return {first, first + num_steps_ * N_, first + 2 * num_steps_ * N_};
   }
@@ -116,8 +116,7 @@ Ahead rows_ahead(const Wkv6Args<T>& p, const Head& head, int64_t begin, std::ini
 
 // 1 - decay comes from expm1: k' keeps its digits where decays are near 1.
 template <class T>
-void load_decays(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, int64_t N,
-                 const DecayRows<T>& to) {
+void load_decays(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, int64_t N, const Decays<T>& to) {
   load_rows(head, p.w, begin, end, to.log, N);
   T *const decay = to.decay, *const log = to.log, *const key_scale = to.key_scale;
   const int64_t n = (end - begin) * N;
@@ -140,8 +139,8 @@ void load_decays(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t 
 
 // k' of steps [begin, end).
 template <class T>
-void load_keys(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, int64_t N,
-               const DecayRows<T>& decays, T* key) {
+void load_keys(const Wkv6Args<T>& p, const Head& head, int64_t begin, int64_t end, int64_t N, const Decays<T>& decays,
+               T* key) {
   load_rows(head, p.k, begin, end, key, N);
   if (!p.scale_keys) return;
 #pragma omp simd
@@ -170,7 +169,7 @@ void forward_head(const Wkv6Args<T>& p, const Head& head) {
   if (p.state)
     for (int64_t i = 0; i < head.N; ++i) copy_row(p.state + head.state + i * head.N, m.state(0) + i * N, head.N);
   T* const y = m.rows(kOut);
-  const DecayRows<T> decays = m.decays(0);
+  const Decays<T> decays = m.decays(0);
   for (int64_t begin = 0; begin < p.Tn; begin += kChunk) {
     const int64_t end = std::min(begin + kChunk, p.Tn);
     load_rows(head, p.r, begin, end, m.rows(kR), N);
@@ -193,8 +192,8 @@ void forward_head(const Wkv6Args<T>& p, const Head& head) {
       store(r + at, load(r + at) * read);
       store(key + at, load(key + at) * added);
     };
-    const Decays<T> fading = group_decays<Time::forward>(decays.decay, end - begin, N, m.rows(kWhole), scale);
-    scan<DecayAlong::rows, Time::forward, T>({r, key, m.rows(kV), fading, y, true, m.state(0), m.state(0)}, end - begin,
+    const Folds<T> folds = fold_decays<Time::forward>(decays.decay, end - begin, N, m.rows(kFolds), scale);
+    scan<DecayAlong::rows, Time::forward, T>({r, key, m.rows(kV), folds, y, true, m.state(0), m.state(0)}, end - begin,
                                              N, rows_ahead(p, head, end, {p.r, p.v, p.k, p.w, p.add, p.y}));
     store_rows(head, y, begin, end, p.y, N);
   }
@@ -256,7 +255,7 @@ void bonus_gradient(const T* u, int64_t head_size, int64_t steps, Scratch<T>& m,
 
 // From the gradients of k' and the log decay to those of k and w.
 template <class T>
-void store_keys(const Wkv6BackwardArgs<T>& p, const Head& head, int64_t begin, int64_t end, const DecayRows<T>& decays,
+void store_keys(const Wkv6BackwardArgs<T>& p, const Head& head, int64_t begin, int64_t end, const Decays<T>& decays,
                 Scratch<T>& m) {
   const int64_t N = m.N();
   for (int64_t t = begin; t < end; ++t) {
@@ -300,7 +299,7 @@ void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, S
     const int64_t end = std::min(begin + kChunk, f.Tn);
     load_rows(head, f.v, begin, end, m.rows(kV), N);
     load_rows(head, p.dy, begin, end, m.rows(kDy), N);
-    const DecayRows<T> decays = m.decays(begin);
+    const Decays<T> decays = m.decays(begin);
     load_decays(f, head, begin, end, N, decays);
     load_keys(f, head, begin, end, N, decays, m.rows(kK));
     T *const key = m.rows(kK), *const kept_read = m.rows(kRead);
@@ -308,9 +307,9 @@ void backward_pass_over_states(const Wkv6BackwardArgs<T>& p, const Head& head, S
       store(key + at, load(key + at) * added);
       store(kept_read + at, read);
     };
-    const Decays<T> fading = group_decays<Time::forward>(decays.decay, end - begin, N, m.rows(kWhole), scale);
+    const Folds<T> folds = fold_decays<Time::forward>(decays.decay, end - begin, N, m.rows(kFolds), scale);
     scan<DecayAlong::lanes, Time::forward, T>(
-        {m.rows(kDy), m.rows(kV), key, fading, m.rows(kDr), false, m.state(c), m.state(c + 1)}, end - begin, N,
+        {m.rows(kDy), m.rows(kV), key, folds, m.rows(kDr), false, m.state(c), m.state(c + 1)}, end - begin, N,
         rows_ahead(f, head, end, {f.v, f.k, f.w, p.dy, p.dr}));
     multiply(m.rows(kDr), kept_read, (end - begin) * N);
     store_rows(head, m.rows(kDr), begin, end, p.dr, N);
@@ -336,7 +335,7 @@ void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
     load_rows(head, f.r, begin, end, m.rows(kR), N);
     load_rows(head, f.v, begin, end, m.rows(kV), N);
     load_rows(head, p.dy, begin, end, m.rows(kDy), N);
-    const DecayRows<T> decays = m.decays(begin);
+    const Decays<T> decays = m.decays(begin);
     load_keys(f, head, begin, end, N, decays, m.rows(kK));
     std::swap(Dt, Dt_before);
     // The scaled ones lie where the scans leave room.
@@ -347,12 +346,12 @@ void backward_head(const Wkv6BackwardArgs<T>& p, const Head& head, T* du) {
       store(scaled_key + at, load(key + at) * read);
       store(kept_read + at, read);
     };
-    const Decays<T> fading = group_decays<Time::backward>(decays.decay, steps, N, m.rows(kWhole), scale);
+    const Folds<T> folds = fold_decays<Time::backward>(decays.decay, steps, N, m.rows(kFolds), scale);
     scan<DecayAlong::lanes, Time::backward, T>(
-        {m.rows(kV), m.rows(kDy), scaled_r, fading, m.rows(kDk), false, Dt_before, Dt}, steps, N,
+        {m.rows(kV), m.rows(kDy), scaled_r, folds, m.rows(kDk), false, Dt_before, Dt}, steps, N,
         rows_ahead(f, head, begin - kChunk, {f.r, f.v, f.k, p.dy}));
     multiply(m.rows(kDk), kept_read, steps * N);
-    scan<DecayAlong::rows, Time::backward, T>({scaled_key, scaled_r, m.rows(kDy), fading, m.rows(kDv), false, D, D},
+    scan<DecayAlong::rows, Time::backward, T>({scaled_key, scaled_r, m.rows(kDy), folds, m.rows(kDv), false, D, D},
                                               steps, N, rows_ahead(f, head, begin - kChunk, {p.dr, p.dk, p.dv, p.dw}));
     load_rows(head, p.dr, begin, end, m.rows(kDr), N);
     decay_gradient(m.state(c + 1), Dt_before, steps, decays.decay, m);

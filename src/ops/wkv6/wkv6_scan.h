@@ -3,14 +3,13 @@
 //   out_t[b] += sum_a X[a][b] p_t[a];    X[a][b] = X[a][b] decay_t + q_t[a] z_t[b]
 // with the lanes of a register along b, and the decay along a or along b.
 //
-// In groups of steps the decay leaves the inner loop: X is kept as it will be when the decays that are left of its
-// group are done, so that a group begins with X times all of its decays, and a step only adds. What is added must come
-// times the decays after its step, and what is read with those up to its step taken back: group_decays().
+// The decay leaves the inner loop but for one step in kGroup: X is kept without the decays since the last fold, where
+// it was multiplied by those before. What is read at a step comes times the decays that are missing, what is added over
+// them: fold_decays(). None of that depends on later steps.
 #pragma once
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 #include <vector>
 
 #include "ops/cpu/vector.h"
@@ -18,13 +17,11 @@
 namespace gf::cpu {
 
 inline constexpr int kTileRows = kVectorRegisters == 32 ? 8 : 4;
-inline constexpr int64_t kGroup = 8;  // steps
-// All decays of a group may make no less than this: what is taken back by them grows so much, and what fades by more
-// would be lost to numbers too small for a float.
-inline constexpr double kLeastOfGroup = 1e-12;
+inline constexpr int64_t kGroup = 8;  // steps from one fold to the next, at most
+// Decays that would make less than this together are folded sooner: what is added over them grows so much.
+inline constexpr double kLeastUnfolded = 1e-12;
 
 enum class DecayAlong : uint8_t { rows, lanes };
-enum class Decay : uint8_t { each_step, each_group };
 enum class Time : uint8_t { forward, backward };
 
 // The cache lines of a first row, and those `stride` bytes on for each row after it, that a scan asks of the memory
@@ -37,15 +34,15 @@ struct Ahead {
 };
 
 template <class T>
-struct Decays {
-  Decay of;
-  const T* rows;  // steps x N, or groups x N
+struct Folds {
+  uint64_t steps = 0;  // bit i: X is folded in the i-th step of the scan's order, before that step's addition
+  const T* decays;     // steps x N: of those steps, all that were missing
 };
 
 template <class T>
 struct Scan {
   const T *p, *q, *z;  // steps x N each
-  Decays<T> decays;
+  Folds<T> folds;
   T* out;           // steps x N
   bool adds;        // to what is there, or replaces it
   const T* before;  // the state that the first step finds, N x N
@@ -53,55 +50,47 @@ struct Scan {
 };
 
 // One tile: kTileRows rows from `row`, W registers of columns from `col`.
-template <class T, int W, Decay kDecay, DecayAlong kAlong, Time kTime>
+template <class T, int W, DecayAlong kAlong, Time kTime>
 void scan_tile(const Scan<T>& s, int64_t steps, int64_t N, int64_t row, int64_t col, const Ahead& ahead, size_t tile) {
   using V = Vector<T>;
   constexpr int64_t L = kLanes<T>;
   V x[kTileRows][W];
-  // With the decays of a row.
-  const auto faded = [&](int64_t at, int a, int i) {
-    if constexpr (kAlong == DecayAlong::rows)
-      return x[a][i] * s.decays.rows[at + row + a];
-    else
-      return x[a][i] * load(s.decays.rows + at + col + i * L);
-  };
 #pragma GCC unroll 8
   for (int a = 0; a < kTileRows; ++a)
 #pragma GCC unroll 2
     for (int i = 0; i < W; ++i) x[a][i] = load(s.before + (row + a) * N + col + i * L);
   const bool adds = s.adds || row > 0;
   uintptr_t line = ahead.line(2 * tile), second_line = ahead.line(2 * tile + 1);
-  const int64_t groups = (steps + kGroup - 1) / kGroup;
-  for (int64_t g = 0; g < groups; ++g) {
-    const int64_t group = kTime == Time::forward ? g : groups - 1 - g;
-    const int64_t begin = group * kGroup, end = std::min(begin + kGroup, steps);
-    if constexpr (kDecay == Decay::each_group)
+  for (int64_t step = 0; step < steps; ++step, line += ahead.stride, second_line += ahead.stride) {
+    __builtin_prefetch(reinterpret_cast<const void*>(line), 0, 2);
+    __builtin_prefetch(reinterpret_cast<const void*>(second_line), 0, 2);
+    const int64_t t = (kTime == Time::forward ? step : steps - 1 - step) * N;
+    V out[W], z[W];
+#pragma GCC unroll 2
+    for (int i = 0; i < W; ++i) {
+      out[i] = adds ? load(s.out + t + col + i * L) : V{};
+      z[i] = load(s.z + t + col + i * L);
+    }
+#pragma GCC unroll 8
+    for (int a = 0; a < kTileRows; ++a)
+#pragma GCC unroll 2
+      for (int i = 0; i < W; ++i) out[i] += x[a][i] * s.p[t + row + a];
+    if (s.folds.steps >> step & 1) {
 #pragma GCC unroll 8
       for (int a = 0; a < kTileRows; ++a)
 #pragma GCC unroll 2
-        for (int i = 0; i < W; ++i) x[a][i] = faded(group * N, a, i);
-    for (int64_t step = begin; step < end; ++step, line += ahead.stride, second_line += ahead.stride) {
-      __builtin_prefetch(reinterpret_cast<const void*>(line), 0, 2);
-      __builtin_prefetch(reinterpret_cast<const void*>(second_line), 0, 2);
-      const int64_t t = (kTime == Time::forward ? step : end - 1 - (step - begin)) * N;
-      V out[W], z[W];
-#pragma GCC unroll 2
-      for (int i = 0; i < W; ++i) {
-        out[i] = adds ? load(s.out + t + col + i * L) : V{};
-        z[i] = load(s.z + t + col + i * L);
-      }
-#pragma GCC unroll 8
-      for (int a = 0; a < kTileRows; ++a) {
-        const T p = s.p[t + row + a], q = s.q[t + row + a];
-#pragma GCC unroll 2
-        for (int i = 0; i < W; ++i) {
-          out[i] += x[a][i] * p;
-          x[a][i] = (kDecay == Decay::each_step ? faded(t, a, i) : x[a][i]) + q * z[i];
-        }
-      }
-#pragma GCC unroll 2
-      for (int i = 0; i < W; ++i) store(s.out + t + col + i * L, out[i]);
+        for (int i = 0; i < W; ++i)
+          if constexpr (kAlong == DecayAlong::rows)
+            x[a][i] *= s.folds.decays[t + row + a];
+          else
+            x[a][i] *= load(s.folds.decays + t + col + i * L);
     }
+#pragma GCC unroll 8
+    for (int a = 0; a < kTileRows; ++a)
+#pragma GCC unroll 2
+      for (int i = 0; i < W; ++i) x[a][i] += s.q[t + row + a] * z[i];
+#pragma GCC unroll 2
+    for (int i = 0; i < W; ++i) store(s.out + t + col + i * L, out[i]);
   }
 #pragma GCC unroll 8
   for (int a = 0; a < kTileRows; ++a)
@@ -109,75 +98,86 @@ void scan_tile(const Scan<T>& s, int64_t steps, int64_t N, int64_t row, int64_t 
     for (int i = 0; i < W; ++i) store(s.after + (row + a) * N + col + i * L, x[a][i]);
 }
 
-template <Decay kDecay, DecayAlong kAlong, Time kTime, class T>
-void scan_tiles(const Scan<T>& s, int64_t steps, int64_t N, const Ahead& ahead) {
+template <DecayAlong kAlong, Time kTime, class T>
+void scan(const Scan<T>& s, int64_t steps, int64_t N, const Ahead& ahead) {
   constexpr int64_t L = kLanes<T>;
   size_t tile = 0;
   for (int64_t col = 0; col < N;) {
     const int64_t registers = N - col >= 2 * L ? 2 : 1;
-    const auto one = registers == 2 ? scan_tile<T, 2, kDecay, kAlong, kTime> : scan_tile<T, 1, kDecay, kAlong, kTime>;
+    const auto one = registers == 2 ? scan_tile<T, 2, kAlong, kTime> : scan_tile<T, 1, kAlong, kTime>;
     for (int64_t row = 0; row < N; row += kTileRows, ++tile) one(s, steps, N, row, col, ahead, tile);
     col += registers * L;
   }
 }
 
-template <DecayAlong kAlong, Time kTime, class T>
-void scan(const Scan<T>& s, int64_t steps, int64_t N, const Ahead& ahead) {
-  if (s.decays.of == Decay::each_group)
-    scan_tiles<Decay::each_group, kAlong, kTime>(s, steps, N, ahead);
-  else
-    scan_tiles<Decay::each_step, kAlong, kTime>(s, steps, N, ahead);
+template <class T>
+bool any_below(const Vector<T>& x, T limit) {
+  bool any = false;
+  for (int64_t lane = 0; lane < kLanes<T>; ++lane) any |= x[lane] < limit;
+  return any;
 }
 
-// Of one group and one register of channels: scale(at, added, read) for each step, where `at` is its place in rows of
-// N.
-template <Time kTime, class T, class Count, class Scale>
-void scale_group(const T* decay, int64_t first, Count count, int64_t N, const Vector<T>& whole, const Scale& scale) {
-  const auto at = [&](int64_t step) {  // in the scan's order
-    return first + (kTime == Time::forward ? step : count - 1 - step) * N;
-  };
-  const Vector<T> one = Vector<T>{} + T(1), back = one / whole;
-  Vector<T> after[kGroup], read = back;
-  after[count - 1] = one;
-#pragma GCC unroll 8
-  for (int64_t step = count - 1; step > 0; --step) after[step - 1] = after[step] * load(decay + at(step));
-  for (int64_t step = 0; step < count; ++step) {
-    const Vector<T> own = load(decay + at(step));
-    scale(at(step), after[step], read);
-    read *= own;
-  }
+// 1 / x for x from kLeastUnfolded to 1, within an ulp: a first guess by the exponent, and Newton's steps, which pass a
+// division that is not pipelined.
+inline Vector<float> reciprocal(const Vector<float>& x) {
+  typedef int32_t Bits __attribute__((vector_size(kVectorBytes)));
+  Bits bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = 0x7ef311c3 - bits;
+  Vector<float> y;
+  std::memcpy(&y, &bits, sizeof y);
+  for (int i = 0; i < 3; ++i) y += y * (1.0f - x * y);
+  return y;
+}
+inline Vector<double> reciprocal(const Vector<double>& x) {
+  return 1.0 / x;
 }
 
-// The decays to scan with, of some steps: those of groups, made in `whole`, of groups x N. scale(at, added, read) is
-// called for each register of steps x N: what is added to the state there is to come times `added`, what is read times
-// `read`. Where a group fades by more than can be taken back, each step's own decays, and both are one.
+// The folds of a scan over 64 steps at most with these decays, steps x N, and what they have to make up for:
+// scale(at, added, read) is called for each register of steps x N; what is added at its step is to come times `added`,
+// what is read times `read`. `folded`: steps x N, for the result. The last step always folds, so that the state after
+// it is whole.
 template <Time kTime, class T, class Scale>
-Decays<T> group_decays(const T* decay, int64_t steps, int64_t N, T* whole, const Scale& scale) {
+Folds<T> fold_decays(const T* decay, int64_t steps, int64_t N, T* folded, const Scale& scale) {
   constexpr int64_t L = kLanes<T>;
+  constexpr T kLeast = T(kLeastUnfolded);
+  const auto row = [&](int64_t step) { return (kTime == Time::forward ? step : steps - 1 - step) * N; };
   const Vector<T> one = Vector<T>{} + T(1);
-  Vector<T> least = one;
-  for (int64_t begin = 0; begin < steps; begin += kGroup)
+  // Of one register, over the steps [first, end).
+  const auto product = [&](int64_t first, int64_t end, int64_t i) {
+    Vector<T> all = one;
+    for (int64_t step = first; step < end; ++step) all *= load(decay + row(step) + i);
+    return all;
+  };
+  const auto next_fold = [&](int64_t first) {
+    int64_t fold = std::min(first / kGroup * kGroup + kGroup, steps) - 1;
+    Vector<T> least = one;
     for (int64_t i = 0; i < N; i += L) {
-      Vector<T> all = one;
-      for (int64_t step = begin; step < std::min(begin + kGroup, steps); ++step) all *= load(decay + step * N + i);
-      store(whole + begin / kGroup * N + i, all);
+      const Vector<T> all = product(first, fold, i);
       least = all < least ? all : least;
     }
-  bool fits = true;
-  for (int64_t lane = 0; lane < L; ++lane) fits = fits && least[lane] >= T(kLeastOfGroup);
-  if (!fits) {
-    for (int64_t at = 0; at < steps * N; at += L) scale(at, one, one);
-    return {Decay::each_step, decay};
-  }
-  for (int64_t begin = 0; begin < steps; begin += kGroup)
+    if (!any_below<T>(least, kLeast)) return fold;
+    for (int64_t i = 0; i < N; i += L)
+      for (int64_t step = first; step < fold; ++step)
+        if (any_below<T>(product(first, step + 1, i), kLeast)) fold = step;
+    return fold;
+  };
+  Folds<T> folds{0, folded};
+  for (int64_t first = 0, fold = 0; first < steps; first = fold + 1) {
+    fold = next_fold(first);
+    folds.steps |= uint64_t{1} << fold;
     for (int64_t i = 0; i < N; i += L) {
-      const Vector<T> all = load(whole + begin / kGroup * N + i);
-      if (steps - begin >= kGroup)
-        scale_group<kTime>(decay, begin * N + i, std::integral_constant<int64_t, kGroup>(), N, all, scale);
-      else
-        scale_group<kTime>(decay, begin * N + i, steps - begin, N, all, scale);
+      Vector<T> missing = one;
+      for (int64_t step = first; step < fold; ++step) {
+        const Vector<T> with = missing * load(decay + row(step) + i);
+        scale(row(step) + i, reciprocal(with), missing);
+        missing = with;
+      }
+      scale(row(fold) + i, one, missing);
+      store(folded + row(fold) + i, missing * load(decay + row(fold) + i));
     }
-  return {Decay::each_group, whole};
+  }
+  return folds;
 }
 
 }  // namespace gf::cpu
