@@ -185,7 +185,7 @@ TEST(Wkv6Kernels, GradientsGoThroughStates) {
 }
 
 // Float beside double, from states, over decays that fade a group of steps by little, by much, and by more than the
-// scan takes together. 1e-3: the gradient of a strong decay is a small difference of large terms (ExtremeDecays).
+// scan leaves unfolded. 1e-3: the gradient of a strong decay is a small difference of large terms (ExtremeDecays).
 TEST(Wkv6Kernels, FloatIsNearDouble) {
   for (const double w : {-13.0, -2.0, 0.8, 1.1, 1.3, 1.5}) {
     SCOPED_TRACE(w);
@@ -195,6 +195,27 @@ TEST(Wkv6Kernels, FloatIsNearDouble) {
                                  .forward = [](const auto& a) { cpu::wkv6(a); },
                                  .backward = [](const auto& a) { cpu::wkv6_backward(a); }};
     expect_close(run(p, in, kernels), run(p, in, on_cpu()), w < 1 ? 1e-5 : 1e-3);
+  }
+}
+
+// To the bit, also where later decays are so strong that they are folded at once.
+TEST(Wkv6Kernels, NothingDependsOnLaterSteps) {
+  const Problem p{1, 75, 2, 16, true, false, true, false, -6, 2};
+  constexpr int64_t kCut = 43;
+  const auto rows = static_cast<size_t>(kCut * p.H * p.N);
+  const Kernels<float> kernels{.device = kCpu,
+                               .forward = [](const auto& a) { cpu::wkv6(a); },
+                               .backward = [](const auto& a) { cpu::wkv6_backward(a); }};
+  const Named in = inputs_of(p);
+  Values want = run(p, in, kernels).at("y");
+  want.resize(rows);
+  for (const double w : {-13.0, 5.0}) {
+    Named other = in;
+    for (const char* name : {"r", "k", "v", "w"})
+      std::fill(other[name].begin() + static_cast<int64_t>(rows), other[name].end(), name[0] == 'w' ? w : 2.0);
+    Values got = run(p, other, kernels).at("y");
+    got.resize(rows);
+    EXPECT_EQ(got, want) << w;
   }
 }
 
