@@ -15,13 +15,6 @@ namespace {
 
 constexpr const char* kElsewhere = "another --train.proj_dir, or the rights to write there";
 
-fs::path folder_in(const fs::path& proj_dir, const std::string& name, const std::string& suffix) {
-  for (const auto& [key, value] : {std::pair("proj_name", &name), std::pair("proj_suffix", &suffix)})
-    if (value->empty() || value->find('/') != std::string::npos || value->find('\0') != std::string::npos)
-      refuse(cat("train.", key, " is \"", *value, "\", which cannot be part of a folder's name"));
-  return proj_dir / (name + "-" + suffix);
-}
-
 std::string who_am_i() {
   char host[HOST_NAME_MAX + 1] = {};
   ::gethostname(host, HOST_NAME_MAX);
@@ -29,9 +22,6 @@ std::string who_am_i() {
 }
 
 }  // namespace
-
-RunPaths::RunPaths(const fs::path& proj_dir, const std::string& name, const std::string& suffix)
-    : root_(folder_in(proj_dir, name, suffix)) {}
 
 RunFolder::RunFolder(RunPaths paths) : RunPaths(std::move(paths)), lock_(create_locked()) {}
 

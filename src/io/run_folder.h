@@ -12,12 +12,11 @@ namespace gf {
 class RunPaths {
  public:
   explicit RunPaths(std::filesystem::path root) : root_(std::move(root)) {}
-  // <proj_dir>/<name>-<suffix>; names that would lead elsewhere are refused.
-  RunPaths(const std::filesystem::path& proj_dir, const std::string& name, const std::string& suffix);
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path config() const { return root_ / "config.yaml"; }
   std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
   std::filesystem::path trace() const { return root_ / "trace.json"; }
+  std::filesystem::path positions() const { return root_ / "positions.jsonl"; }  // losses by position, of gf eval
   std::filesystem::path report() const { return root_ / "report.html"; }
   std::filesystem::path checkpoints() const { return root_ / "checkpoints"; }
   std::filesystem::path lock() const { return root_ / "lock"; }

@@ -19,6 +19,7 @@
 #include "base/human.h"
 #include "io/files.h"
 #include "io/partial_file.h"
+#include "io/run_folder.h"
 #include "tools/train_command_line.h"
 #include "train/ablation/outcome.h"
 #include "train/ablation/same_run.h"
@@ -54,7 +55,7 @@ struct Prepared {
   bool wanted = true;  // by --only and --seeds
 
   bool done() const {
-    const auto newest = newest_checkpoint(folder / "checkpoints");
+    const auto newest = newest_checkpoint(RunPaths(folder).checkpoints());
     return newest && newest->step >= last_step;
   }
   std::string name() const { return folder.filename().string(); }

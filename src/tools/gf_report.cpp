@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "io/partial_file.h"
+#include "io/run_folder.h"
 #include "tools/command_line.h"
 #include "train/report.h"
 
@@ -26,7 +27,7 @@ int run_report(const Arguments& arguments) {
     runs.push_back(load_run(folder));
     if (!runs.back().trace_note.empty()) std::fprintf(stderr, "gf report: %s\n", runs.back().trace_note.c_str());
   }
-  std::filesystem::path out = (runs.size() == 1 ? runs[0].folder : std::filesystem::path()) / "report.html";
+  std::filesystem::path out = RunPaths(runs.size() == 1 ? runs[0].folder : "").report();
   const bool named = values.count("out") > 0;
   if (named) out = values["out"].as<std::string>();
   // So that nothing but an earlier report is ever replaced.

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/yaml.h"
 #include "io/files.h"
+#include "io/run_folder.h"
 #include "train/config.h"
 #include "train/memory.h"
 #include "train/trace_file.h"
@@ -119,7 +120,8 @@ Curve thin(const std::vector<StepMetrics>& steps, double StepMetrics::*field, co
 
 RunHistory load_run(const std::filesystem::path& folder) {
   std::error_code error;
-  const auto metrics = folder / "metrics.jsonl";
+  const RunPaths paths(folder);
+  const auto metrics = paths.metrics();
   if (!std::filesystem::exists(folder, error))
     refuse(cat("there is no run folder ", folder.string()), "a folder that gf-dist-train has written");
   if (!std::filesystem::exists(metrics, error))
@@ -127,16 +129,16 @@ RunHistory load_run(const std::filesystem::path& folder) {
   RunHistory run;
   run.folder = folder;
   run.name = std::filesystem::absolute(folder / ".").lexically_normal().parent_path().filename().string();
-  load_config(folder / "config.yaml", run);
+  load_config(paths.config(), run);
   run.steps = read_metrics(metrics);
   run.skipped = static_cast<int64_t>(std::erase_if(run.steps, [](const StepMetrics& m) { return !m.skipped.empty(); }));
-  const auto trace = RunPaths(folder).trace();
+  const auto trace = paths.trace();
   if (std::filesystem::exists(trace, error)) {
     run.trace = read_trace(trace);
     if (!run.trace)
       run.trace_note = cat(trace.string(), " was written by another version of gf-dist-train, and is not shown");
   }
-  if (const auto positions = folder / "positions.jsonl"; std::filesystem::exists(positions, error))
+  if (const auto positions = paths.positions(); std::filesystem::exists(positions, error))
     run.positions = read_positions(positions);
   return run;
 }

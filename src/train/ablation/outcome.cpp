@@ -11,6 +11,7 @@
 #include "base/human.h"
 #include "io/files.h"
 #include "io/partial_file.h"
+#include "io/run_folder.h"
 #include "train/page_text.h"
 #include "train/report.h"
 
@@ -125,7 +126,7 @@ AblationOutcome outcome_of(const Ablation& ablation, const std::vector<PlannedVa
       if (runs[i].variant != variant) continue;
       ++v.runs;
       const fs::path folder = run_folder(runs[i].config);
-      if (!fs::exists(folder / "metrics.jsonl")) continue;
+      if (!fs::exists(RunPaths(folder).metrics())) continue;
       RunHistory history = load_run(folder);
       const RunSummary sum = summarize(history);
       if (sum.steps > 0) speeds.push_back(sum.tokens_per_s);
