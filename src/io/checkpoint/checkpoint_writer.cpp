@@ -41,6 +41,11 @@ void yield_cores() {
   (void)::sched_setscheduler(::gettid(), SCHED_IDLE, &none);
 }
 
+Device device_of(std::span<const ShardView> views) {
+  const auto elsewhere = std::ranges::find_if(views, [](const ShardView& v) { return v.device != kCpu; });
+  return elsewhere == views.end() ? kCpu : elsewhere->device;
+}
+
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(fs::path folder, Communicator& world, int keep, HangWatch* watch)
@@ -76,8 +81,11 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
   attributes_ = attributes, mode_ = mode, before_done_ = std::move(before_done);
   own_bytes_ = 0;
   for (const ShardView& v : views) own_bytes_ += v.bytes();
+  const auto is_here = [](const ShardView& v) { return v.device == kCpu; };
+  const bool copies = mode_ == Mode::background || !std::ranges::all_of(views, is_here);
   together([&] {
     check_names(views);
+    if (copies) make_room(views);
     if (world_.rank() != 0) return;
     if (!cleaned_) {
       create_folder_durably(folder_);
@@ -88,8 +96,7 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
   });
   cleaned_ = true;
   phase_ = Phase::writing;
-  const auto is_here = [](const ShardView& v) { return v.device == kCpu; };
-  if (mode_ == Mode::background || !std::ranges::all_of(views, is_here)) copy(views);
+  if (copies) copy(views);
   seconds_so_far_ = watch.seconds();
   auto part = std::make_shared<PartWriter>(partial_folder() / part_file_name(world_.rank(), world_.size()),
                                            std::move(views), watch_, source);
@@ -102,16 +109,17 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
       Pace::idle);
 }
 
+// For a copy, which goes on from save to save.
+void CheckpointWriter::make_room(std::span<const ShardView> views) {
+  if (copy_ && copy_.bytes() >= static_cast<size_t>(own_bytes_)) return;
+  copy_ = {};
+  const Shape words{(own_bytes_ + 3) / 4};
+  copy_ = device_of(views) == kCpu ? Tensor::empty(words, DType::i32, kCpu) : pinned_.empty(words, DType::i32);
+}
+
 // Leaves the views on a copy, which is there when copied_ has passed. A GPU makes it beside what it computes.
 void CheckpointWriter::copy(std::vector<ShardView>& views) {
-  const auto elsewhere = std::ranges::find_if(views, [](const ShardView& v) { return v.device != kCpu; });
-  const Device device = elsewhere == views.end() ? kCpu : elsewhere->device;
-  if (!copy_ || copy_.bytes() < static_cast<size_t>(own_bytes_)) {
-    copy_ = {};
-    const Shape words{(own_bytes_ + 3) / 4};
-    copy_ = device == kCpu ? Tensor::empty(words, DType::i32, kCpu) : pinned_.empty(words, DType::i32);
-  }
-  const SideStream stream(device);
+  const SideStream stream(device_of(views));
   stream.follow();
   std::byte* to = copy_.raw();
   for (ShardView& v : views) {

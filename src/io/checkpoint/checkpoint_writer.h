@@ -79,6 +79,7 @@ class CheckpointWriter {
   void go_on(Pace);
   void hurry();
   bool take_result();
+  void make_room(std::span<const ShardView>);
   void copy(std::vector<ShardView>&);
   void together(const Job& body);
   void end_with_error();
