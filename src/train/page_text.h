@@ -4,8 +4,6 @@
 #include <string>
 #include <string_view>
 
-#include "base/text.h"  // joined()
-
 namespace gf {
 
 std::string escaped(std::string_view text);      // for HTML, in attributes too

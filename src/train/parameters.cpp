@@ -22,7 +22,7 @@ std::vector<ShardView> parameter_views(const ParameterStore& store) {
 std::vector<ShardView> views_in(const TensorSource& source, const std::vector<ShardView>& all, bool partial) {
   std::vector<ShardView> found;
   for (const ShardView& view : all) {
-    if (partial && !source.names(view.name)) continue;
+    if (partial && !source.mentions(view.name)) continue;
     source.check(view);
     found.push_back(view);
   }

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/human.h"
+#include "base/text.h"
 #include "train/page_text.h"
 #include "train/report_page.h"
 #include "train/trace_report.h"

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/human.h"
+#include "base/text.h"
 #include "train/page_text.h"
 
 namespace gf {

@@ -96,13 +96,8 @@ TEST_F(MemoryOfRuns, TakeTheMemoryThatTheBannerSays) {
     options["train.proj_suffix"] = grad_cp;
     const ProgramResult result = train(options);
     ASSERT_EQ(result.status, 0) << result.err;
-    const auto megabytes = [&](const char* pattern) {
-      std::smatch found;
-      if (!std::regex_search(result.out, found, std::regex(pattern))) return 0.0;
-      return std::stod(found[1]) * (found[2] == "GB" ? 1000 : 1);
-    };
-    const double said = megabytes("memory +([0-9.]+) (MB|GB) in all"),
-                 taken = megabytes("peak memory ([0-9.]+) (MB|GB)");
+    const double said = megabytes_in(result.out, "memory +([0-9.]+) (MB|GB) in all"),
+                 taken = megabytes_in(result.out, "peak memory ([0-9.]+) (MB|GB)");
     EXPECT_GT(taken, 0);
     EXPECT_NEAR(said / taken, 1, 0.1) << "grad_cp " << grad_cp << ": " << said << " MB said, " << taken << " taken";
   }

@@ -135,14 +135,9 @@ TEST_F(ManyRanks, TakesTheMemoryThatTheBannerSays) {
                           {"train.proj_suffix", suffix}});
     const ProgramResult result = train_on(l.ranks, options);
     ASSERT_EQ(result.status, 0) << result.out << result.err;
-    const auto megabytes = [&](const char* pattern) {
-      std::smatch found;
-      if (!std::regex_search(result.out, found, std::regex(pattern))) return 0.0;
-      return std::stod(found[1]) * (found[2] == "GB" ? 1000 : 1);
-    };
-    const double said = megabytes("memory +([0-9.]+) (MB|GB) in all"),
-                 taken = megabytes("peak memory ([0-9.]+) (MB|GB)");
-    EXPECT_GT(megabytes(", ([0-9.]+) (MB|GB) reductions, "), 0) << result.out;
+    const double said = megabytes_in(result.out, "memory +([0-9.]+) (MB|GB) in all"),
+                 taken = megabytes_in(result.out, "peak memory ([0-9.]+) (MB|GB)");
+    EXPECT_GT(megabytes_in(result.out, ", ([0-9.]+) (MB|GB) reductions, "), 0) << result.out;
     EXPECT_GT(taken, 0);
     EXPECT_NEAR(said / taken, 1, 0.1) << suffix << ": " << said << " MB said, " << taken << " taken";
     fs::remove_all(run(suffix));

@@ -2,6 +2,7 @@
 #include "end_to_end/tiny_training.h"
 
 #include <algorithm>
+#include <regex>
 #include <sstream>
 
 #include "base/error.h"
@@ -96,6 +97,12 @@ void expect_same(const Outcome& got, const Outcome& want) {
   EXPECT_FALSE(want.metrics.empty());
   EXPECT_FALSE(want.state.empty());
   EXPECT_TRUE(got.state == want.state) << "the parameters or moments differ";
+}
+
+double megabytes_in(const std::string& text, const std::string& pattern) {
+  std::smatch found;
+  if (!std::regex_search(text, found, std::regex(pattern))) return 0;
+  return std::stod(found[1]) * (found[2] == "GB" ? 1000 : 1);
 }
 
 int count_lines(const std::string& text) {

@@ -52,6 +52,8 @@ class TinyTraining : public testing::Test {
 
 void expect_same(const Outcome&, const Outcome&);
 int count_lines(const std::string& text);
+// A size that a run has told, in MB: `pattern` has its number and its unit, MB or GB. 0 where it is not there.
+double megabytes_in(const std::string& text, const std::string& pattern);
 
 // Every file below the folder with its bytes: equal before and after what may change nothing.
 std::map<std::string, std::string> contents(const std::filesystem::path& folder);

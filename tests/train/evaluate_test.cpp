@@ -58,7 +58,8 @@ TEST(Evaluate, RanksShareAlike) {
         EXPECT_LE(s.most, std::min(batch, fair));
         EXPECT_LE(s.windows, fair + batch - 1);  // whole batches
         EXPECT_EQ(s.result.tokens, windows * reader.ctx_len());
-        EXPECT_NEAR(s.result.loss, alone.loss, 1e-12);  // float losses, added in double in another order
+        // Products of another number of rows may add up in another order: a float's rounding of 6e-8, some times.
+        EXPECT_NEAR(s.result.loss, alone.loss, 1e-6);
         all += s.windows;
       }
       EXPECT_EQ(all, windows);

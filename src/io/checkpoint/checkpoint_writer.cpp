@@ -41,6 +41,7 @@ void yield_cores() {
   (void)::sched_setscheduler(::gettid(), SCHED_IDLE, &none);
 }
 
+// Other than the CPU, where any of them is.
 Device device_of(std::span<const ShardView> views) {
   const auto elsewhere = std::ranges::find_if(views, [](const ShardView& v) { return v.device != kCpu; });
   return elsewhere == views.end() ? kCpu : elsewhere->device;
@@ -81,8 +82,7 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
   attributes_ = attributes, mode_ = mode, before_done_ = std::move(before_done);
   own_bytes_ = 0;
   for (const ShardView& v : views) own_bytes_ += v.bytes();
-  const auto is_here = [](const ShardView& v) { return v.device == kCpu; };
-  const bool copies = mode_ == Mode::background || !std::ranges::all_of(views, is_here);
+  const bool copies = mode_ == Mode::background || device_of(views) != kCpu;
   together([&] {
     check_names(views);
     if (copies) make_room(views);

@@ -29,7 +29,7 @@ const TensorSource::Entry* TensorSource::find(std::string_view name) const {
   return found != entries_.end() && found->name == name ? &*found : nullptr;
 }
 
-bool TensorSource::names(std::string_view name) const {
+bool TensorSource::mentions(std::string_view name) const {
   return has(name) || unreadable_.contains(std::string(parameter_name(name)));
 }
 

@@ -38,7 +38,7 @@ class TensorSource {
   // Those checks alone, of one view; `hint` in place of what to do about a tensor that is missing or of another shape.
   void check(const ShardView&, const std::string& hint = {}) const;
   // Whether the file has a tensor of this name, be it one that can be read or not.
-  bool names(std::string_view name) const;
+  bool mentions(std::string_view name) const;
 
  protected:
   void set_entries(std::vector<Entry>, std::map<std::string, std::string> unreadable = {});

@@ -26,12 +26,12 @@ Vector<float> load_wide(const BFloat16* p) {
   return reinterpret_cast<Vector<float>>(word);
 }
 
-template <class T>
-T number(T x) {
-  return x;
-}
-float number(BFloat16 x) {
-  return float_from_bf16(x.bits);
+// The first n numbers of a register, and zeros.
+template <class W, class T>
+Vector<T> load_some(const W* p, int64_t n) {
+  W numbers[kLanes<T>] = {};
+  std::memcpy(numbers, p, static_cast<size_t>(n) * sizeof(W));
+  return load_wide(numbers);
 }
 
 template <class T>
@@ -41,7 +41,8 @@ T sum_of(const Vector<T>& v) {
   return sum;
 }
 
-// Of m rows of A with so many rows of W: as many sums at a time as keep the multipliers busy.
+// Of m rows of A with so many rows of W: as many sums at a time as keep the multipliers busy. What is left of a row goes
+// the same way: a compiler rounds a loop of its own otherwise for one row than for many.
 template <int m, int count, class T, class W>
 void dot_products(int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, bool accumulate, T* c, int64_t ldc) {
   constexpr int64_t L = kLanes<T>;
@@ -56,10 +57,14 @@ void dot_products(int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, b
       for (int r = 0; r < m; ++r) sums[j][r] += y * x[r];
     }
   }
+  if (i < k)
+    for (int j = 0; j < count; ++j) {
+      const Vector<T> y = load_some<W, T>(w + j * ldw + i, k - i);
+      for (int r = 0; r < m; ++r) sums[j][r] += y * load_some<T, T>(a + r * lda + i, k - i);
+    }
   for (int j = 0; j < count; ++j)
     for (int r = 0; r < m; ++r) {
-      T sum = sum_of<T>(sums[j][r]);
-      for (int64_t t = i; t < k; ++t) sum += number(w[j * ldw + t]) * a[r * lda + t];
+      const T sum = sum_of<T>(sums[j][r]);
       T& out = c[r * ldc + j];
       out = accumulate ? out + sum : sum;
     }

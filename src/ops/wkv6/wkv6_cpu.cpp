@@ -20,6 +20,7 @@ namespace {
 // Steps a tile stays in registers, few enough for the first cache to hold their rows; in the backward pass also the
 // distance of the decay gradient's anchors.
 constexpr int64_t kChunk = 32;
+static_assert(kChunk <= 64, "a bit for each step of a scan (Folds)");
 constexpr double kForgotten = 1e-7;
 
 enum Rows : int { kR, kK, kV, kOut, kDy, kDr, kDk, kDv, kRead, kFolds, kNumRows };

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <functional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -167,7 +168,32 @@ TEST_F(CheckpointWriterTest, NoFailureToCloseIsPassedOver) {
   EXPECT_GE(calls, 4) << "a part, the index, DONE, and then none";
 }
 
-class CheckpointWriterThreads : public CheckpointWriterTest {};
+class CheckpointWriterThreads : public CheckpointWriterTest {
+ protected:
+  static constexpr int64_t kEndless = int64_t{1} << 50;
+
+  // Of three ranks, one of which is given something wrong: all have the error, and the checkpoint before stays.
+  void fail_on_rank_1(const std::function<void(std::vector<ShardView>&)>& make_wrong) {
+    save(100);
+    std::atomic<int> thrown = 0;
+    run_as_threads(3, [&](Communicator& ranks) {
+      CheckpointWriter writer(checkpoints_, ranks, 0);
+      const auto state = sample_state(200);
+      auto views = share_of(state, ranks.rank(), 3);
+      if (ranks.rank() == 1) make_wrong(views);
+      try {
+        writer.begin(sample_attributes(200), views, CheckpointWriter::Mode::background);
+        writer.finish();
+      } catch (const AgreedError& e) {
+        ++thrown;
+        EXPECT_EQ(e.mine(), ranks.rank() == 1);
+        EXPECT_EQ(std::string(e.what()).find("step 200 was not written") != std::string::npos, e.mine()) << e.what();
+      }
+    });
+    EXPECT_EQ(thrown, 3);
+    expect_newest(100);
+  }
+};
 
 // What is saved is the state as it was, whatever becomes of it meanwhile.
 TEST_F(CheckpointWriterThreads, CopyWhatTheySave) {
@@ -211,45 +237,12 @@ TEST_F(CheckpointWriterThreads, GoOnAsTheRanksTalk) {
 }
 
 TEST_F(CheckpointWriterThreads, FailTogether) {
-  save(100);
-  std::atomic<int> thrown = 0;
-  run_as_threads(3, [&](Communicator& ranks) {
-    CheckpointWriter writer(checkpoints_, ranks, 0);
-    const auto state = sample_state(200);
-    auto views = share_of(state, ranks.rank(), 3);
-    if (ranks.rank() == 1) views.push_back(views[0]);  // a part cannot hold the same twice
-    try {
-      writer.begin(sample_attributes(200), views, CheckpointWriter::Mode::background);
-      writer.finish();
-    } catch (const AgreedError& e) {
-      ++thrown;
-      EXPECT_EQ(e.mine(), ranks.rank() == 1);
-      EXPECT_EQ(std::string(e.what()).find("step 200 was not written") != std::string::npos, e.mine()) << e.what();
-    }
-  });
-  EXPECT_EQ(thrown, 3);
-  expect_newest(100);
+  fail_on_rank_1([](auto& views) { views.push_back(views[0]); });  // a part cannot hold the same twice
 }
 
 #if !defined(GF_SANITIZED)  // which ends a process that asks for so much
 TEST_F(CheckpointWriterThreads, FailTogetherWhereOneHasNoMemoryForACopy) {
-  save(100);
-  std::atomic<int> thrown = 0;
-  run_as_threads(3, [&](Communicator& ranks) {
-    CheckpointWriter writer(checkpoints_, ranks, 0);
-    const auto state = sample_state(200);
-    auto views = share_of(state, ranks.rank(), 3);
-    if (ranks.rank() == 1) views[0].shape = {int64_t{1} << 50}, views[0].begin = 0, views[0].end = int64_t{1} << 50;
-    try {
-      writer.begin(sample_attributes(200), views, CheckpointWriter::Mode::background);
-      writer.finish();
-    } catch (const AgreedError& e) {
-      ++thrown;
-      EXPECT_EQ(e.mine(), ranks.rank() == 1);
-    }
-  });
-  EXPECT_EQ(thrown, 3);
-  expect_newest(100);
+  fail_on_rank_1([](auto& views) { views[0].shape = {kEndless}, views[0].begin = 0, views[0].end = kEndless; });
 }
 #endif
 
