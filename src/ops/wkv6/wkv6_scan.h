@@ -49,9 +49,10 @@ struct Scan {
   T* after;         // where that after the last step goes; may be the same
 };
 
-// One tile: kTileRows rows from `row`, W registers of columns from `col`.
+// One tile: kTileRows rows from `row`, W registers of columns from `col`. The scan comes by value, so that the compiler
+// need not read its pointers anew after each number that is written.
 template <class T, int W, DecayAlong kAlong, Time kTime>
-void scan_tile(const Scan<T>& s, int64_t steps, int64_t N, int64_t row, int64_t col, const Ahead& ahead, size_t tile) {
+void scan_tile(const Scan<T> s, int64_t steps, int64_t N, int64_t row, int64_t col, const Ahead& ahead, size_t tile) {
   using V = Vector<T>;
   constexpr int64_t L = kLanes<T>;
   V x[kTileRows][W];
