@@ -120,12 +120,20 @@ down() {
   [[ -e $folder ]] || return 0
   # What follows removes the folder, which $GF_SLURM may name: only one that `up` has made.
   grep -qsFx "StateSaveLocation=$folder/state" "$conf" || die "$folder is not a cluster of this script's"
-  local pid name
+  local pid name daemons=() deadline=$((SECONDS + 20))
   for name in slurmctld $(ls "$folder/spool" 2>/dev/null || true); do
     pid=$(node_pid "$name")
-    if alive "$pid"; then kill "$pid"; fi
+    if alive "$pid"; then
+      kill "$pid"
+      daemons+=("$pid")
+    fi
   done
   for pid in $(steps_of); do kill "$pid" 2>/dev/null || true; done
+  # They write their state as they end, which is not to meet the removal of its folder.
+  for pid in "${daemons[@]}"; do
+    while alive "$pid" && ((SECONDS < deadline)); do sleep 0.1; done
+    if alive "$pid"; then kill -9 "$pid"; fi
+  done
   rm -rf "$folder"
 }
 
