@@ -53,11 +53,15 @@ Owned<cublasLtMatrixLayout_t> layout_of(cudaDataType_t type, int64_t rows, int64
   return owned;
 }
 
+// In cuBLASLt's own words. (Of the library's type, which has no name, nvcc makes no vectors.)
+using Algorithm = ProductChoices::Algorithm;
+static_assert(sizeof(Algorithm) == sizeof(cublasLtMatmulAlgo_t));
+
 // A product as cuBLASLt, which counts by columns, sees it: C^T = op(B)^T op(A)^T, each read as its own transpose.
 struct Product {
   Owned<cublasLtMatmulDesc_t> operation;
   Owned<cublasLtMatrixLayout_t> a, b, c;
-  std::optional<cublasLtMatmulAlgo_t> algorithm;  // none: the library has none for it
+  std::optional<Algorithm> algorithm;  // none: the library has none for it
 };
 
 // What one product is done with.
@@ -165,10 +169,16 @@ class Products {
   }
 
   // What comes out may go elsewhere than to c, of which then only what is added to is read.
-  cublasStatus_t multiply(CudaStream stream, const Product& p, const cublasLtMatmulAlgo_t& algorithm, const Operands& o,
+  cublasStatus_t multiply(CudaStream stream, const Product& p, const Algorithm& algorithm, const Operands& o,
                           void* out) const {
+    const cublasLtMatmulAlgo_t words = words_of(algorithm);
     return cublasLtMatmul(handle_, p.operation.get(), o.alpha, o.b, p.b.get(), o.a, p.a.get(), o.beta, o.c, p.c.get(),
-                          out, p.c.get(), &algorithm, workspace_, kWorkspace, native(stream));
+                          out, p.c.get(), &words, workspace_, kWorkspace, native(stream));
+  }
+  static cublasLtMatmulAlgo_t words_of(const Algorithm& algorithm) {
+    cublasLtMatmulAlgo_t words;
+    std::memcpy(&words, algorithm.data(), sizeof(words));
+    return words;
   }
 
   void choose(CudaStream stream, const Key& key, Product& p, const Operands& operands) {
@@ -180,28 +190,24 @@ class Products {
     p.algorithm = algorithms[0];
     if (!times) return;
     p.algorithm = fastest(stream, key, p, algorithms, operands);
-    ProductChoices::Algorithm words;
-    static_assert(sizeof(words) == sizeof(*p.algorithm));
-    std::memcpy(words.data(), &*p.algorithm, sizeof(words));
-    fastest_->add(key.text(), words);
+    fastest_->add(key.text(), *p.algorithm);
   }
 
   // By an earlier run, where the library takes it.
-  std::optional<cublasLtMatmulAlgo_t> told(const Key& key, const Product& p) const {
-    const auto words = fastest_->find(key.text());
-    if (!words) return std::nullopt;
-    cublasLtMatmulAlgo_t algorithm;
-    std::memcpy(&algorithm, words->data(), sizeof(algorithm));
+  std::optional<Algorithm> told(const Key& key, const Product& p) const {
+    const auto algorithm = fastest_->find(key.text());
+    if (!algorithm) return std::nullopt;
+    const cublasLtMatmulAlgo_t words = words_of(*algorithm);
     cublasLtMatmulHeuristicResult_t checked{};
     const cublasStatus_t status = cublasLtMatmulAlgoCheck(handle_, p.operation.get(), p.b.get(), p.a.get(), p.c.get(),
-                                                          p.c.get(), &algorithm, &checked);
+                                                          p.c.get(), &words, &checked);
     if (status != CUBLAS_STATUS_SUCCESS || checked.workspaceSize > kWorkspace) return std::nullopt;
     return algorithm;
   }
 
   // Those that cuBLASLt's heuristics put first, functions of the shape and the GPU. None adds parts of a product in the
   // output's type, which may be bf16.
-  std::vector<cublasLtMatmulAlgo_t> candidates(const Key& key, const Product& p, int most) const {
+  std::vector<Algorithm> candidates(const Key& key, const Product& p, int most) const {
     cublasLtMatmulPreference_t preference = nullptr;
     check_cublas(cublasLtMatmulPreferenceCreate(&preference), "begin a search");
     const Owned<cublasLtMatmulPreference_t> owned(preference, cublasLtMatmulPreferenceDestroy);
@@ -216,22 +222,24 @@ class Products {
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
       limit(attribute, static_cast<uint32_t>(key.alignment));
-    std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
+    cublasLtMatmulHeuristicResult_t results[kTimed]{};
     int found = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle_, p.operation.get(), p.b.get(), p.a.get(), p.c.get(), p.c.get(),
-                                       preference, most, results.data(), &found);
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle_, p.operation.get(), p.b.get(), p.a.get(), p.c.get(), p.c.get(), preference, most, results, &found);
     if (status != CUBLAS_STATUS_NOT_SUPPORTED) check_cublas(status, "find an algorithm");
-    std::vector<cublasLtMatmulAlgo_t> algorithms;
-    for (int i = 0; i < found; ++i)
-      if (results[static_cast<size_t>(i)].state == CUBLAS_STATUS_SUCCESS)
-        algorithms.push_back(results[static_cast<size_t>(i)].algo);
+    std::vector<Algorithm> algorithms;
+    for (int i = 0; i < found; ++i) {
+      if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
+      Algorithm words;
+      std::memcpy(words.data(), &results[i].algo, sizeof(words));
+      algorithms.push_back(words);
+    }
     return algorithms;
   }
 
   // With the real factors, into memory of its own.
-  cublasLtMatmulAlgo_t fastest(CudaStream stream, const Key& key, const Product& p,
-                               const std::vector<cublasLtMatmulAlgo_t>& algorithms, const Operands& operands) const {
+  Algorithm fastest(CudaStream stream, const Key& key, const Product& p, const std::vector<Algorithm>& algorithms,
+                    const Operands& operands) const {
     constexpr double kClearly = 0.98;  // what is not faster by more may be so by chance: the first, then
     const int64_t numbers = (key.count - 1) * key.c + (key.m - 1) * key.ldc + key.n;
     const size_t bytes = static_cast<size_t>(numbers) * (key.out == CUDA_R_64F ? 8 : key.out == CUDA_R_32F ? 4 : 2);
