@@ -69,8 +69,8 @@ class ShardedOptimizer final : public ParameterHooks {
     double grad_norm;  // before clipping
     bool applied;      // else nothing was changed, and the gradients are still there
   };
-  // Sums up over the ranks what is left of the gradients, and begins their norm. A GPU may be told more before step(),
-  // which does this where it was not asked for, waits for that.
+  // Sums up over the ranks what is left of the gradients, and begins their norm, so that a GPU can be told more before
+  // step() waits for it. step() does so itself where nobody did.
   void finish_gradients();
   // Norm, clipping, AdamW; leaves the gradients zero. weight_decay is for the groups that decay. A norm that is not
   // finite, or that `accepts` does not accept, is not applied; every rank must answer alike.
