@@ -11,6 +11,7 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/denormals.h"
@@ -19,13 +20,14 @@
 #include "base/process_memory.h"
 #include "base/random.h"
 #include "base/trace.h"
+#include "bench/gpu_limits.h"
 #include "model/initialise.h"
-#include "ops/cuda/gemm.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/gpu_of_rank.h"
 #include "parallel/pipeline.h"
 #include "tensor/side_stream.h"
 #include "tools/train_command_line.h"
+#include "train/product_file.h"
 
 namespace gf {
 namespace {
@@ -53,25 +55,6 @@ class Sgemm {
   int64_t rows_, width_;
   std::vector<float> a_, b_, c_;
 };
-
-// The same on a GPU, by cuBLASLt in bf16.
-double gpu_product_peak([[maybe_unused]] Device device) {
-  double best = 1e9;
-  if constexpr (kWithCuda) {
-    constexpr int64_t n = 8192;
-    const Tensor a = Tensor::zeros({n, n}, DType::bf16, device), b = Tensor::zeros({n, n}, DType::bf16, device),
-                 c = Tensor::zeros({n, n}, DType::bf16, device);
-    for (int i = 0; i < 6; ++i) {
-      const Stopwatch watch;
-      cuda::gemm(cuda::current_stream(), {false, true, n, n, n, n, n, n}, 1.f, a.data<BFloat16>(), b.data<BFloat16>(),
-                 0.f, c.data<BFloat16>());
-      cuda::synchronize(cuda::current_stream());
-      best = std::min(best, watch.seconds());
-    }
-    return 2.0 * n * n * n / best;
-  }
-  return 0;
-}
 
 // Dense products in bf16 that a GPU's tensor cores could do in a second. A multiprocessor does 1024 multiplications and
 // additions a cycle on Ampere, and 2048 on Hopper.
@@ -155,6 +138,8 @@ Batch random_batch(const Config& c, int64_t seed) {
 void run(const Config& config, int steps, int top) {
   const bool on_gpu = *config.train.accelerator == "gpu";
   const Device device = on_gpu ? choose_gpu(0) : kCpu;
+  const std::string& choices = config.train.product_choices;
+  if (!choices.empty()) use_product_file(choices);
   LayerStack layers(config.model);
   layers.parameters().allocate(device, config.train.computes_in(), ParameterStore::Gradients::zeroed);
   initialise(layers.parameters(), 1);
@@ -171,14 +156,18 @@ void run(const Config& config, int steps, int top) {
   const auto timed_step = [&](int i) {
     const std::vector<Batch> batches(microbatches_per_rank(config.train, 1), random_batch(config, i));
     const Stopwatch watch;
-    pipeline.run(batches, optimizer);
+    pipeline.run_passes(batches, optimizer);
+    optimizer.finish_gradients();
+    pipeline.take_loss();
     optimizer.step(1e-4, 0.001);
     StreamEvent::of_current(device).wait();
     return watch.seconds();
   };
   const double flops = product_flops_per_token(layers) * static_cast<double>(tokens);
   Sgemm sgemm(2048, std::max<int64_t>(config.model.n_embd, 256));
-  const auto product_peak = [&] { return on_gpu ? gpu_product_peak(device) : sgemm.peak(); };
+  std::optional<GpuTimer> timer;
+  if (on_gpu) timer.emplace(device);
+  const auto product_peak = [&] { return timer ? gpu_product_peak(device, *timer) : sgemm.peak(); };
   constexpr int kWarmUp = 3;  // passes are launched, captured, and launched as a whole
   for (int i = 0; i < (on_gpu ? kWarmUp : 1); ++i) timed_step(-i);
   std::vector<double> seconds, shares, peaks{product_peak()};
@@ -195,6 +184,7 @@ void run(const Config& config, int steps, int top) {
       config.model.tmix, config.model.tmix2, layers.parameters().count(), omp_get_max_threads(), step,
       static_cast<double>(tokens) / step, peak / 1e9, median(shares), mfu,
       static_cast<double>(peak_resident_bytes()) / 1e6);
+  if (!choices.empty()) add_to_product_file(choices, *world);
   if (top <= 0) return;
   const Trace trace;
   const double traced = timed_step(steps + 1);

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # add_cuda_sources(<target> FILE...): the kernels, as GF_CUDA says. ON: compiled by nvcc, for GPUs from Ampere (sm_80) on,
-# and with what only Hopper (sm_90a) has. emulated: compiled for the CPU, over tests/cuda_emulation in place of NVIDIA's
+# whose code is kept as PTX too, so that a driver makes what any later GPU runs, and with what only Hopper (sm_90a) has. emulated: compiled for the CPU, over tests/cuda_emulation in place of NVIDIA's
 # headers, so that what they compute is tested where there is no GPU.
 if(GF_CUDA STREQUAL "emulated")
   find_package(Boost REQUIRED COMPONENTS context)
 else()
   find_package(CUDAToolkit 12.4 REQUIRED)
   set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE} CACHE FILEPATH "")
-  set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real" CACHE STRING "GPUs to compile for")
+  set(CMAKE_CUDA_ARCHITECTURES "80;90a-real" CACHE STRING "GPUs to compile for")
   if(GF_CCACHE)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${GF_CCACHE})
   endif()

@@ -20,8 +20,5 @@ struct AdamWArgs {
 namespace cpu {
 void adamw(const AdamWArgs&);
 }
-namespace cuda {
-void adamw(const AdamWArgs&, CudaStream);
-}
 
 }  // namespace gf

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
-#include "optim/adamw.h"
 #include "parallel/traced_work.h"
 #include "tensor/arithmetic.h"
 
@@ -39,13 +39,7 @@ int64_t Sharding::layer_multiple(int data_ranks, int zero) {
 ShardedOptimizer::ShardedOptimizer(const std::vector<const LayerStack*>& pieces, ParameterStore& store,
                                    const ParameterRanks& ranks, const std::vector<std::string>& names,
                                    const AdamWConfig& config, const GroupRules& rules, const Sharding& sharding)
-    : store_(store),
-      ranks_(ranks),
-      config_(config),
-      rules_(rules),
-      sharding_(sharding),
-      num_names_(names.size()),
-      norm_memory_(store.values().device()) {
+    : store_(store), ranks_(ranks), config_(config), rules_(rules), sharding_(sharding), num_names_(names.size()) {
   if (ranks_.data.size() == 1) sharding_.zero = 0;  // nobody to share with
   make_buckets(pieces);
   make_parts(names);
@@ -54,6 +48,7 @@ ShardedOptimizer::ShardedOptimizer(const std::vector<const LayerStack*>& pieces,
   const int64_t states = owns_all() ? store_.flat_size() : owned;
   exp_avg_ = Tensor::zeros({states}, DType::f32, store_.values().device());
   exp_avg_sq_ = Tensor::zeros({states}, DType::f32, store_.values().device());
+  make_ranges();
 }
 
 ShardedOptimizer::ShardedOptimizer(LayerStack& layers, Communicator& self, const AdamWConfig& config,
@@ -95,6 +90,24 @@ void ShardedOptimizer::make_parts(const std::vector<std::string>& names) {
   }
 }
 
+void ShardedOptimizer::make_ranges() {
+  std::vector<FlatRanges::Range> own, updated;
+  const auto update = [&](const Parameter& p, FlatRange flat, int64_t state) {
+    updated.push_back({flat, state, group_of(p.spec(), rules_), p.lr_scale()});
+  };
+  for (const Part& part : parts_) {
+    if (!owns_all()) update(*part.parameter, part.flat, part.state);
+    if (!part.mine) continue;
+    own.push_back({part.flat});
+    own_names_.push_back(part.name);
+  }
+  if (owns_all())
+    for (const auto& p : store_.all())
+      if (!p->frozen()) update(*p, {p->begin(), p->end()}, p->begin());
+  own_.emplace(std::move(own), store_.values().device());
+  updated_.emplace(std::move(updated), store_.values().device());
+}
+
 ShardedOptimizer::Bucket& ShardedOptimizer::bucket_with(const LayerRange& layer) {
   return buckets_[bucket_of(buckets_, layer)];
 }
@@ -105,6 +118,7 @@ bool ShardedOptimizer::shares_frozen(const Bucket& b) const {
 
 void ShardedOptimizer::begin_step(int64_t microbatches) {
   microbatches_ = microbatches;
+  gradients_finished_ = false;
   for (Bucket& b : buckets_) b.done = 0;
 }
 
@@ -214,6 +228,13 @@ void ShardedOptimizer::drop_values(Bucket& b) {
 }
 
 void ShardedOptimizer::finish_gradients() {
+  if (std::exchange(gradients_finished_, true)) return;
+  const TraceSpan span("sum of gradients");
+  sum_gradients();
+  own_->begin_squares(store_.grads());
+}
+
+void ShardedOptimizer::sum_gradients() {
   for (Bucket& b : buckets_) {
     if (b.shared && ranks_.data.size() > 1) reduce(b);
     finish_reduction(b);
@@ -243,15 +264,8 @@ double ShardedOptimizer::gradient_norm() {
   });
   const Tensor squares = Tensor::zeros({static_cast<int64_t>(num_names_)}, DType::f64, kCpu);
   double* const square = squares.data<double>();
-  std::vector<Tensor> grads;
-  std::vector<size_t> names;
-  for (const Part& part : parts_) {
-    if (!part.mine) continue;
-    grads.push_back(store_.grads().range(part.flat.begin, part.flat.end));
-    names.push_back(part.name);
-  }
-  const std::vector<double> sums = sums_of_squares(grads, norm_memory_);
-  for (size_t i = 0; i < sums.size(); ++i) square[names[i]] += sums[i];
+  const std::vector<double> sums = own_->take_squares();
+  for (size_t i = 0; i < sums.size(); ++i) square[own_names_[i]] += sums[i];
   ranks_.world.all_reduce(squares, Reduce::sum);
   double sum = 0;
   for (size_t i = 0; i < num_names_; ++i) sum += square[i];
@@ -262,6 +276,7 @@ ShardedOptimizer::Update ShardedOptimizer::step(double learning_rate, double wei
                                                 const std::function<bool(double norm)>& accepts) {
   const TraceSpan span("optimizer");
   finish_gradients();
+  gradients_finished_ = false;
   const double norm = gradient_norm();
   if ((accepts && !accepts(norm)) || !std::isfinite(norm)) return {norm, false};
   ++updates_;
@@ -277,6 +292,7 @@ void ShardedOptimizer::skip() {
 }
 
 void ShardedOptimizer::update_all(double norm, double learning_rate, double weight_decay) {
+  if (updated_->empty()) return;
   const double clip = config_.clip_norm > 0 ? std::min(1.0, config_.clip_norm / (norm + 1e-6)) : 1.0;
   const auto count = static_cast<double>(updates_);
   const double bias1 = 1 - std::pow(config_.beta1, count), bias2 = 1 - std::pow(config_.beta2, count);
@@ -285,31 +301,9 @@ void ShardedOptimizer::update_all(double norm, double learning_rate, double weig
     return Trace::What{"adamw", "", 8.0 * static_cast<double>(exp_avg_.bytes())};
   });
   const bool rounded = store_.values().dtype() == DType::bf16;
-  const auto update = [&](const Parameter& p, FlatRange flat, int64_t state) {
-    const Group group = group_of(p.spec(), rules_);
-    const AdamWArgs args{flat.size(),
-                         store_.masters().data<float>() + flat.begin,
-                         store_.grads().data<float>() + flat.begin,
-                         exp_avg_.data<float>() + state,
-                         exp_avg_sq_.data<float>() + state,
-                         rounded ? store_.values().data<BFloat16>() + flat.begin : nullptr,
-                         clip,
-                         learning_rate * group.lr_scale * p.lr_scale(),
-                         config_.beta1,
-                         config_.beta2,
-                         bias1,
-                         bias2,
-                         config_.eps,
-                         group.decays ? weight_decay : 0};
-    on_device(
-        exp_avg_.device(), [&] { cpu::adamw(args); }, [&](auto stream) { cuda::adamw(args, stream); });
-  };
-  if (owns_all())
-    for (const auto& p : store_.all()) {
-      if (!p->frozen()) update(*p, {p->begin(), p->end()}, p->begin());
-    }
-  else
-    for (const Part& part : parts_) update(*part.parameter, part.flat, part.state);
+  updated_->adamw({0, store_.masters().data<float>(), store_.grads().data<float>(), exp_avg_.data<float>(),
+                   exp_avg_sq_.data<float>(), rounded ? store_.values().data<BFloat16>() : nullptr, clip, learning_rate,
+                   config_.beta1, config_.beta2, bias1, bias2, config_.eps, weight_decay});
 }
 
 // What others have updated, and what they will add gradients to.

@@ -13,11 +13,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/trace.h"
 #include "model/layer_stack.h"
 #include "optim/buckets.h"
+#include "optim/flat_ranges.h"
 #include "optim/groups.h"
 #include "parallel/communicator.h"
 #include "tensor/shard_view.h"
@@ -67,6 +69,9 @@ class ShardedOptimizer final : public ParameterHooks {
     double grad_norm;  // before clipping
     bool applied;      // else nothing was changed, and the gradients are still there
   };
+  // Sums up over the ranks what is left of the gradients, and begins their norm, so that a GPU can be told more before
+  // step() waits for it. step() does so itself where nobody did.
+  void finish_gradients();
   // Norm, clipping, AdamW; leaves the gradients zero. weight_decay is for the groups that decay. A norm that is not
   // finite, or that `accepts` does not accept, is not applied; every rank must answer alike.
   Update step(double learning_rate, double weight_decay, const std::function<bool(double norm)>& accepts = {});
@@ -89,6 +94,7 @@ class ShardedOptimizer final : public ParameterHooks {
   struct Part;  // of a parameter, owned by this rank
   void make_buckets(const std::vector<const LayerStack*>&);
   void make_parts(const std::vector<std::string>& names);
+  void make_ranges();
   Bucket& bucket_with(const LayerRange&);
   // Frozen values never change, and are there once and for all under zero 0 to 2.
   bool shares_frozen(const Bucket&) const;
@@ -99,7 +105,7 @@ class ShardedOptimizer final : public ParameterHooks {
   void gather(Bucket&);
   void finish_gathering(Bucket&);
   void drop_values(Bucket&);
-  void finish_gradients();
+  void sum_gradients();
   double gradient_norm();
   void update_all(double norm, double learning_rate, double weight_decay);
   void spread_update();
@@ -116,8 +122,10 @@ class ShardedOptimizer final : public ParameterHooks {
   std::vector<Bucket> buckets_;  // in the order of the flat buffers
   Bucket* reducing_ = nullptr;   // its gradients are on their way
   std::vector<Part> parts_, frozen_parts_;
-  Tensor exp_avg_, exp_avg_sq_;  // of the owned parts, one after another; zero 0: of all
-  Arena norm_memory_;
+  Tensor exp_avg_, exp_avg_sq_;              // of the owned parts, one after another; zero 0: of all
+  std::optional<FlatRanges> own_, updated_;  // what this rank's part of the norm is made of, and what it updates
+  std::vector<size_t> own_names_;            // of the first, their places in the order of the norm
+  bool gradients_finished_ = false;
   int64_t microbatches_ = 0;
   int64_t last_used_ = 0;  // bucket
   int64_t updates_ = 0;

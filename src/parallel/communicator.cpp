@@ -64,13 +64,17 @@ std::unique_ptr<Work> then(std::unique_ptr<Work> first, std::function<void()> re
   return std::make_unique<Then>(std::move(first), std::move(rest));
 }
 
+Tensor Communicator::working_memory(int64_t n, const Tensor& like) {
+  const bool here = like.device() == kCpu;
+  if (!here && !memory_on_gpu_) memory_on_gpu_.emplace(like.device());
+  return (here ? memory_ : *memory_on_gpu_).empty({n}, like.dtype());
+}
+
 std::unique_ptr<Work> Communicator::reduce_scatter(const Tensor& whole, const Tensor& shard, Reduce how) {
   GF_CHECK(whole.numel() == shard.numel() * size() && whole.dtype() == shard.dtype(), "a shard of ", shard.shape(),
            " of ", whole.shape(), " over ", size(), " ranks");
   if (size() == 1) return all_gather(whole, shard);
-  const bool here = whole.device() == kCpu;
-  if (!here && !parts_memory_on_gpu_) parts_memory_on_gpu_.emplace(whole.device());
-  const Tensor parts = (here ? parts_memory_ : *parts_memory_on_gpu_).empty({whole.numel()}, whole.dtype());
+  const Tensor parts = working_memory(whole.numel(), whole);
   return then(all_to_all(whole, parts), [parts, how, shard] { combine(parts, how, shard); });
 }
 
@@ -79,14 +83,17 @@ void Communicator::all_reduce(const Tensor& t, Reduce how) {
   constexpr const char* kAllReduce = "wait for all ranks of a sum";
   const int64_t n = t.numel(), part = (n + size() - 1) / size();
   if (n <= kSmallSum) {
-    const Tensor all = Tensor::empty({n * size()}, t.dtype(), t.device());
+    const Tensor all = working_memory(n * size(), t);
     wait_for(*all_gather(t, all), kAllReduce);
     return combine(all, how, t);
   }
   // In a buffer of equal parts.
   const bool even = n % size() == 0;
-  const Tensor flat = t.view({n}), whole = even ? flat : Tensor::zeros({part * size()}, t.dtype(), t.device());
-  if (!even) copy(flat, whole.range(0, n));
+  const Tensor flat = t.view({n}), whole = even ? flat : working_memory(part * size(), t);
+  if (!even) {
+    copy(flat, whole.range(0, n));
+    fill_zero(whole.range(n, whole.numel()));
+  }
   const Tensor shard = whole.range(rank() * part, (rank() + 1) * part);
   wait_for(*reduce_scatter(whole, shard, how), kAllReduce);
   wait_for(*all_gather(shard, whole), kAllReduce);

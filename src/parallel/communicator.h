@@ -66,9 +66,10 @@ class Communicator {
   void collect_text(const std::string& mine, const std::function<void(const std::string&)>& take);
 
  private:
-  // What is to be summed up comes in here. Kept: memory that is new from the system each time costs more than the sums.
-  Arena parts_memory_{kCpu};
-  std::optional<Arena> parts_memory_on_gpu_;
+  // For what is to be summed up. Kept: memory that is new from the system each time costs more than the sums.
+  Tensor working_memory(int64_t n, const Tensor& like);
+  Arena memory_{kCpu};
+  std::optional<Arena> memory_on_gpu_;
 };
 
 std::unique_ptr<Communicator> make_self_communicator();  // one rank, no MPI

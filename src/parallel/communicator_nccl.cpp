@@ -20,10 +20,10 @@ void check_nccl(ncclResult_t result, const char* doing) {
        "NCCL_DEBUG=INFO in the environment makes it say more");
 }
 
-// The one stream that a rank's messages go through, and what is on its way in it.
+// The one stream that a rank's messages go through, before what it computes beside them, and what is on its way in it.
 class Lane final : public HangWatch::Witness {
  public:
-  Lane(Device device, HangWatch* watch) : device(device), stream(device), watch(watch) {}
+  Lane(Device device, HangWatch* watch) : device(device), stream(device, Turn::first), watch(watch) {}
 
   StreamEvent mark(const std::string& what) {
     StreamEvent event = stream.mark();

@@ -3,13 +3,21 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <set>
 
 #include "parallel/communicator_nccl.h"
 #include "parallel/communicator_staged.h"
 #include "tensor/on_device.h"
 
 namespace gf {
+
+void load_kernels_at_start() {
+  constexpr int kWhereNotSet = 0;
+  if constexpr (kWithCuda) setenv("CUDA_MODULE_LOADING", "EAGER", kWhereNotSet);
+}
 
 bool has_gpu() {
   if constexpr (kWithCuda) return cuda::num_gpus() > 0;
@@ -31,22 +39,18 @@ Device choose_gpu(int rank_on_node) {
 GpuShare share_of_gpu(Communicator& world) {
   std::array<char, 256> name{};
   gethostname(name.data(), name.size() - 1);
-  const auto nodes = world.gather_text(name.data());
-  const auto here = [&](int r) { return nodes[static_cast<size_t>(r)] == name.data(); };
-  int before = 0;
-  for (int r = 0; r < world.rank(); ++r) before += here(r);
+  const std::string node = name.data();
+  const auto nodes = world.gather_text(node);
   GpuShare share;
-  share.device = choose_gpu(before);
+  share.device = choose_gpu(static_cast<int>(std::count(nodes.begin(), nodes.begin() + world.rank(), node)));
   if constexpr (kWithCuda) {
-    share.ranks = 0;
-    for (int r = 0, index = 0; r < world.size(); ++r)
-      if (here(r)) share.ranks += index++ % cuda::num_gpus() == share.device.index;
     share.name = cuda::gpu_name();
-    world.barrier();  // nobody has taken anything yet
+    // By what it is: where each rank is shown one alone, all of them are number 0.
+    const std::string gpu = cat(node, " ", cuda::gpu_id());
+    const auto gpus = world.gather_text(gpu);  // and nobody has taken anything yet
+    share.ranks = static_cast<int>(std::ranges::count(gpus, gpu));
     share.memory = cuda::gpu_memory_left() / static_cast<size_t>(share.ranks);
-    const Tensor most = Tensor::of<int32_t>({1}, {share.ranks});
-    world.all_reduce(most, Reduce::max);
-    share.alone = most.data<int32_t>()[0] == 1;
+    share.alone = std::set(gpus.begin(), gpus.end()).size() == gpus.size();
   }
   return share;
 }

@@ -8,6 +8,10 @@
 
 namespace gf {
 
+// Before anything else is asked of a GPU, by a process that is one of several ranks. CUDA loads a kernel when it is
+// launched for the first time, for which it may wait until the GPU is done with all it was given: messages, too.
+void load_kernels_at_start();
+
 bool has_gpu();  // in this build, on this machine
 
 // The one of a rank that is so many on its node: each its own, in turn where there are more ranks than GPUs. This

@@ -54,7 +54,7 @@ Pipeline::Pipeline(std::vector<Stage*> pieces, Communicator& pipe, const Schedul
 Pipeline::Pipeline(Stage& stage, Communicator& self, const ScheduleEntry& schedule)
     : Pipeline({&stage}, self, schedule, {{{}, {}}, {{}, {}}}) {}
 
-double Pipeline::run(std::span<const Batch> microbatches, ParameterHooks& hooks) {
+void Pipeline::run_passes(std::span<const Batch> microbatches, ParameterHooks& hooks) {
   auto found = programs_.find(microbatches.size());
   if (found == programs_.end()) {
     auto all = lower(schedule_, pipe_.size(), static_cast<int>(microbatches.size()), static_cast<int>(pieces_.size()));
@@ -70,6 +70,9 @@ double Pipeline::run(std::span<const Batch> microbatches, ParameterHooks& hooks)
       compute(s.compute, microbatches, step);
   }
   wait_until_sent();
+}
+
+double Pipeline::take_loss() {
   double loss = 0;
   for (Stage* stage : pieces_) loss += stage->take_loss();
   return loss;

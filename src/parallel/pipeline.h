@@ -26,9 +26,15 @@ class Pipeline {
   // The whole model on one rank.
   Pipeline(Stage&, Communicator& self, const ScheduleEntry&);
 
-  // -> this rank's part of the step's loss: all of it on the rank of the last stage, else 0. The hooks are told when
-  // parameters are used and when their gradients are complete.
-  double run(std::span<const Batch> microbatches, ParameterHooks&);
+  // The passes of a step; a GPU may still be at them when this returns. The hooks are told when parameters are used and
+  // when their gradients are complete.
+  void run_passes(std::span<const Batch> microbatches, ParameterHooks&);
+  // This rank's part of the step's loss: all of it on the rank of the last stage, else 0. Waits for a GPU.
+  double take_loss();
+  double run(std::span<const Batch> microbatches, ParameterHooks& hooks) {
+    run_passes(microbatches, hooks);
+    return take_loss();
+  }
 
   bool reads_tokens() const;  // else batches need only say which samples they have
   bool has_head() const;      // and so the targets

@@ -2,6 +2,7 @@
 #include "parallel/stage.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "parallel/stage_graphs.h"
 #include "tensor/arithmetic.h"
@@ -164,17 +165,24 @@ void Stage::keep_loss(const Tensor& loss) {
     loss_ += loss.data<float>()[0];
     return;
   }
-  if (!loss_arena_) loss_arena_ = std::make_unique<Arena>(options_.device);
-  losses_.push_back(loss_arena_->empty(loss.shape(), loss.dtype()));
-  copy(loss, losses_.back());
+  if (!losses_ || num_losses_ == losses_.numel()) {
+    constexpr int64_t kFew = 64;
+    const Tensor more = Tensor::empty({std::max(kFew, 2 * num_losses_)}, loss.dtype(), loss.device());
+    if (num_losses_ > 0) copy(losses_, more.range(0, num_losses_));
+    losses_ = more;
+  }
+  copy(loss.view({1}), losses_.range(num_losses_, num_losses_ + 1));
+  ++num_losses_;
 }
 
 double Stage::take_loss() {
-  for (const Tensor& loss : losses_) loss_ += on(kCpu, loss).data<float>()[0];
-  losses_.clear();
-  const double loss = loss_;
-  loss_ = 0;
-  return loss;
+  if (num_losses_ > 0) {
+    const Tensor here = pinned_.empty({num_losses_}, losses_.dtype());
+    copy(losses_.range(0, num_losses_), here);
+    for (int64_t i = 0; i < num_losses_; ++i) loss_ += here.data<float>()[i];
+    num_losses_ = 0;
+  }
+  return std::exchange(loss_, 0);
 }
 
 Boundary Stage::evaluate(Arena& arena, const Batch& batch, const Boundary& in, Sums& sum, ParameterHooks* hooks,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/layer_stack.h"
+#include "tensor/pinned_memory.h"
 
 namespace gf {
 
@@ -112,8 +113,9 @@ class Stage {
   std::vector<std::unique_ptr<Slot>> idle_;
   double loss_ = 0;
   // On a GPU losses wait there until the step asks for them, so that no pass has to wait for the device.
-  std::unique_ptr<Arena> loss_arena_;
-  std::vector<Tensor> losses_;
+  Tensor losses_;
+  int64_t num_losses_ = 0;
+  PinnedMemory pinned_;
 };
 
 }  // namespace gf

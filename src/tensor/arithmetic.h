@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The few whole-tensor operations that the engine itself needs. Shapes and dtypes must agree.
 #pragma once
-#include <span>
-#include <vector>
-
-#include "tensor/arena.h"
 #include "tensor/tensor.h"
 
 namespace gf {
@@ -17,8 +13,6 @@ void add_to(const Tensor& sum, const Tensor& term);             // sum += term
 void add(const Tensor& a, const Tensor& b, const Tensor& out);  // out = a + b
 void scale(const Tensor& t, double factor);                     // t *= factor
 double sum_of_squares(const Tensor&);                           // in double, in a fixed order
-// Of each; all are where the arena is, and a GPU is waited for once.
-std::vector<double> sums_of_squares(std::span<const Tensor>, Arena&);
 // Between f32 and bf16, rounded to nearest, on one device; between i32 and u16 on the CPU; or of the same dtype, which
 // is a copy.
 void convert(const Tensor& from, const Tensor& to);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/arithmetic_kernels.h"
 #include "tensor/cuda/block.cuh"
-#include "tensor/cuda/launch.cuh"
-#include "tensor/cuda/number.cuh"
+#include "tensor/cuda/numbers.cuh"
 
 namespace gf::cuda {
 namespace {
@@ -38,17 +37,24 @@ void fill(const FillArgs<T>& a, CudaStream stream) {
 
 template <class T>
 void add(const AddArgs<T>& a, CudaStream stream) {
-  each(stream, a.n, [a] __device__(int64_t i) { a.out[i] = narrow<T>(wide(a.a[i]) + wide(a.b[i])); });
+  each_number(
+      stream, a.n, [] __device__(const T& x, const T& y, T& sum) { sum = narrow<T>(wide(x) + wide(y)); }, a.a, a.b,
+      a.out);
 }
 
 template <class T>
 void accumulate(const AccumulateArgs<T>& a, CudaStream stream) {
-  each(stream, a.n, [a] __device__(int64_t i) { a.sum[i] += wide(a.term[i]); });
+  using I = Inner<T>;
+  each_number(
+      stream, a.n, [] __device__(const I& before, const T& term, I& sum) { sum = before + wide(term); }, read_of(a.sum),
+      a.term, a.sum);
 }
 
 template <class T>
 void scale(const ScaleArgs<T>& a, CudaStream stream) {
-  each(stream, a.n, [a] __device__(int64_t i) { a.x[i] = narrow<T>(wide(a.x[i]) * a.factor); });
+  each_number(
+      stream, a.n, [factor = a.factor] __device__(const T& before, T& x) { x = narrow<T>(wide(before) * factor); },
+      read_of(a.x), a.x);
 }
 
 template <class T>
@@ -60,7 +66,8 @@ void sum_of_squares(const SumOfSquaresArgs<T>& a, CudaStream stream) {
 
 template <class From, class To>
 void convert(const From* from, To* to, int64_t n, CudaStream stream) {
-  each(stream, n, [=] __device__(int64_t i) { to[i] = narrow<To>(wide(from[i])); });
+  each_number(
+      stream, n, [] __device__(const From& x, To& y) { y = narrow<To>(wide(x)); }, from, to);
 }
 
 template void fill(const FillArgs<float>&, CudaStream);

@@ -12,6 +12,12 @@ bool can_wait() {
   return std::uncaught_exceptions() == 0;
 }
 
+cudaDeviceProp properties() {
+  cudaDeviceProp all{};
+  check_cuda(cudaGetDeviceProperties(&all, gpu_in_use()), "tell what GPU this is");
+  return all;
+}
+
 }  // namespace
 
 std::byte* allocate(size_t bytes, CudaStream) {
@@ -57,25 +63,34 @@ void use_gpu(int index) {
   check_cuda(cudaSetDevice(index), "use this GPU");
 }
 
-std::string gpu_name() {
+int gpu_in_use() {
   int index = 0;
-  cudaDeviceProp properties{};
   check_cuda(cudaGetDevice(&index), "tell the GPU in use");
-  check_cuda(cudaGetDeviceProperties(&properties, index), "tell what GPU this is");
-  return properties.name;
+  return index;
+}
+
+std::string gpu_name() {
+  return properties().name;
+}
+
+std::string gpu_id() {
+  constexpr const char* kDigits = "0123456789abcdef";
+  std::string id;
+  for (const char byte : properties().uuid.bytes) {
+    const auto bits = static_cast<unsigned char>(byte);
+    id += {kDigits[bits >> 4], kDigits[bits & 15]};
+  }
+  return id;
 }
 
 GpuSpeed gpu_speed() {
-  int index = 0;
-  check_cuda(cudaGetDevice(&index), "tell the GPU in use");
-  const auto ask = [&](cudaDeviceAttr what) {
-    int value = 0;
-    check_cuda(cudaDeviceGetAttribute(&value, what, index), "tell what this GPU can do");
-    return value;
-  };
   constexpr double kKilo = 1e3;
-  return {ask(cudaDevAttrMultiProcessorCount), ask(cudaDevAttrComputeCapabilityMajor),
-          kKilo * ask(cudaDevAttrClockRate)};
+  return {gpu_attribute(cudaDevAttrMultiProcessorCount), gpu_attribute(cudaDevAttrComputeCapabilityMajor),
+          kKilo * gpu_attribute(cudaDevAttrClockRate)};
+}
+
+size_t shared_memory_of_block() {
+  return static_cast<size_t>(gpu_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
 }
 
 size_t gpu_memory_left() {

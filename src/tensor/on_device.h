@@ -27,6 +27,9 @@ struct CudaGraph {
   void* handle = nullptr;  // a cudaGraphExec_t
 };
 
+// What a GPU that has room begins with: what one stream was given, or another.
+enum class Turn : uint8_t { any, first };
+
 // Memory on a CUDA device, and the order of work on it; defined in a build with CUDA.
 namespace cuda {
 CudaStream current_stream();   // where what this thread computes goes, in order
@@ -37,8 +40,10 @@ void fill_zero(std::byte*, size_t bytes, CudaStream);
 void copy(const std::byte* from, std::byte* to, size_t bytes, CudaStream);  // from and to any device
 std::byte* allocate_pinned(size_t bytes);                                   // of the CPU; see PinnedMemory
 void release_pinned(std::byte*);
-CudaStream make_stream();  // of the GPU in use; see SideStream
+CudaStream make_stream(Turn);  // of the GPU in use; see SideStream
 CudaEvent make_event();
+CudaEvent make_timed_event();
+double milliseconds_between(CudaEvent, CudaEvent);  // timed ones, which have passed
 void destroy(CudaStream);
 void destroy(CudaEvent);
 void record(CudaEvent, CudaStream);  // at the end of what the stream has been given
@@ -46,14 +51,18 @@ bool passed(CudaEvent);
 void wait(CudaEvent);              // until it has passed
 void wait(CudaStream, CudaEvent);  // what the stream is given next waits
 void begin_capture(CudaStream);    // see CapturedWork
+bool is_capturing(CudaStream);
 CudaGraph end_capture(CudaStream);
 void abandon_capture(CudaStream);
 void launch(CudaGraph, CudaStream);
 void destroy(CudaGraph);
-int num_gpus();            // that this process sees
-void use_gpu(int);         // on this thread, from now on
-std::string gpu_name();    // of the one in use
-size_t gpu_memory_left();  // likewise
+int num_gpus();                   // that this process sees
+void use_gpu(int);                // on this thread, from now on
+int gpu_in_use();                 // by this thread; the first where it has not said
+std::string gpu_name();           // of the one in use
+std::string gpu_id();             // likewise: tells it from all others, by whatever number a process knows it
+size_t gpu_memory_left();         // likewise
+size_t shared_memory_of_block();  // likewise: the most that one of its blocks of threads can have
 struct GpuSpeed {
   int multiprocessors, generation;  // 8: Ampere, 9: Hopper
   double hertz;                     // its highest clock

@@ -4,34 +4,39 @@
 #include <cstring>
 
 namespace gf {
-namespace {
 
-// At the end of what a stream has been given.
-std::shared_ptr<void> event_in(CudaStream stream) {
-  std::shared_ptr<void> event;
+StreamEvent::StreamEvent([[maybe_unused]] CudaStream stream) {
   if constexpr (kWithCuda) {
-    event = {cuda::make_event().handle, [](void* e) { cuda::destroy(CudaEvent{e}); }};
-    cuda::record(CudaEvent{event.get()}, stream);
+    gpu_ = cuda::gpu_in_use();
+    event_ = {cuda::make_event().handle, [](void* e) { cuda::destroy(CudaEvent{e}); }};
+    cuda::record(CudaEvent{event_.get()}, stream);
   }
-  return event;
 }
-
-}  // namespace
 
 StreamEvent StreamEvent::of_current(Device device) {
   if constexpr (kWithCuda)
-    if (device.kind == Device::Kind::cuda) return StreamEvent(event_in(cuda::current_stream()));
+    if (device.kind == Device::Kind::cuda) return StreamEvent(cuda::current_stream());
   return {};
 }
 
+// A thread that has not said which uses the first, and would begin a context there: memory that its owner misses.
+void StreamEvent::use_its_gpu() const {
+  if constexpr (kWithCuda) cuda::use_gpu(gpu_);
+}
+
 bool StreamEvent::passed() const {
-  if constexpr (kWithCuda) return !event_ || cuda::passed(CudaEvent{event_.get()});
+  if constexpr (kWithCuda) {
+    if (!event_) return true;
+    use_its_gpu();
+    return cuda::passed(CudaEvent{event_.get()});
+  }
   return true;
 }
 
 void StreamEvent::wait() const {
-  if constexpr (kWithCuda)
-    if (event_) cuda::wait(CudaEvent{event_.get()});
+  if constexpr (kWithCuda) {
+    if (!passed()) cuda::wait(CudaEvent{event_.get()});
+  }
 }
 
 void StreamEvent::hold_back() const {
@@ -39,17 +44,17 @@ void StreamEvent::hold_back() const {
     if (event_) cuda::wait(cuda::current_stream(), CudaEvent{event_.get()});
 }
 
-SideStream::SideStream(Device device) {
+SideStream::SideStream(Device device, [[maybe_unused]] Turn turn) {
   if constexpr (kWithCuda)
     if (device.kind == Device::Kind::cuda)
-      stream_ = {cuda::make_stream().handle, [](void* s) { cuda::destroy(CudaStream{s}); }};
+      stream_ = {cuda::make_stream(turn).handle, [](void* s) { cuda::destroy(CudaStream{s}); }};
 }
 
 void SideStream::follow() const {
   if constexpr (kWithCuda) {
     if (!stream_) return;
-    const auto event = event_in(cuda::current_stream());
-    cuda::wait(stream(), CudaEvent{event.get()});
+    const StreamEvent here(cuda::current_stream());
+    cuda::wait(stream(), CudaEvent{here.event_.get()});
   }
 }
 
@@ -60,7 +65,7 @@ void SideStream::copy(const std::byte* from, std::byte* to, size_t bytes) const 
 }
 
 StreamEvent SideStream::mark() const {
-  return stream_ ? StreamEvent(event_in(stream())) : StreamEvent();
+  return stream_ ? StreamEvent(stream()) : StreamEvent();
 }
 
 }  // namespace gf

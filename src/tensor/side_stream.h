@@ -13,19 +13,21 @@ class StreamEvent {
  public:
   StreamEvent() = default;
   static StreamEvent of_current(Device);  // at the end of what this thread has given to compute
-  bool passed() const;
-  void wait() const;       // until then; on any thread
-  void hold_back() const;  // what this thread computes from now on begins after it
+  bool passed() const;                    // this and the next on any thread, which uses its GPU from then on
+  void wait() const;                      // until then
+  void hold_back() const;                 // what this thread computes from now on begins after it
 
  private:
   friend class SideStream;
-  explicit StreamEvent(std::shared_ptr<void> event) : event_(std::move(event)) {}
+  explicit StreamEvent(CudaStream at_end_of);
+  void use_its_gpu() const;
   std::shared_ptr<void> event_;
+  int gpu_ = 0;
 };
 
 class SideStream {
  public:
-  explicit SideStream(Device);
+  explicit SideStream(Device, Turn = Turn::any);
   void follow() const;  // what it is given from now on begins after all that this thread has given to compute
   void copy(const std::byte* from, std::byte* to, size_t bytes) const;
   StreamEvent mark() const;  // at the end of what it has been given

@@ -8,6 +8,12 @@ cudaEvent_t native(CudaEvent event) {
   return static_cast<cudaEvent_t>(event.handle);
 }
 
+CudaEvent event_with(unsigned flags) {
+  cudaEvent_t event = nullptr;
+  check_cuda(cudaEventCreateWithFlags(&event, flags), "make an event");
+  return {event};
+}
+
 // Where a thread computes: a stream of its own on the GPU that it uses, not the default one, which would wait for
 // others.
 class ComputeStream {
@@ -20,7 +26,7 @@ class ComputeStream {
   CudaStream on(int gpu) {
     if (gpu != gpu_) {
       release();
-      stream_ = make_stream();
+      stream_ = make_stream(Turn::any);
       gpu_ = gpu;
     }
     return stream_;
@@ -39,25 +45,34 @@ class ComputeStream {
 
 CudaStream current_stream() {
   thread_local ComputeStream mine;
-  int gpu = 0;
-  check_cuda(cudaGetDevice(&gpu), "tell the GPU in use");
-  return mine.on(gpu);
+  return mine.on(gpu_in_use());
 }
 
 void synchronize(CudaStream stream) {
   check_cuda(cudaStreamSynchronize(native(stream)), "finish what was started");
 }
 
-CudaStream make_stream() {
+CudaStream make_stream(Turn turn) {
+  int last = 0, first = 0;
+  check_cuda(cudaDeviceGetStreamPriorityRange(&last, &first), "tell the priorities of streams");
   cudaStream_t stream = nullptr;
-  check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "make a stream");
+  check_cuda(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, turn == Turn::first ? first : last),
+             "make a stream");
   return {stream};
 }
 
 CudaEvent make_event() {
-  cudaEvent_t event = nullptr;
-  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "make an event");
-  return {event};
+  return event_with(cudaEventDisableTiming);
+}
+
+CudaEvent make_timed_event() {
+  return event_with(cudaEventDefault);
+}
+
+double milliseconds_between(CudaEvent begin, CudaEvent end) {
+  float time = 0;
+  check_cuda(cudaEventElapsedTime(&time, native(begin), native(end)), "tell a time");
+  return time;
 }
 
 // These two return at once; what was begun goes on to its end. They fail where the device has failed, which has been
@@ -76,8 +91,12 @@ void record(CudaEvent event, CudaStream stream) {
 
 bool passed(CudaEvent event) {
   const cudaError_t result = cudaEventQuery(native(event));
-  if (result != cudaErrorNotReady) check_cuda(result, "finish what was started");
-  return result == cudaSuccess;
+  if (result == cudaErrorNotReady) {
+    (void)cudaGetLastError();  // no error, but told as one to whoever asks next
+    return false;
+  }
+  check_cuda(result, "finish what was started");
+  return true;
 }
 
 void wait(CudaEvent event) {
@@ -91,6 +110,12 @@ void wait(CudaStream stream, CudaEvent event) {
 // Relaxed: another thread of this process may get memory meanwhile, to write a checkpoint.
 void begin_capture(CudaStream stream) {
   check_cuda(cudaStreamBeginCapture(native(stream), cudaStreamCaptureModeRelaxed), "begin to capture work");
+}
+
+bool is_capturing(CudaStream stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(native(stream), &status), "tell whether work is captured");
+  return status != cudaStreamCaptureStatusNone;
 }
 
 CudaGraph end_capture(CudaStream stream) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/tensor.h"
 
+#include "tensor/arena.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {

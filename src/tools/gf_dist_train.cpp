@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "parallel/agreement.h"
+#include "parallel/gpu_of_rank.h"
 #include "parallel/hang_watch.h"
 #include "tools/command_line.h"
 #include "tools/ranks_main.h"
@@ -29,6 +30,7 @@ int train(const World& world, const Arguments& arguments) {
         world.end_all(static_cast<int>(Exit::failed));
       });
     HangWatch* const watched = watch ? &*watch : nullptr;
+    if (world.size() > 1) load_kernels_at_start();
     auto ranks = world.communicator(watched);
     std::optional<Config> config;
     all_or_none(*ranks, [&] {

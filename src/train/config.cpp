@@ -172,6 +172,11 @@ void check_machine(const TrainConfig& t) {
     refuse(cat("train.precision is ", precision, ", which needs a GPU; train.accelerator is cpu, and that works in 32"),
            "--train.precision auto");
   }
+  if (accelerator == "cpu" && !t.product_choices.empty()) {
+    refuse(cat("train.product_choices is ", t.product_choices,
+               ", which is for products on a GPU; train.accelerator is cpu"),
+           "no --train.product_choices");
+  }
   check_word("train.strategy", t.strategy.value_or("auto"),
              {"auto", "deepspeed_stage_1", "deepspeed_stage_2", "deepspeed_stage_3"});
   check_range("train.ds_bucket_mb", t.ds_bucket_mb, 1, kMaxCount);

@@ -46,6 +46,7 @@ struct TrainConfig {
   Auto<int64_t> val_check_interval;
   int64_t log_every_n_steps = 50;
   Auto<std::string> accelerator, precision, strategy;
+  std::string product_choices;
   int64_t ds_bucket_mb = 200;
   bool loss_mask = false, change_data = false, load_partial = false, layerwise_lr = true, grad_cp = false;
 
@@ -112,6 +113,8 @@ struct TrainConfig {
     v("log_every_n_steps", log_every_n_steps, "a line in the log every so many steps");
     v("accelerator", accelerator, "cpu or gpu; auto: gpu where the program and the machine have one");
     v("precision", precision, "32, on a GPU also tf32 and bf16; auto: 32 on a CPU, bf16 on a GPU");
+    v("product_choices", product_choices,
+      "GPU: file of the fastest algorithms of products, which are timed where it lacks them; empty: as cuBLASLt says");
     v("strategy", strategy, "deepspeed_stage_1, _2 or _3: parallel.zero, where that is auto");
     v("ds_bucket_mb", ds_bucket_mb, "parallel.bucket_mb, where that is auto");
   }

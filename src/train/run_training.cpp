@@ -21,6 +21,7 @@
 #include "train/planner/plan_text.h"
 #include "train/planner/settle.h"
 #include "train/planner/traffic.h"
+#include "train/product_file.h"
 #include "train/progress_line.h"
 #include "train/run_clock.h"
 #include "train/trace_file.h"
@@ -83,6 +84,7 @@ class Loop {
       if (progress_) progress_->step(metrics);
       say_saved();
       clock_.stepped(seconds_now(), metrics.step_s, trainer_.save_begun());
+      if (run_.place.step == first) keep_product_choices();
       write_trace(run_.place.step >= last);
     }
   }
@@ -137,6 +139,11 @@ class Loop {
     say(saved_line(run_.plan, said_, trainer_.save_seconds()));
   }
 
+  void keep_product_choices() const {
+    const std::string& path = run_.plan.config.train.product_choices;
+    if (!path.empty()) or_warn([&] { add_to_product_file(path, *run_.mesh.world); });
+  }
+
   // Of the step just taken, the last traced one or not. Where it fails the trace ends, and not the run.
   void write_trace(bool last) {
     if (!trace_) return;
@@ -153,6 +160,7 @@ class Loop {
     trainer_.save();
     trainer_.finish_saving();
     say_saved();
+    keep_product_choices();
     write_trace(true);  // where the run was shorter
     trainer_.check_metrics();
     if (progress_) {
@@ -249,6 +257,9 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
   if (*config.train.accelerator == "gpu") {
     gpu = share_of_gpu(*ranks);
     if constexpr (kWithCuda) cuda::use_tf32(*config.train.precision == "tf32");
+    all_or_none(*ranks, [&] {
+      if (!config.train.product_choices.empty()) use_product_file(config.train.product_choices);
+    });
   }
   const AvailableMemory available =
       gpu ? AvailableMemory{.bytes = gpu->memory} : available_memory(kTrainingThreads, std::ranges::count(nodes, node));

@@ -33,10 +33,12 @@ StepMetrics Trainer::step(const Wishes& wishes) {
   StepMetrics metrics;
   if (run_.plan.config.train.loss_mask) metrics.targets = agree_on_targets(microbatches);
 
-  // Stages, loss, gradients; which the optimizer reduces as they finish.
-  const double own_loss = run_.model.pipeline().run(microbatches, *run_.optimizer);
+  // Stages, loss, gradients; which the optimizer reduces as they finish. A GPU is waited for once, when it has been
+  // told all that needs no answer.
+  run_.model.pipeline().run_passes(microbatches, *run_.optimizer);
+  run_.optimizer->finish_gradients();
   metrics.step = place.step;
-  metrics.loss = agree(own_loss, wishes);
+  metrics.loss = agree(run_.model.pipeline().take_loss(), wishes);
   learn(metrics, microbatches);  // sharded optimizer
 
   ++place.step;
@@ -89,9 +91,9 @@ void Trainer::learn(StepMetrics& metrics, std::span<const Batch> microbatches) {
   const auto accepts = [&](double norm) {
     metrics.skipped =
         nothing_counts ? "no token of its samples is marked by the loss mask" : run_.spikes.judge({metrics.loss, norm});
+    if (metrics.skipped.empty()) run_.checkpoints->before_change();
     return metrics.skipped.empty();
   };
-  run_.checkpoints->before_change();
   const auto update = run_.optimizer->step(metrics.lr, schedule.weight_decay_at(metrics.step), accepts);
   metrics.grad_norm = update.grad_norm;
   if (update.applied) {

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstring>
 
 #include "cublasLt.h"
 #include "cuda_bf16.h"
 
 namespace {
+
+constexpr uint64_t kMagic = 0xa190;  // of what this has named an algorithm
+constexpr int kAlgorithms = 3;
 
 double load(const void* data, cudaDataType_t type, int64_t i) {
   switch (type) {
@@ -89,22 +93,46 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
   delete preference;
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t,
-                                                    const void*, size_t) {
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
+                                                    size_t size) {
+  const bool workspace = attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+  if (size != (workspace ? sizeof(uint64_t) : sizeof(uint32_t))) return CUBLAS_STATUS_INVALID_VALUE;
+  uint32_t number = 0;
+  if (!workspace) std::memcpy(&number, value, size);
+  if (attribute == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK)
+    return number == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+  if (!workspace) preference->alignment = std::min(preference->alignment, number);
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatmulPreference_t, int, cublasLtMatmulHeuristicResult_t*,
-                                              int* found) {
-  *found = 1;
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t a,
+                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
+                                              int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
+  *found = 0;
+  const auto is_odd = [&](cublasLtMatrixLayout_t m) {
+    return m->type == CUDA_R_16BF && (preference->alignment < 4 || m->stride % 2 != 0 || m->apart % 2 != 0);
+  };
+  if (is_odd(a) || is_odd(b) || is_odd(c) || is_odd(d)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  for (; *found < std::min(wanted, kAlgorithms); ++*found)
+    results[*found] = {{{kMagic, static_cast<uint64_t>(*found)}}, 0, CUBLAS_STATUS_SUCCESS};
   return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
+                                       cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                       const cublasLtMatmulAlgo_t* algorithm, cublasLtMatmulHeuristicResult_t* result) {
+  *result = {*algorithm, 0, CUBLAS_STATUS_SUCCESS};
+  return algorithm->data[0] == kMagic ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+}
+size_t cublasLtGetVersion() {
+  return 130000;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha, const void* a,
                               cublasLtMatrixLayout_t la, const void* b, cublasLtMatrixLayout_t lb, const void* beta,
                               const void* c, cublasLtMatrixLayout_t lc, void* d, cublasLtMatrixLayout_t ld,
-                              const cublasLtMatmulAlgo_t*, void*, size_t, cudaStream_t stream) {
+                              const cublasLtMatmulAlgo_t* algorithm, void*, size_t, cudaStream_t stream) {
+  if (algorithm->data[0] != kMagic) return CUBLAS_STATUS_INVALID_VALUE;
   const auto m = static_cast<int64_t>(lc->rows), n = static_cast<int64_t>(lc->cols);
   const auto k = static_cast<int64_t>(desc->a == CUBLAS_OP_N ? la->cols : la->rows);
   const auto ka = desc->a == CUBLAS_OP_N ? la->rows : la->cols, kb = desc->b == CUBLAS_OP_N ? lb->cols : lb->rows;

@@ -2,15 +2,17 @@
 // CUDA's runtime interface on a CPU, as much of it as this project uses: kernels run block by block, each thread of a
 // block as a fiber, so that what they compute can be tested where there is no GPU. Threads of a block run in an order
 // that changes from one barrier to the next, which shows most uses of shared memory that lack one. Streams do at once
-// what they are given, but for messages (nccl.h), which take as long as they need. Nothing here tells of speed, of
-// memory order or of alignment.
+// what they are given, but for messages (nccl.h), which take as long as they need. What may wait for all that a GPU was
+// given (to get memory, to make a graph) does. Nothing here tells of speed, of memory order or of alignment.
 #pragma once
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <set>
 #include <type_traits>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -160,6 +162,8 @@ using cudaGraphExec_t = struct EmulatedGraph*;
 enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorInvalidResourceHandle = 400,
   cudaErrorNotReady = 600,
   cudaErrorStreamCaptureUnsupported = 900
 };
@@ -172,20 +176,36 @@ enum cudaMemcpyKind {
   cudaMemcpyDefault
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
-enum : unsigned { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0 };
+enum : unsigned {
+  cudaStreamNonBlocking = 1,
+  cudaEventDefault = 0,
+  cudaEventDisableTiming = 2,
+  cudaHostAllocDefault = 0
+};
 
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes;
   cudaStream_t stream;
 };
+struct cudaUUID_t {
+  char bytes[16];
+};
 struct cudaDeviceProp {
   char name[256];
+  cudaUUID_t uuid;
   size_t totalGlobalMem;
   int multiProcessorCount, major, minor;
 };
 
 namespace emulation {
+// To this thread, as CUDA_VISIBLE_DEVICES would to a process: of the GPUs that GF_EMULATED_GPUS says there are.
+void show_gpus(std::vector<int>);
+// On which GPUs this process has done something since the last call, as told by the GPU in use: there it has a context.
+std::set<int> take_touched();
+void touch();  // of the GPU in use
+int gpu_in_use();
+int take_waits();  // how often this thread has waited for a GPU since the last call
 // What a stream that captures keeps, and any other does: after all that it was given before.
 cudaError_t give(cudaStream_t, std::function<void()> work);
 }  // namespace emulation
@@ -213,12 +233,14 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
 enum cudaDeviceAttr {
   cudaDevAttrClockRate = 13,
   cudaDevAttrMultiProcessorCount = 16,
-  cudaDevAttrComputeCapabilityMajor = 75
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
 cudaError_t cudaDeviceGetAttribute(int*, cudaDeviceAttr, int);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t, cudaMemcpyKind, cudaStream_t);
 cudaError_t cudaMemsetAsync(void*, int, size_t, cudaStream_t);
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t*, unsigned, int);
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest);
 cudaError_t cudaStreamDestroy(cudaStream_t);
 cudaError_t cudaStreamSynchronize(cudaStream_t);
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned = 0);
@@ -227,6 +249,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
 cudaError_t cudaEventQuery(cudaEvent_t);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t);
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus*);
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <mutex>
+#include <utility>
 #include <vector>
 
-#include "cuda_runtime.h"
+#include "streams.h"
 
 namespace emulation {
 namespace {
@@ -192,11 +195,47 @@ void run(dim3 blocks, dim3 threads, size_t shared, const std::function<void()>& 
 
 }  // namespace emulation
 
+namespace {
+
+int count_gpus() {
+  const char* const told = std::getenv("GF_EMULATED_GPUS");
+  return told ? std::atoi(told) : 0;
+}
+
+thread_local std::vector<int> shown;  // empty: all
+thread_local int in_use = 0;          // of those shown
+std::mutex touched_mutex;
+std::set<int> touched;
+
+}  // namespace
+
+namespace emulation {
+
+void show_gpus(std::vector<int> gpus) {
+  shown = std::move(gpus);
+}
+int gpu_in_use() {
+  return shown.empty() ? in_use : shown[static_cast<size_t>(in_use)];
+}
+void touch() {
+  const std::lock_guard lock(touched_mutex);
+  touched.insert(gpu_in_use());
+}
+std::set<int> take_touched() {
+  const std::lock_guard lock(touched_mutex);
+  return std::exchange(touched, {});
+}
+
+}  // namespace emulation
+
 cudaError_t cudaMalloc(void** p, size_t bytes) {
+  emulation::touch();
+  emulation::wait_for_all();
   *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void* p) {
+  emulation::wait_for_all();
   std::free(p);
   return cudaSuccess;
 }
@@ -207,38 +246,55 @@ cudaError_t cudaFreeHost(void* p) {
   return cudaFree(p);
 }
 cudaError_t cudaMemGetInfo(size_t* left, size_t* all) {
+  emulation::touch();
   *left = *all = size_t{1} << 30;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceCount(int* count) {
-  const char* const told = std::getenv("GF_EMULATED_GPUS");
-  *count = told ? std::atoi(told) : 0;
+  *count = shown.empty() ? count_gpus() : static_cast<int>(shown.size());
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* index) {
-  *index = 0;
+  *index = in_use;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) {
+cudaError_t cudaSetDevice(int index) {
+  int count = 0;
+  (void)cudaGetDeviceCount(&count);
+  if (index < 0 || index >= std::max(count, 1)) return cudaErrorInvalidDevice;
+  in_use = index;
   return cudaSuccess;
 }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* of, int) {
-  *of = {"emulated on the CPU", size_t{1} << 30, 1, 9, 0};
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* of, int index) {
+  *of = {"emulated on the CPU", {}, size_t{1} << 30, 1, 9, 0};
+  of->uuid.bytes[15] = static_cast<char>(shown.empty() ? index : shown[static_cast<size_t>(index)]);
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr what, int) {
-  *value = what == cudaDevAttrComputeCapabilityMajor ? 9 : 1;
+  constexpr int kShared = 227 << 10;  // as Hopper
+  *value = what == cudaDevAttrComputeCapabilityMajor         ? 9
+           : what == cudaDevAttrMaxSharedMemoryPerBlockOptin ? kShared
+                                                             : 1;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
-  return cudaSuccess;
-}
-cudaError_t cudaGetLastError() {
+  emulation::touch();
   return cudaSuccess;
 }
 const char* cudaGetErrorString(cudaError_t error) {
-  return error == cudaErrorMemoryAllocation ? "out of memory" : "no error";
+  switch (error) {
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidDevice:
+      return "no such GPU";
+    case cudaErrorInvalidResourceHandle:
+      return "a stream or event of another GPU than that in use";
+    case cudaErrorStreamCaptureUnsupported:
+      return "not while work is captured";
+    default:
+      return "no error";
+  }
 }
 const char* cudaGetErrorName(cudaError_t error) {
-  return error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaSuccess";
+  return error == cudaSuccess ? "cudaSuccess" : "cudaError";
 }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nccl.h"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <set>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "streams.h"
@@ -18,31 +22,88 @@ struct EmulatedComm {
 
 namespace {
 
-// Messages between sender and receiver, of all groups of ranks in this process.
+// One side of a message: a send, or a receive.
+struct Side {
+  ncclComm_t comm;
+  int peer;
+  bool sends;
+  const void* from;
+  void* to;
+  size_t bytes;
+  cudaStream_t stream;
+  bool done = false;
+};
+using Group = std::vector<std::shared_ptr<Side>>;
+
+// Messages of all groups of ranks in this process. One goes through once both its sides have begun, and a stream begins
+// one group of sides after another, as on GPUs: what is sent waits for who receives it.
 class Post {
  public:
-  using Address = std::tuple<int64_t, int, int>;  // group, from, to
-  void send(const Address& to, const void* data, size_t bytes) {
-    const auto* const begin = static_cast<const std::byte*>(data);
+  void add(Group group) {
     const std::lock_guard lock(mutex_);
-    boxes_[to].emplace_back(begin, begin + bytes);
+    const cudaStream_t stream = group[0]->stream;
+    auto& groups = streams_[stream];
+    groups.push_back(std::move(group));
+    if (groups.size() > 1) return;
+    begin(groups.front());
+    for (moved_.push_back(stream); !moved_.empty();) {
+      auto& next = streams_[moved_.back()];
+      moved_.pop_back();
+      while (!next.empty() && is_done(next.front())) {
+        next.pop_front();
+        if (!next.empty()) begin(next.front());
+      }
+    }
     changed_.notify_all();
   }
-  // False where nothing is there yet; with `wait`, once it is.
-  bool take(const Address& at, void* data, size_t bytes, bool wait) {
+  bool is_done(const Side& side, bool wait) {
     std::unique_lock lock(mutex_);
-    auto& box = boxes_[at];
-    if (wait) changed_.wait(lock, [&] { return !box.empty(); });
-    if (box.empty()) return false;
-    std::memcpy(data, box.front().data(), std::min(bytes, box.front().size()));
-    box.pop_front();
-    return true;
+    if (wait) changed_.wait(lock, [&] { return side.done; });
+    return side.done;
+  }
+  // Until all that was begun has come through.
+  void finish(ncclComm_t comm) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] {
+      return std::all_of(streams_.begin(), streams_.end(), [&](const auto& stream) {
+        return std::none_of(stream.second.begin(), stream.second.end(),
+                            [&](const Group& group) { return group[0]->comm == comm; });
+      });
+    });
+  }
+  // Of what has not come through, where a rank has failed.
+  void forget(ncclComm_t comm) {
+    const std::lock_guard lock(mutex_);
+    for (auto& [at, box] : boxes_) std::erase_if(box, [&](const auto& side) { return side->comm == comm; });
+    for (auto& [stream, groups] : streams_)
+      std::erase_if(groups, [&](const Group& group) { return group[0]->comm == comm; });
   }
 
  private:
+  void begin(const Group& group) {
+    for (const auto& side : group) match(side);
+  }
+  void match(const std::shared_ptr<Side>& side) {
+    const int here = side->comm->rank;
+    auto& box = boxes_[Address{side->comm->id, side->sends ? here : side->peer, side->sends ? side->peer : here}];
+    if (box.empty() || box.front()->sends == side->sends) return box.push_back(side);
+    const auto other = box.front();
+    box.pop_front();
+    const Side &send = side->sends ? *side : *other, &receive = side->sends ? *other : *side;
+    if (send.bytes > 0) std::memcpy(receive.to, send.from, std::min(send.bytes, receive.bytes));
+    side->done = other->done = true;
+    moved_.push_back(other->stream);
+  }
+  static bool is_done(const Group& group) {
+    return std::all_of(group.begin(), group.end(), [](const auto& side) { return side->done; });
+  }
+
+  using Address = std::tuple<int64_t, int, int>;  // group of ranks, from, to
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<Address, std::deque<std::vector<std::byte>>> boxes_;
+  std::map<Address, std::deque<std::shared_ptr<Side>>> boxes_;  // of sends or of receives
+  std::map<cudaStream_t, std::deque<Group>> streams_;           // the first of each has begun
+  std::vector<cudaStream_t> moved_;                             // whose first may be done
 };
 
 Post& post() {
@@ -50,61 +111,48 @@ Post& post() {
   return one;
 }
 
-class Receive final : public emulation::Pending {
+class Pending final : public emulation::Pending {
  public:
-  // `before`: those of the same pair of ranks that were begun earlier.
-  Receive(Post::Address from, void* to, size_t bytes, std::shared_ptr<Receive> before)
-      : from_(from), to_(to), bytes_(bytes), before_(std::move(before)) {}
-  bool is_done(bool wait) override {
-    const std::lock_guard lock(mutex_);
-    if (done_) return true;
-    if (before_ && !before_->is_done(wait)) return false;
-    before_.reset();
-    done_ = post().take(from_, to_, bytes_, wait);
-    return done_;
+  explicit Pending(std::shared_ptr<Side> side) : side_(std::move(side)) {}
+  bool is_done(bool wait) override { return post().is_done(*side_, wait); }
+
+ private:
+  std::shared_ptr<Side> side_;
+};
+
+// Where the ranks of a communicator meet: no two on one GPU.
+class Meeting {
+ public:
+  bool attend(int64_t id, int size) {
+    std::unique_lock lock(mutex_);
+    auto& gpus = gpus_[id];
+    gpus.push_back(emulation::gpu_in_use());
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return static_cast<int>(gpus.size()) == size; });
+    return std::set(gpus.begin(), gpus.end()).size() == gpus.size();
   }
 
  private:
   std::mutex mutex_;
-  const Post::Address from_;
-  void* const to_;
-  const size_t bytes_;
-  std::shared_ptr<Receive> before_;
-  bool done_ = false;
+  std::condition_variable changed_;
+  std::map<int64_t, std::vector<int>> gpus_;
 };
 
-struct Operation {
-  bool send;
-  const void* from;
-  void* to;
-  size_t bytes;
-  int peer;
-  ncclComm_t comm;
-  cudaStream_t stream;
-};
-thread_local std::vector<Operation> group;
+thread_local Group group;
 thread_local int groups = 0;
-thread_local std::map<Post::Address, std::shared_ptr<Receive>> newest;
+thread_local const char* last_error = "";
 
-// Sends first: a group's messages begin together.
-void begin_all() {
-  for (const Operation& o : group)
-    if (o.send) emulation::give(o.stream, [&] { post().send({o.comm->id, o.comm->rank, o.peer}, o.from, o.bytes); });
-  for (const Operation& o : group) {
-    if (o.send) continue;
-    const Post::Address from{o.comm->id, o.peer, o.comm->rank};
-    auto receive = std::make_shared<Receive>(from, o.to, o.bytes, newest[from]);
-    newest[from] = receive;
-    emulation::add(o.stream, std::move(receive));
-  }
-  group.clear();
+ncclResult_t begin_all() {
+  if (group.empty()) return ncclSuccess;
+  for (const auto& side : group) emulation::add(side->stream, std::make_shared<Pending>(side));
+  post().add(std::exchange(group, {}));
+  return ncclSuccess;
 }
 
-ncclResult_t begin(const Operation& o) {
-  if (o.peer < 0 || o.peer >= o.comm->size) return ncclInvalidUsage;
-  group.push_back(o);
-  if (groups == 0) begin_all();
-  return ncclSuccess;
+ncclResult_t begin(const Side& side) {
+  if (side.peer < 0 || side.peer >= side.comm->size) return ncclInvalidUsage;
+  group.push_back(std::make_shared<Side>(side));
+  return groups == 0 ? begin_all() : ncclSuccess;
 }
 
 }  // namespace
@@ -118,15 +166,24 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId id, int rank) {
   int64_t number = 0;
   std::memcpy(&number, id.internal, sizeof(number));
+  if (number <= 0 || rank >= size) return ncclInvalidUsage;
+  static Meeting meeting;
+  if (!meeting.attend(number, size)) {
+    last_error = "Duplicate GPU detected";
+    return ncclInvalidUsage;
+  }
   *comm = new EmulatedComm{number, rank, size};
-  return number > 0 && rank < size ? ncclSuccess : ncclInvalidUsage;
+  return ncclSuccess;
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
+  post().finish(comm);
   delete comm;
   return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  return ncclCommDestroy(comm);
+  post().forget(comm);
+  delete comm;
+  return ncclSuccess;
 }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t* result) {
   *result = ncclSuccess;
@@ -138,14 +195,13 @@ ncclResult_t ncclGroupStart() {
 }
 ncclResult_t ncclGroupEnd() {
   if (groups == 0) return ncclInvalidUsage;
-  if (--groups == 0) begin_all();
-  return ncclSuccess;
+  return --groups == 0 ? begin_all() : ncclSuccess;
 }
 ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t, int peer, ncclComm_t comm, cudaStream_t stream) {
-  return begin({true, from, nullptr, count, peer, comm, stream});
+  return begin({comm, peer, true, from, nullptr, count, stream});
 }
 ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t, int peer, ncclComm_t comm, cudaStream_t stream) {
-  return begin({false, nullptr, to, count, peer, comm, stream});
+  return begin({comm, peer, false, nullptr, to, count, stream});
 }
 ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataType_t type, ncclComm_t comm,
                            cudaStream_t stream) {
@@ -153,10 +209,6 @@ ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataTyp
   for (int peer = 0; peer < comm->size; ++peer) {
     char* const part = static_cast<char*>(to) + static_cast<size_t>(peer) * count;
     if (peer == comm->rank && part == from) continue;  // in place
-    if (peer == comm->rank) {
-      emulation::give(stream, [=] { std::memcpy(part, from, count); });
-      continue;
-    }
     ncclSend(from, count, type, peer, comm, stream);
     ncclRecv(part, count, type, peer, comm, stream);
   }
@@ -166,5 +218,5 @@ const char* ncclGetErrorString(ncclResult_t result) {
   return result == ncclSuccess ? "no error" : "invalid usage";
 }
 const char* ncclGetLastError(ncclComm_t) {
-  return "";
+  return last_error;
 }

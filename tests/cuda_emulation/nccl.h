@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of NCCL's interface that this project uses, among threads of one process; see cuda_runtime.h beside it. What
-// is sent is copied when it is sent; what is received arrives when another thread has sent it, in the order of the
-// pair.
+// The part of NCCL's interface that this project uses, among threads of one process; see cuda_runtime.h beside it. A
+// message moves when both sides have come to it, each stream at its place in the order of its messages. Ranks that are
+// on one GPU are refused, as by NCCL.
 #pragma once
 #include <cstddef>
 

@@ -16,4 +16,7 @@ class Pending {
 
 void add(cudaStream_t, std::shared_ptr<Pending>);
 
+// For all that the streams of this thread on the GPU in use were given: as some of CUDA's calls do.
+void wait_for_all();
+
 }  // namespace emulation

@@ -98,7 +98,15 @@ TEST(RotaryTable, GrowsAndIsKept) {
   for (int64_t i = 0; i < first.numel(); ++i) ASSERT_EQ(first.data<float>()[i], longer.data<float>()[i]) << i;
   EXPECT_EQ(table.angles(5, DType::f64, kCpu).dtype(), DType::f64);
   EXPECT_EQ(table.angles(5, DType::f32, kMeta).device(), kMeta);
-  EXPECT_EQ(table.angles(5, DType::f32, kCpu).raw(), longer.raw());
+  EXPECT_EQ(table.angles(5, DType::f32, kCpu).raw(), first.raw());
+}
+
+// A graph reads where it has read when it was captured.
+TEST(RotaryTable, WhatWasGivenOutStaysWhereItIs) {
+  const RotaryTable table(rope_speeds(8, 10000));
+  const std::byte* const place = table.angles(10, DType::f32, kCpu).raw();
+  table.angles(1000, DType::f32, kCpu);
+  EXPECT_EQ(table.angles(10, DType::f32, kCpu).raw(), place);
 }
 
 // The angle is taken in double: in float, position 100,000 would be off by up to 0.004 radians.

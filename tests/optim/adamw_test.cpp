@@ -10,7 +10,6 @@
 #include "base/random.h"
 #include "support/bits.h"
 #include "support/threads.h"
-#include "tensor/float_formats.h"
 
 namespace gf {
 namespace {
@@ -52,32 +51,6 @@ AdamWArgs args_of(const State& s, int step) {
           .eps = 1e-8,
           .decay = 0.1};
 }
-
-#ifdef GF_WITH_CUDA
-// The same formula: what differs is how a compiler joins multiplications and additions.
-TEST(AdamWOnGpu, AgreesWithTheCpu) {
-  constexpr Device kGpu{Device::Kind::cuda, 0};
-  const State here = fresh(kN);
-  const State there{on(kGpu, here.p), on(kGpu, here.g), on(kGpu, here.m), on(kGpu, here.v)};
-  const Tensor rounded = Tensor::empty({kN}, DType::bf16, kGpu);
-  const State start{clone(here.p), {}, {}, {}};
-  for (int step = 1; step <= 5; ++step) {
-    for (int64_t i = 0; i < kN; ++i) here.g.data<float>()[i] = gradient(step, i);
-    copy(here.g, there.g);
-    cpu::adamw(args_of(here, step));
-    AdamWArgs args = args_of(there, step);
-    args.rounded = rounded.data<BFloat16>();
-    cuda::adamw(args, cuda::current_stream());
-  }
-  const Tensor p = on(kCpu, there.p), g = on(kCpu, there.g), halves = on(kCpu, rounded);
-  for (int64_t i = 0; i < kN; ++i) {
-    const float moved = std::fabs(here.p.data<float>()[i] - start.p.data<float>()[i]);
-    ASSERT_NEAR(p.data<float>()[i], here.p.data<float>()[i], 1e-5F * moved + 1e-7F) << i;
-    ASSERT_EQ(g.data<float>()[i], 0) << i;
-    ASSERT_EQ(halves.data<BFloat16>()[i].bits, bf16_from_float(p.data<float>()[i])) << i;
-  }
-}
-#endif
 
 TEST(AdamW, AgreesWithDoubles) {
   const State s = fresh(kN);

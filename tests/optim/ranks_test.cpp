@@ -29,7 +29,7 @@ struct Layout {
   bool skips = false;  // a step before each step
   Device device = kCpu;
   DType dtype = DType::f32;
-  bool nccl = false, graphs = false;
+  bool nccl = false, graphs = false;  // nccl: each rank on a GPU of its own
   std::string name() const {
     return cat("pipeline ", pipeline, " data ", data, " zero ", zero, " ", schedule, " pieces ", pieces,
                recompute ? " recompute" : "", skips ? " skips" : "", nccl ? " nccl" : "", graphs ? " graphs" : "");
@@ -56,8 +56,11 @@ void take_state(Trained& all, const std::vector<ShardView>& views) {
   }
 }
 
-void train_rank(const ModelConfig& c, const TuningRule& rule, const Layout& l, Communicator& world, Trained& all,
+void train_rank(const ModelConfig& c, const TuningRule& rule, Layout l, Communicator& world, Trained& all,
                 std::mutex& guard) {
+  if (l.nccl) l.device.index = world.rank();
+  if constexpr (kWithCuda)
+    if (l.device != kCpu) cuda::use_gpu(l.device.index);
   auto ranks = world.split(0, world.rank());
   if constexpr (kWithNccl)
     if (l.nccl) ranks = make_nccl_communicator(std::move(ranks), l.device, nullptr);
@@ -273,12 +276,12 @@ TEST_P(RanksOnGpu, TrainAsOnTheCpu) {
   }
 }
 
-// The same kernels in the same order, however they are launched and whatever brings the messages.
-TEST_P(RanksOnGpu, GraphsAndNcclChangeNoBit) {
+// The same kernels in the same order, however they are launched.
+TEST_P(RanksOnGpu, GraphsChangeNoBit) {
   for (Layout l : {Layout{1, 1}, {2, 1, 0, "zero_bubble"}, {2, 1, 0, "interleaved", 2}, {2, 2, 1}}) {
     l.device = kGpu;
     const Trained plain = train(config, rule, l);
-    l.nccl = kWithNccl, l.graphs = true;
+    l.graphs = true;
     SCOPED_TRACE(l.name());
     expect_same(train(config, rule, l), plain);
   }
@@ -295,12 +298,30 @@ TEST_P(RanksOnGpu, TrainInBf16NearlyAsOnTheCpu) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, RanksOnGpu,
-                         testing::Values(Model{"goldfinch", "x060c2", "gold"}, Model{"finch", "x060", ""},
-                                         Model{"llama", "llama", ""}, Model{"gptalpha", "gptalpha", ""},
-                                         Model{"eagle", "x052", ""},
-                                         Model{"goldfinch_upper", "x060c2", "gold", {"emb", "blocks.0", "blocks.1"}}),
-                         [](const auto& test) { return std::string(test.param.name); });
+const auto models_on_gpu =
+    testing::Values(Model{"goldfinch", "x060c2", "gold"}, Model{"finch", "x060", ""}, Model{"llama", "llama", ""},
+                    Model{"gptalpha", "gptalpha", ""}, Model{"eagle", "x052", ""},
+                    Model{"goldfinch_upper", "x060c2", "gold", {"emb", "blocks.0", "blocks.1"}});
+INSTANTIATE_TEST_SUITE_P(Of, RanksOnGpu, models_on_gpu, [](const auto& test) { return std::string(test.param.name); });
+
+#ifdef GF_WITH_NCCL
+class RanksOnGpus : public Ranks {};
+
+// Whatever brings the messages; and though some of CUDA's calls wait for messages that were begun, which in the
+// emulation each of those does that may, ranks never wait for one another in turn.
+TEST_P(RanksOnGpus, NcclChangesNoBit) {
+  for (Layout l :
+       {Layout{2, 1}, {4, 1, 0, "zero_bubble"}, {2, 1, 0, "interleaved", 2}, {2, 2, 1}, {2, 2, 3, "gpipe"}}) {
+    l.device = kGpu;
+    const Trained staged = train(config, rule, l);
+    l.nccl = l.graphs = true;  // under zero 3 no pass may be captured
+    SCOPED_TRACE(l.name());
+    expect_same(train(config, rule, l), staged);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, RanksOnGpus, models_on_gpu, [](const auto& test) { return std::string(test.param.name); });
+#endif
 #endif
 
 INSTANTIATE_TEST_SUITE_P(

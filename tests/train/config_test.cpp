@@ -234,6 +234,8 @@ TEST(Config, WhatThisMachineCannotDo) {
   for (const char* p : {"16", "16-true", "16-mixed"}) {
     refused([&](auto& c) { c.train.precision.emplace(p); }, {"train.precision is ", p, "narrow range"});
   }
+  refused([](auto& c) { c.train.product_choices = "products.txt", c.train.accelerator.emplace("cpu"); },
+          {"train.product_choices is products.txt", "on a GPU"});
   refused([](auto& c) { c.train.strategy.emplace("ddp"); }, {"train.strategy", "\"ddp\"", "deepspeed_stage_2"});
   refused([](auto& c) { c.train.strategy.emplace("deepspeed_stage_9"); }, {"deepspeed_stage_9"});
   refused([](auto& c) { c.parallel.pipeline = 0; }, {"parallel.pipeline is 0"});

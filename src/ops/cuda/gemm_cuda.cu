@@ -4,9 +4,15 @@
 #include <cublasLt.h>
 
 #include <compare>
+#include <cstring>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
+#include <vector>
 
+#include "ops/cuda/gemm_plain.h"
+#include "ops/cuda/product_choices.h"
 #include "tensor/cuda/launch.cuh"
 
 namespace gf::cuda {
@@ -47,11 +53,21 @@ Owned<cublasLtMatrixLayout_t> layout_of(cudaDataType_t type, int64_t rows, int64
   return owned;
 }
 
+// In cuBLASLt's own words. (Of the library's type, which has no name, nvcc makes no vectors.)
+using Algorithm = ProductChoices::Algorithm;
+static_assert(sizeof(Algorithm) == sizeof(cublasLtMatmulAlgo_t));
+
 // A product as cuBLASLt, which counts by columns, sees it: C^T = op(B)^T op(A)^T, each read as its own transpose.
 struct Product {
   Owned<cublasLtMatmulDesc_t> operation;
   Owned<cublasLtMatrixLayout_t> a, b, c;
-  cublasLtMatmulAlgo_t algorithm;
+  std::optional<Algorithm> algorithm;  // none: the library has none for it
+};
+
+// What one product is done with.
+struct Operands {
+  const void *alpha, *a, *b, *beta;
+  void* c;
 };
 
 struct Key {
@@ -60,6 +76,10 @@ struct Key {
   int64_t m, n, k, lda, ldb, ldc, count, a, b, c;
   int alignment;  // of the least aligned of the three, in bytes
   auto operator<=>(const Key&) const = default;
+  std::string text() const {
+    return cat(in, " ", out, " ", transpose_a, transpose_b, adds, tf32, " ", m, " ", n, " ", k, " ", lda, " ", ldb, " ",
+               ldc, " ", count, " ", a, " ", b, " ", c, " ", alignment);
+  }
 };
 
 int alignment_of(std::initializer_list<const void*> pointers) {
@@ -104,13 +124,24 @@ class Products {
                   batch.b,
                   batch.c,
                   alignment_of({a, b, c})};
+    const Operands operands{&alpha, a, b, &beta, c};
     auto found = known_.find(key);
-    if (found == known_.end()) found = known_.emplace(key, make<In, Out>(key, s, batch)).first;
+    if (found == known_.end()) {
+      Product p = make<In, Out>(key, s, batch);
+      choose(stream, key, p, operands);
+      found = known_.emplace(key, std::move(p)).first;
+    }
     const Product& p = found->second;
-    check_cublas(cublasLtMatmul(handle_, p.operation.get(), &alpha, b, p.b.get(), a, p.a.get(), &beta, c, p.c.get(), c,
-                                p.c.get(), &p.algorithm, workspace_, kWorkspace, native(stream)),
-                 "multiply matrices");
+    if (p.algorithm)
+      check_cublas(multiply(stream, p, *p.algorithm, operands, c), "multiply matrices");
+    else
+      plain_gemm(stream, s, batch, alpha, a, b, beta, c);
   }
+
+  void choose_fastest(const std::string& known) {
+    fastest_.emplace(cat(gpu_name(), ", cuBLASLt ", cublasLtGetVersion()), known);
+  }
+  std::string take_choices() { return fastest_ ? fastest_->take_added() : ""; }
 
  private:
   static constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA advises for Hopper
@@ -127,41 +158,120 @@ class Products {
               layout_of(type_of<In>(), s.transpose_a ? s.m : s.k, s.transpose_a ? s.k : s.m, s.lda, batch, batch.a),
               layout_of(type_of<In>(), s.transpose_b ? s.k : s.n, s.transpose_b ? s.n : s.k, s.ldb, batch, batch.b),
               layout_of(type_of<Out>(), s.n, s.m, s.ldc, batch, batch.c),
-              {}};
+              std::nullopt};
     const cublasOperation_t first = s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t second = s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     check_cublas(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof(first)),
                  "describe a product");
     check_cublas(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof(second)),
                  "describe a product");
-    choose(key, p);
     return p;
   }
 
-  // The one that cuBLASLt's heuristics put first: they are functions of the shape and the GPU.
-  void choose(const Key& key, Product& p) {
+  // What comes out may go elsewhere than to c, of which then only what is added to is read.
+  cublasStatus_t multiply(CudaStream stream, const Product& p, const Algorithm& algorithm, const Operands& o,
+                          void* out) const {
+    const cublasLtMatmulAlgo_t words = words_of(algorithm);
+    return cublasLtMatmul(handle_, p.operation.get(), o.alpha, o.b, p.b.get(), o.a, p.a.get(), o.beta, o.c, p.c.get(),
+                          out, p.c.get(), &words, workspace_, kWorkspace, native(stream));
+  }
+  static cublasLtMatmulAlgo_t words_of(const Algorithm& algorithm) {
+    cublasLtMatmulAlgo_t words;
+    std::memcpy(&words, algorithm.data(), sizeof(words));
+    return words;
+  }
+
+  void choose(CudaStream stream, const Key& key, Product& p, const Operands& operands) {
+    if (fastest_) p.algorithm = told(key, p);
+    if (p.algorithm) return;
+    const bool times = fastest_ && !is_capturing(stream);
+    const auto algorithms = candidates(key, p, times ? kTimed : 1);
+    if (algorithms.empty()) return;
+    p.algorithm = algorithms[0];
+    if (!times) return;
+    p.algorithm = fastest(stream, key, p, algorithms, operands);
+    fastest_->add(key.text(), *p.algorithm);
+  }
+
+  // By an earlier run, where the library takes it.
+  std::optional<Algorithm> told(const Key& key, const Product& p) const {
+    const auto algorithm = fastest_->find(key.text());
+    if (!algorithm) return std::nullopt;
+    const cublasLtMatmulAlgo_t words = words_of(*algorithm);
+    cublasLtMatmulHeuristicResult_t checked{};
+    const cublasStatus_t status = cublasLtMatmulAlgoCheck(handle_, p.operation.get(), p.b.get(), p.a.get(), p.c.get(),
+                                                          p.c.get(), &words, &checked);
+    if (status != CUBLAS_STATUS_SUCCESS || checked.workspaceSize > kWorkspace) return std::nullopt;
+    return algorithm;
+  }
+
+  // Those that cuBLASLt's heuristics put first, functions of the shape and the GPU. None adds parts of a product in the
+  // output's type, which may be bf16.
+  std::vector<Algorithm> candidates(const Key& key, const Product& p, int most) const {
     cublasLtMatmulPreference_t preference = nullptr;
     check_cublas(cublasLtMatmulPreferenceCreate(&preference), "begin a search");
     const Owned<cublasLtMatmulPreference_t> owned(preference, cublasLtMatmulPreferenceDestroy);
-    check_cublas(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kWorkspace,
-                                                      sizeof(kWorkspace)),
-                 "limit a search");
-    const auto alignment = static_cast<uint32_t>(key.alignment);
+    const auto limit = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+      check_cublas(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)),
+                   "limit a search");
+    };
+    limit(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspace);
+    limit(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+          static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     for (const auto attribute :
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-      check_cublas(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment, sizeof(alignment)),
-                   "limit a search");
-    cublasLtMatmulHeuristicResult_t best{};
+      limit(attribute, static_cast<uint32_t>(key.alignment));
+    cublasLtMatmulHeuristicResult_t results[kTimed]{};
     int found = 0;
-    check_cublas(cublasLtMatmulAlgoGetHeuristic(handle_, p.operation.get(), p.b.get(), p.a.get(), p.c.get(), p.c.get(),
-                                                preference, 1, &best, &found),
-                 "find an algorithm");
-    if (found == 0) fail(cat("cuBLASLt has no algorithm for ", key.m, "x", key.k, " by ", key.k, "x", key.n));
-    p.algorithm = best.algo;
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle_, p.operation.get(), p.b.get(), p.a.get(), p.c.get(), p.c.get(), preference, most, results, &found);
+    if (status != CUBLAS_STATUS_NOT_SUPPORTED) check_cublas(status, "find an algorithm");
+    std::vector<Algorithm> algorithms;
+    for (int i = 0; i < found; ++i) {
+      if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
+      Algorithm words;
+      std::memcpy(words.data(), &results[i].algo, sizeof(words));
+      algorithms.push_back(words);
+    }
+    return algorithms;
   }
 
+  // With the real factors, into memory of its own.
+  Algorithm fastest(CudaStream stream, const Key& key, const Product& p, const std::vector<Algorithm>& algorithms,
+                    const Operands& operands) const {
+    constexpr double kClearly = 0.98;  // what is not faster by more may be so by chance: the first, then
+    const int64_t numbers = (key.count - 1) * key.c + (key.m - 1) * key.ldc + key.n;
+    const size_t bytes = static_cast<size_t>(numbers) * (key.out == CUDA_R_64F ? 8 : key.out == CUDA_R_32F ? 4 : 2);
+    std::byte* const out = allocate(bytes, stream);
+    size_t best = 0;
+    double least = std::numeric_limits<double>::infinity();
+    for (size_t i = 0; i < algorithms.size(); ++i) {
+      const auto time = milliseconds(stream, [&] { return multiply(stream, p, algorithms[i], operands, out); });
+      if (time && *time < kClearly * least) best = i, least = *time;
+    }
+    release(out, stream);
+    return algorithms[best];
+  }
+
+  // Of a few in a row, after one that loads what it needs; none where it does not work.
+  template <class Body>
+  static std::optional<double> milliseconds(CudaStream stream, const Body& body) {
+    constexpr int kTimes = 5;
+    if (body() != CUBLAS_STATUS_SUCCESS) return std::nullopt;
+    const CudaEvent begin = make_timed_event(), end = make_timed_event();
+    record(begin, stream);
+    for (int i = 0; i < kTimes; ++i) (void)body();
+    record(end, stream);
+    wait(end);
+    const double time = milliseconds_between(begin, end);
+    destroy(begin), destroy(end);
+    return time;
+  }
+
+  static constexpr int kTimed = 8;  // algorithms
   bool tf32_ = false;
+  std::optional<ProductChoices> fastest_;
   cublasLtHandle_t handle_ = nullptr;
   std::byte* workspace_ = nullptr;
   std::map<Key, Product> known_;
@@ -178,10 +288,19 @@ void use_tf32(bool use) {
   products().use_tf32(use);
 }
 
+void choose_fastest_products(const std::string& known) {
+  products().choose_fastest(known);
+}
+
+std::string take_product_choices() {
+  return products().take_choices();
+}
+
 template <class In, class Out>
 void batched_gemm(CudaStream stream, const GemmShape& s, const GemmStrides& batch, Inner<In> alpha, const In* a,
                   const In* b, Inner<In> beta, Out* c) {
   if (s.m == 0 || s.n == 0 || batch.count == 0) return;
+  if (s.k == 0) return plain_gemm(stream, s, batch, alpha, a, b, beta, c);
   products().run(stream, s, batch, alpha, a, b, beta, c);
 }
 

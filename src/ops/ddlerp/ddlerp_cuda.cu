@@ -6,6 +6,7 @@
 #include "ops/cuda/row_sums.cuh"
 #include "ops/cuda/rows.cuh"
 #include "ops/ddlerp/kernels.h"
+#include "tensor/cuda/numbers.cuh"
 
 namespace gf::cuda {
 namespace {
@@ -202,7 +203,8 @@ void ddlerp(const DdlerpArgs<T>& p, CudaStream stream) {
   T* const shifted = p.out[0];  // until the factors come there
   shift(p, shifted, stream);
   gemm(stream, {false, false, rows, width, C, C, width, width}, I(1), shifted, p.w1, I(0), p.z);
-  each(stream, rows * width, [p] __device__(int64_t i) { p.z[i] = narrow<T>(tanh(wide(p.z[i]))); });
+  each_number(
+      stream, rows * width, [] __device__(const T& x, T& z) { z = narrow<T>(tanh(wide(x))); }, read_of(p.z), p.z);
   for (int i = 0; i < p.targets; ++i)
     gemm(stream, {false, false, rows, C, R, width, C, C}, I(1), p.z + i * R, p.w2 + i * R * C, I(0), p.out[i]);
   const auto& [s0, s1, s2] = p.sources;
@@ -241,8 +243,10 @@ void ddlerp_backward(const DdlerpBackwardArgs<T>& p, CudaStream stream) {
   if (p.dw2)
     batched_gemm(stream, {true, false, R, C, rows, width, C, C}, {n, R, rows * C, R * C}, I(1), f.z, p.factors, I(1),
                  p.dw2);
-  each(stream, rows * width,
-       [p, z = f.z] __device__(int64_t i) { p.dz[i] = narrow<T>(wide(p.dz[i]) * (1 - wide(z[i]) * wide(z[i]))); });
+  each_number(
+      stream, rows * width,
+      [] __device__(const T& z, const T& dtanh, T& dz) { dz = narrow<T>(wide(dtanh) * (1 - wide(z) * wide(z))); },
+      read_of(f.z), read_of(p.dz), p.dz);
   if (p.dw1) {
     T* const shifted = p.dsources[0];
     shift(f, shifted, stream);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/cuda/row_sums.cuh"
 #include "ops/elementwise/kernels.h"
-#include "tensor/cuda/launch.cuh"
-#include "tensor/cuda/number.cuh"
+#include "tensor/cuda/numbers.cuh"
 
 namespace gf::cuda {
 namespace {
@@ -26,37 +25,49 @@ __global__ void column_sums_kernel(BroadcastRowsBackwardArgs<T> a, Blocks blocks
 
 template <class T>
 void swiglu(const SwigluArgs<T>& p, CudaStream stream) {
-  each(stream, p.n, [p] __device__(int64_t i) {
-    const auto a = wide(p.a[i]);
-    p.out[i] = narrow<T>(a * sigmoid(a) * wide(p.b[i]));
-  });
+  each_number(
+      stream, p.n,
+      [] __device__(const T& a, const T& b, T& out) { out = narrow<T>(wide(a) * sigmoid(wide(a)) * wide(b)); }, p.a,
+      p.b, p.out);
 }
 
 template <class T>
 void swiglu_backward(const SwigluBackwardArgs<T>& p, CudaStream stream) {
-  each(stream, p.n, [p] __device__(int64_t i) {
-    const auto a = wide(p.a[i]), b = wide(p.b[i]), dout = wide(p.dout[i]);
-    const auto s = sigmoid(a);
-    p.da[i] = narrow<T>(dout * b * s * (1 + a * (1 - s)));
-    p.db[i] = narrow<T>(dout * a * s);
-  });
+  each_number(
+      stream, p.n,
+      [] __device__(const T& a, const T& b, const T& dout, T& da, T& db) {
+        const auto s = sigmoid(wide(a));
+        da = narrow<T>(wide(dout) * wide(b) * s * (1 + wide(a) * (1 - s)));
+        db = narrow<T>(wide(dout) * wide(a) * s);
+      },
+      p.a, p.b, p.dout, p.da, p.db);
 }
 
 template <class T>
 void sigmoid_gate(const SigmoidGateArgs<T>& p, CudaStream stream) {
-  each(stream, p.n, [p] __device__(int64_t i) {
-    const auto gated = sigmoid(wide(p.r[i])) * wide(p.v[i]);
-    p.out[i] = narrow<T>(p.x ? wide(p.x[i]) + gated : gated);
-  });
+  if (p.x)
+    each_number(
+        stream, p.n,
+        [] __device__(const T& x, const T& r, const T& v, T& out) {
+          out = narrow<T>(wide(x) + sigmoid(wide(r)) * wide(v));
+        },
+        p.x, p.r, p.v, p.out);
+  else
+    each_number(
+        stream, p.n, [] __device__(const T& r, const T& v, T& out) { out = narrow<T>(sigmoid(wide(r)) * wide(v)); },
+        p.r, p.v, p.out);
 }
 
 template <class T>
 void sigmoid_gate_backward(const SigmoidGateBackwardArgs<T>& p, CudaStream stream) {
-  each(stream, p.n, [p] __device__(int64_t i) {
-    const auto s = sigmoid(wide(p.r[i])), v = wide(p.v[i]), dout = wide(p.dout[i]);
-    p.dr[i] = narrow<T>(dout * v * s * (1 - s));
-    p.dv[i] = narrow<T>(dout * s);
-  });
+  each_number(
+      stream, p.n,
+      [] __device__(const T& r, const T& v, const T& dout, T& dr, T& dv) {
+        const auto s = sigmoid(wide(r));
+        dr = narrow<T>(wide(dout) * wide(v) * s * (1 - s));
+        dv = narrow<T>(wide(dout) * s);
+      },
+      p.r, p.v, p.dout, p.dr, p.dv);
 }
 
 template <class T>

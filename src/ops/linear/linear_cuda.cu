@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/cuda/gemm.h"
 #include "ops/linear/kernels.h"
-#include "tensor/cuda/launch.cuh"
-#include "tensor/cuda/number.cuh"
+#include "tensor/cuda/numbers.cuh"
 
 namespace gf::cuda {
 
 template <class T>
 void linear_relu_squared(const LinearReluSquaredArgs<T>& p, CudaStream stream) {
   gemm(stream, {false, true, p.M, p.N, p.K, p.K, p.K, p.N}, Inner<T>(1), p.x, p.w, Inner<T>(0), p.y);
-  each(stream, p.M * p.N, [p] __device__(int64_t i) {
-    const auto y = wide(p.y[i]);
-    p.y[i] = narrow<T>(y <= 0 ? 0 : y * y);  // a NaN stays one
-  });
+  each_number(
+      stream, p.M * p.N,
+      [] __device__(const T& before, T& y) {
+        const auto x = wide(before);
+        y = narrow<T>(x <= 0 ? 0 : x * x);  // a NaN stays one
+      },
+      read_of(p.y), p.y);
 }
 
 template <class T>
 void linear_relu_squared_backward(const LinearReluSquaredBackwardArgs<T>& p, CudaStream stream) {
-  each(stream, p.M * p.N, [p] __device__(int64_t i) { p.dy[i] = narrow<T>(2 * sqrt(wide(p.y[i])) * wide(p.dy[i])); });
+  each_number(
+      stream, p.M * p.N,
+      [] __device__(const T& y, const T& dy, T& dx) { dx = narrow<T>(2 * sqrt(wide(y)) * wide(dy)); }, p.y,
+      read_of(p.dy), p.dy);
   if (p.dx) gemm(stream, {false, false, p.M, p.K, p.N, p.N, p.K, p.K}, Inner<T>(1), p.dy, p.w, Inner<T>(0), p.dx);
 }
 

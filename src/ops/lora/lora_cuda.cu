@@ -5,6 +5,7 @@
 #include "ops/cuda/row_sums.cuh"
 #include "ops/cuda/rows.cuh"
 #include "ops/lora/kernels.h"
+#include "tensor/cuda/numbers.cuh"
 
 namespace gf::cuda {
 namespace {
@@ -47,7 +48,8 @@ void lora(const LoraArgs<T>& p, CudaStream stream) {
   using I = Inner<T>;
   if (p.M == 0) return;
   gemm(stream, {false, false, p.M, p.R, p.C, p.C, p.R, p.R}, I(1), p.x, p.a, I(0), p.z);
-  each(stream, p.M * p.R, [p] __device__(int64_t i) { p.z[i] = narrow<T>(tanh(wide(p.z[i]))); });
+  each_number(
+      stream, p.M * p.R, [] __device__(const T& x, T& z) { z = narrow<T>(tanh(wide(x))); }, read_of(p.z), p.z);
   if (p.base_is_row)
     with_pack<16, T>(p.N, 1, {p.base, p.y}, [&](auto count) {
       launch(stream, static_cast<unsigned>(p.M), kBlock, 0, repeat_kernel<T, count>, p.base, p.N, p.y);
@@ -62,10 +64,10 @@ void lora_backward(const LoraBackwardArgs<T>& p, CudaStream stream) {
   using I = Inner<T>;
   if (p.M == 0) return;
   gemm(stream, {false, true, p.M, p.R, p.N, p.N, p.N, p.R}, I(1), p.dy, p.b, I(0), p.dz);
-  each(stream, p.M * p.R, [p] __device__(int64_t i) {
-    const I z = wide(p.z[i]);
-    p.dz[i] = narrow<T>(wide(p.dz[i]) * (1 - z * z));
-  });
+  each_number(
+      stream, p.M * p.R,
+      [] __device__(const T& z, const T& dtanh, T& dz) { dz = narrow<T>(wide(dtanh) * (1 - wide(z) * wide(z))); },
+      read_of(p.z), read_of(p.dz), p.dz);
   if (p.dbase) {
     const Blocks blocks = lora_blocks(p.M);
     with_pack<8, T>(p.N, 1, {p.dy}, [&](auto count) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/rotary/rotary.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <numbers>
@@ -75,13 +76,14 @@ RotaryTable::RotaryTable(std::vector<double> speeds) : speeds_(std::move(speeds)
 
 Tensor RotaryTable::angles(int64_t T, DType dtype, Device device) const {
   const std::lock_guard lock(guard_);
-  for (Tensor& t : made_) {
+  int64_t longest = 0;
+  for (const Tensor& t : made_) {
     if (t.dtype() != dtype || !(t.device() == device)) continue;
-    // Twice as many: text that grows token by token asks for a longer table now and then only.
-    if (t.size(0) < T) t = make_angles(speeds_, std::max(T, 2 * t.size(0)), dtype, device);
-    return t;
+    if (t.size(0) >= T) return t;
+    longest = std::max(longest, t.size(0));
   }
-  return made_.emplace_back(make_angles(speeds_, T, dtype, device));
+  // Twice as many: text that grows token by token asks for a longer table now and then only.
+  return made_.emplace_back(make_angles(speeds_, std::max(T, 2 * longest), dtype, device));
 }
 
 Var rotary(const Var& x, int64_t num_heads, const RotaryTable& table, int64_t first) {

@@ -28,7 +28,9 @@ class RotaryTable {
  private:
   std::vector<double> speeds_;
   mutable std::mutex guard_;
-  mutable std::vector<Tensor> made_;  // one a dtype and device, replaced by a longer one where needed
+  // One a dtype and device, and behind it the longer ones that took its place: a graph goes on reading where it has
+  // read.
+  mutable std::vector<Tensor> made_;
 };
 
 // (x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos) for each pair of each head.  x: (B, T, num_heads * head_size), from

@@ -42,10 +42,14 @@ namespace cuda {
 enum class Wkv6Kernel : uint8_t { sequential, chunked };
 inline constexpr int64_t kWkv6Anchor = 32;  // steps of the sequential kernel from one anchor of dw to the next
 inline constexpr int64_t kWkv6Chunk = 64, kWkv6HeadSize = 64;
+// Of a block of the chunked kernels, at most: more than the 99 KB that a block has where it has not 163 (A100) or more.
+inline constexpr size_t kWkv6SharedMemory = size_t{113} << 10;
 
+// `shared_memory`: of a block, at most.
 template <class T>
-Wkv6Kernel wkv6_kernel(const Wkv6Args<T>& p) {
-  const bool chunked = std::is_same_v<T, BFloat16> && p.N == kWkv6HeadSize && p.Tn >= kWkv6Chunk / 4;
+Wkv6Kernel wkv6_kernel(const Wkv6Args<T>& p, size_t shared_memory) {
+  const bool chunked = std::is_same_v<T, BFloat16> && p.N == kWkv6HeadSize && p.Tn >= kWkv6Chunk / 4 &&
+                       shared_memory >= kWkv6SharedMemory;
   return chunked ? Wkv6Kernel::chunked : Wkv6Kernel::sequential;
 }
 

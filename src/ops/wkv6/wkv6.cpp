@@ -57,11 +57,19 @@ void check(const Wkv6& op) {
   GF_CHECK(!op.r.tape().recording(), "wkv6: no gradient where a state is given");
 }
 
+// Of a block of threads; what is only reckoned is for a GPU that has enough.
+size_t shared_memory_of(Device device) {
+  if constexpr (kWithCuda)
+    if (device.kind == Device::Kind::cuda) return cuda::shared_memory_of_block();
+  return cuda::kWkv6SharedMemory;
+}
+
 // Working memory for the kernels on a GPU; on a CPU they have their own.
 template <class T>
 Tensor scratch(Tape& tape, const Wkv6Args<T>& args, int64_t cuda::Wkv6Scratch::*bytes) {
   if (!kWithCuda || !is_like_gpu(tape.arena().device())) return {};
-  const int64_t size = cuda::wkv6_scratch(args, cuda::wkv6_kernel(args)).*bytes;
+  const int64_t size =
+      cuda::wkv6_scratch(args, cuda::wkv6_kernel(args, shared_memory_of(tape.arena().device()))).*bytes;
   return size > 0 ? tape.empty({(size + 3) / 4}, DType::f32) : Tensor();
 }
 

@@ -43,7 +43,7 @@ struct GradientMemory {
   float end_here[kPairs * kN];   // sums over a sub-chunk of r S dy of what passes one before it, decayed through it
   float du[kSubs * kN];
 };
-static_assert(sizeof(GradientMemory) <= 113 << 10);
+static_assert(sizeof(GradientMemory) <= kWkv6SharedMemory);
 
 // dscores[i][j] = dy_i . v_j, for j / 16 <= i / 16.
 __device__ void score_gradients(GradientMemory& m) {

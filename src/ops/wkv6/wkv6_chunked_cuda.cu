@@ -132,6 +132,7 @@ struct OutputMemory {
   Tile r_all, state, v, scores;
   Early early;
 };
+static_assert(sizeof(OutputMemory) <= kWkv6SharedMemory && sizeof(ScanMemory) <= kWkv6SharedMemory);
 
 __global__ __launch_bounds__(kThreads, 2) void output_kernel(Wkv6Args<BFloat16> p, unsigned chunks,
                                                              const BFloat16* states) {

@@ -287,14 +287,15 @@ void wkv6_sequential_backward(const Wkv6BackwardArgs<T>& p, CudaStream stream) {
 template <class T>
 void wkv6(const Wkv6Args<T>& p, CudaStream stream) {
   if constexpr (std::is_same_v<T, BFloat16>)
-    if (wkv6_kernel(p) == Wkv6Kernel::chunked) return wkv6_chunked(p, stream);
+    if (wkv6_kernel(p, shared_memory_of_block()) == Wkv6Kernel::chunked) return wkv6_chunked(p, stream);
   wkv6_sequential(p, stream);
 }
 
 template <class T>
 void wkv6_backward(const Wkv6BackwardArgs<T>& p, CudaStream stream) {
   if constexpr (std::is_same_v<T, BFloat16>)
-    if (wkv6_kernel(p.forward) == Wkv6Kernel::chunked) return wkv6_chunked_backward(p, stream);
+    if (wkv6_kernel(p.forward, shared_memory_of_block()) == Wkv6Kernel::chunked)
+      return wkv6_chunked_backward(p, stream);
   wkv6_sequential_backward(p, stream);
 }
 

@@ -25,7 +25,8 @@ constexpr std::string_view kFree[] = {"change_data",      "data_type",
                                       "num_nodes",        "accumulate_grad_batches",
                                       "max_steps",        "accelerator",
                                       "precision",        "strategy",
-                                      "ds_bucket_mb",     "grad_cp"};
+                                      "ds_bucket_mb",     "grad_cp",
+                                      "product_choices"};
 
 bool counts(std::string_view key) {
   constexpr std::string_view kTrain = "train.";
