@@ -6,7 +6,6 @@
 //   --growth           read 10,000 and 20,000 tokens, and print by how much memory grew for each position between,
 //                      and the ratio of a Llama of that size in bf16 to it
 #include <fmt/format.h>
-#include <malloc.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -113,12 +112,6 @@ void read_prompts(const LayerStack& layers, const std::string& lengths) {
     fmt::print("prompt of {}: {:.3f} s, {:.1f} us a token\n", text.size(), seconds,
                1e6 * seconds / static_cast<double>(text.size()));
   }
-}
-
-// What the system gave the process, but for what the heap has in store.
-size_t allocated_bytes() {
-  const auto heap = mallinfo2();
-  return mapped_bytes() - heap.arena + heap.uordblks;
 }
 
 // By how many bytes memory grows for each position from 10,000 to 20,000, whatever tensors say of themselves.

@@ -30,13 +30,12 @@ def _panel(title, places, lines, ticks, left):
 
 
 def line_plot(panels, colours, ticks, caption):
-    """The SVG. `panels`: (title, {series: {x label: value}}) each, labels in order; `colours`: of each series; `ticks`: from 0 up."""
+    """The SVG. `panels`: (title, x labels, {series: {x label: value}}) each; `colours`: of each series; `ticks`: from 0 up."""
     width = LEFT + len(panels) * (PANEL + GAP)
     bottom = TOP + HEIGHT
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom + 70}" font-family="sans-serif" '
            f'font-size="13">', f'<rect width="{width}" height="{bottom + 70}" fill="white"/>']
-    for number, (title, series) in enumerate(panels):
-        places = list(dict.fromkeys(label for values in series.values() for label in values))
+    for number, (title, places, series) in enumerate(panels):
         lines = [(colour, series.get(name, {}), name) for name, colour in colours.items()]
         out += _panel(title, places, lines, ticks, LEFT + (PANEL + GAP) * number)
     out.append(f'<text x="{width / 2}" y="{bottom + 38}" text-anchor="middle">{html.escape(caption)}</text>')

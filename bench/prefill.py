@@ -40,8 +40,8 @@ def main():
         most = max(us for times in series.values() for us in times.values())
         step = next(step for step in (10, 20, 50, 100, 200, 500, 1000) if most / step <= 6)
         ticks = [step * n for n in range(int(most // step) + 2)]
-        panels = [("L6 D256", {model: {f"{length // 1024}k": us for length, us in times.items()}
-                               for model, times in series.items()})]
+        lines = {model: {f"{length // 1024}k": us for length, us in times.items()} for model, times in series.items()}
+        panels = [("L6 D256", list(next(iter(lines.values()))), lines)]
         a.out.write_text(line_plot(panels, COLOURS, ticks, "tokens of a prompt; upwards: microseconds a token"),
                          encoding="utf-8")
 

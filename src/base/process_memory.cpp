@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/process_memory.h"
 
+#include <malloc.h>
 #include <omp.h>
 #include <sys/resource.h>
 
@@ -105,6 +106,11 @@ size_t peak_resident_bytes() {
 
 size_t mapped_bytes() {
   return bytes_in("/proc/self/status", "VmSize:");
+}
+
+size_t allocated_bytes() {
+  const auto heap = mallinfo2();
+  return mapped_bytes() - heap.arena + heap.uordblks;
 }
 
 std::string AvailableMemory::hint(const std::string& smaller) const {

@@ -11,6 +11,7 @@ namespace gf {
 size_t resident_bytes();       // of this process, now
 size_t peak_resident_bytes();  // at its largest
 size_t mapped_bytes();         // its address space: what it was given, used or not
+size_t allocated_bytes();      // of that, all but what the heap has in store
 
 // What this process may still get.
 struct AvailableMemory {

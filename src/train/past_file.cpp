@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/build_id.h"
+#include "base/fields.h"
 #include "base/human.h"
 #include "base/process_memory.h"
 #include "io/checkpoint/safetensors.h"
@@ -68,9 +69,18 @@ class Digest {
   uint64_t sum_ = 0;
 };
 
-// All that the logits depend on, beside the tokens.
+// All that the logits depend on, beside the tokens. Much of the configuration leaves no trace in the parameters, as how
+// positions are turned.
 std::string digest_of(const LayerStack& layers) {
   Digest digest;
+  ModelConfig config = layers.config();
+  config.dropout = 0;                     // of training alone
+  if (!config.brope) config.ctx_len = 0;  // whose slow pairs it decides
+  const FieldList list(config);
+  for (const Field& field : list.fields()) {
+    const auto* section = std::get_if<Section>(&field.target);
+    digest.add(cat(field.path, "=", section ? cat(section->present) : value_text(field)));
+  }
   for (const auto& p : layers.parameters().all()) digest.add(p->name(), p->value());
   return digest.text();
 }
@@ -85,7 +95,7 @@ std::string digest_of(const std::map<std::string, Tensor>& tensors, const Metada
 }
 
 Metadata metadata_of(const LayerStack& layers, const Past::Options& o) {
-  return {{"format", "gf past 2"},
+  return {{"format", "gf past 3"},
           {"model", digest_of(layers)},
           {"build", build_id()},
           {"cache", o.expanded ? "expanded" : "compressed"},

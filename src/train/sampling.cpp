@@ -20,15 +20,23 @@ bool likelier(const Candidate& a, const Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
 }
 
-// The likeliest `count` of all tokens in order; all of them as they come where nothing depends on their order.
+// Puts the likeliest `count` of those from `begin` on there, in order.
+void sort_likeliest(std::vector<Candidate>& candidates, size_t begin, size_t count) {
+  const auto first = candidates.begin() + static_cast<ptrdiff_t>(begin), end = first + static_cast<ptrdiff_t>(count);
+  if (end != candidates.end()) std::nth_element(first, end, candidates.end(), likelier);
+  std::sort(first, end, likelier);
+}
+
+// The likeliest top_k tokens in order; all of them as they come where no number is given.
 std::vector<Candidate> candidates_of(std::span<const float> logits, const Sampling& s) {
   std::vector<Candidate> all;
   all.reserve(logits.size());
   for (const float logit : logits) all.push_back({static_cast<int32_t>(all.size()), logit});
-  const auto n = static_cast<int64_t>(all.size());
-  const int64_t count = s.top_k > 0 ? std::min(s.top_k, n) : n;
-  if (count < n || s.top_p < 1) std::partial_sort(all.begin(), all.begin() + count, all.end(), likelier);
-  all.resize(static_cast<size_t>(count));
+  if (s.top_k > 0 && s.top_k < std::ssize(all)) {
+    const auto count = static_cast<size_t>(s.top_k);
+    sort_likeliest(all, 0, count);
+    all.resize(count);
+  }
   return all;
 }
 
@@ -40,11 +48,19 @@ double weigh(std::vector<Candidate>& candidates, double temperature) {
   return sum;
 }
 
-// Keeps the first candidates, up to the one with which `mass` is reached; returns the sum of their weights.
+// Keeps the likeliest candidates in order, up to the one with which `mass` is reached; returns the sum of their
+// weights. They are sorted piece by piece: of a large vocabulary, most tokens are never among them.
 double keep_mass(std::vector<Candidate>& candidates, double mass) {
-  size_t kept = 0;
+  size_t kept = 0, sorted = 0, piece = 64;
   double sum = 0;
-  while (kept < candidates.size() && sum < mass) sum += candidates[kept++].weight;
+  while (kept < candidates.size() && sum < mass) {
+    if (kept == sorted) {
+      piece = std::min(piece, candidates.size() - sorted);
+      sort_likeliest(candidates, sorted, piece);
+      sorted += piece, piece *= 4;
+    }
+    sum += candidates[kept++].weight;
+  }
   candidates.resize(kept);
   return sum;
 }
@@ -69,12 +85,16 @@ void check(const Sampling& s) {
   if (s.top_k < 0) refuse(cat("--top-k is ", s.top_k), "1 or more, or 0, which keeps all tokens");
 }
 
-int32_t sample(std::span<const float> logits, const Sampling& s, double unit) {
-  GF_CHECK(!logits.empty() && unit >= 0 && unit < 1, logits.size(), " logits, random number ", unit);
+void check_finite(std::span<const float> logits) {
   for (size_t i = 0; i < logits.size(); ++i)
     if (!std::isfinite(logits[i]))
       fail(cat("the model's logit of token ", i, " is ", std::isnan(logits[i]) ? "nan" : "infinite"),
            "another checkpoint: this one's parameters are spoilt");
+}
+
+int32_t sample(std::span<const float> logits, const Sampling& s, double unit) {
+  GF_CHECK(!logits.empty() && unit >= 0 && unit < 1, logits.size(), " logits, random number ", unit);
+  check_finite(logits);
   if (s.temperature == 0) return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());
 
   std::vector<Candidate> candidates = candidates_of(logits, s);

@@ -22,7 +22,10 @@ struct Sampling {
 // Refuses settings out of range, by the names of the options.
 void check(const Sampling&);
 
-// `unit`, in [0, 1), says which token is drawn. Logits that are not finite are an error.
+// Logits that are not finite are an error: of no use are the probabilities that they would make.
+void check_finite(std::span<const float> logits);
+
+// `unit`, in [0, 1), says which token is drawn. Checks that the logits are finite.
 int32_t sample(std::span<const float> logits, const Sampling&, double unit);
 
 // What makes tokens that were there before less likely, in the prompt, in the text or in what was read before these.

@@ -9,6 +9,7 @@
 #include "tensor/arithmetic.h"
 #include "train/decoder.h"
 #include "train/memory.h"
+#include "train/sampling.h"
 
 namespace gf {
 namespace {
@@ -25,6 +26,7 @@ std::span<const float> row(const Tensor& logits_TV, int64_t i) {
 }
 
 void add(std::span<const float> logits, int32_t token, Score& score) {
+  check_finite(logits);
   const auto top = std::ranges::max_element(logits);
   double sum = 0;
   for (const float x : logits) sum += std::exp(static_cast<double>(x) - static_cast<double>(*top));

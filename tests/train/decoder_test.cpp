@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/process_memory.h"
 #include "base/random.h"
 #include "support/expect_error.h"
 #include "support/small_model.h"
@@ -41,11 +42,16 @@ constexpr Variant kVariants[] = {
     {"eagle", "x052", ""},
     {"finch_c2", "x060c2", ""},
     {"finch_c2_no_v2", "x060c2", "", [](ModelConfig& c) { c.use_v2 = false; }},
+    {"finch_c2_no_one_minus_w", "x060c2", "", [](ModelConfig& c) { c.use_one_minus_w = false; }},
     {"gptalpha", "gptalpha", "", [](ModelConfig& c) { c.rope.emplace(); }},
     {"gptalpha_alibi", "gptalpha", "", [](ModelConfig& c) { c.alibi.emplace(); }},
+    {"gptalpha_brope", "gptalpha", "", [](ModelConfig& c) { c.brope.emplace(); }},
     {"llama", "llama", "", [](ModelConfig& c) { c.rope.emplace(), c.cmix = "llama"; }},
     {"goldfinch", "x060c2", "gold"},
     {"goldfinch_rope", "x060c2", "gold", [](ModelConfig& c) { c.rope.emplace(); }},
+    {"goldfinch_rope_slower", "x060c2", "gold", [](ModelConfig& c) { c.rope = {.rescale = 4, .rebase = 3}; }},
+    {"goldfinch_brope", "x060c2", "gold", [](ModelConfig& c) { c.brope = {.rescale = 2}; }},
+    {"goldfinch_no_one_minus_w", "x060c2", "gold", [](ModelConfig& c) { c.use_one_minus_w = false; }},
     {"goldfinch_two_gold", "x060c2", "gold", [](ModelConfig& c) { c.n_layer = 6; }},
     {"goldfinch_llama", "x060c2", "gold", [](ModelConfig& c) { c.cmix2 = "llama"; }},
     {"goldfinch_parallel", "x060c2", "gold", [](ModelConfig& c) { c.parallel = true; }},
@@ -186,6 +192,28 @@ TEST(StatefulDecoder, OfAPromptGoldLayersRunForFewerPositionsTheHigherTheyAre) {
   expect(7, {7}, {5, 3, 1});
   expect(6, {6}, {6, 6, 6});  // all that there is
 }
+
+#if !defined(GF_SANITIZED)  // whose heap is another
+// Whatever tensors say of themselves: of each position 128 / 4 numbers of two bytes, and a token of two.
+TEST(StatefulDecoder, MemoryGrowsByCompressedKeyAndTokenAlone) {
+  ModelConfig config = small_config("x060c2", "x060", "gold");
+  config.n_layer = 2, config.n_embd = 128, config.dim_att = config.dim_ffn = 0, config.kv_cache_compression_ratio = 4;
+  const Model model(config);
+  const auto tokens = some_tokens(10'000);
+  const auto growth = [&] {
+    StatefulDecoder decoder(model.layers, {.past = {.expanded = false, .cache = DType::bf16}});
+    decoder.feed(tokens);
+    const size_t first = allocated_bytes();
+    decoder.feed(tokens);
+    return static_cast<double>(allocated_bytes() - first) / 10'000;
+  };
+  growth();  // products of shapes that were not there yet take memory too
+  const double want = 2 * 128 / 4 + 2;
+  EXPECT_EQ(static_cast<size_t>(want), bytes_a_position(config, {.expanded = false, .cache = DType::bf16}));
+  // To 3.2 bytes come the lists of blocks. Anything else that grew, of 2 bytes a position, would be a list more too.
+  EXPECT_NEAR(growth(), want, 4);
+}
+#endif
 
 TEST(StatefulDecoder, KeepsTokensOfALargeVocabularyWhole) {
   ModelConfig config = small_config("x060c2", "x060", "gold");

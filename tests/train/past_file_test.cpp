@@ -20,7 +20,8 @@ namespace {
 
 struct Model {
   explicit Model(uint64_t seed = 1, const char* time_mix = "x060c2", const char* upper = "gold")
-      : layers(small_config(time_mix, "x060", upper)) {
+      : Model(seed, small_config(time_mix, "x060", upper)) {}
+  Model(uint64_t seed, const ModelConfig& config) : layers(config) {
     layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
     fill_hashed(layers.parameters(), seed);
   }
@@ -83,6 +84,39 @@ TEST_F(PastFileOfText, RefusesThatOfAnotherModelOrOtherOptions) {
                  [&] { read_past(path, model.layers, {.past = {.expanded = false}}); });
   expect_refused({"its cache-dtype is f32", "bf16"},
                  [&] { read_past(path, model.layers, {.past = {.cache = DType::bf16}}); });
+}
+
+// With the same weights.
+TEST_F(PastFileOfText, RefusesThatOfAnotherConfiguration) {
+  const ModelConfig same = model.layers.config();
+  const auto with = [](ModelConfig config, const std::function<void(ModelConfig&)>& change) {
+    change(config);
+    return config;
+  };
+  const auto expect_other = [&](const ModelConfig& config) {
+    const Model other(1, config);
+    ASSERT_EQ(other.layers.parameters().all().size(), model.layers.parameters().all().size());
+    expect_refused({"text.past", "its model is"}, [&] { read_past(path, other.layers, {}); });
+  };
+  expect_other(with(same, [](ModelConfig& c) { c.use_one_minus_w = false; }));
+  expect_other(with(same, [](ModelConfig& c) { c.head_size_divisor = 4; }));
+  expect_other(with(same, [](ModelConfig& c) { c.parallel = true; }));
+  expect_other(with(same, [](ModelConfig& c) { c.rope.emplace(); }));
+  expect_other(with(same, [](ModelConfig& c) { c.brope.emplace(); }));
+  expect_other(with(same, [](ModelConfig& c) { c.alibi.emplace(); }));
+
+  const ModelConfig turned = with(same, [](ModelConfig& c) { c.rope.emplace(); });
+  const Model rotary(1, turned);
+  StatefulDecoder reader(rotary.layers, {});
+  reader.feed(kText);
+  write(path, reader);
+  EXPECT_NO_THROW(read_past(path, rotary.layers, {}));
+  expect_other(with(turned, [](ModelConfig& c) { c.rope->base = 20000; }));
+  expect_other(with(turned, [](ModelConfig& c) { c.rope->rescale = 2; }));
+  expect_other(with(turned, [](ModelConfig& c) { c.rope->rebase = 2; }));
+  // What only training asks for.
+  const Model longer(1, with(turned, [](ModelConfig& c) { c.ctx_len = 32, c.dropout = 0.1; }));
+  EXPECT_NO_THROW(read_past(path, longer.layers, {}));
 }
 
 // Another build may compute the same parameters with other roundings, or keep other things.

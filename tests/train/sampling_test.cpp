@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "base/random.h"
@@ -90,6 +93,60 @@ TEST(Sampling, TopPComesAfterTopKAndTemperature) {
   expect_shares(shares(logits_of(kProbabilities), {.temperature = 0.5, .top_p = 0.63, .top_k = 2}), {0, 1, 0, 0, 0});
   expect_shares(shares(logits_of(kProbabilities), {.temperature = 0.5, .top_p = 0.65, .top_k = 2}),
                 {0, 16.0 / 25, 0, 9.0 / 25, 0});
+}
+
+// All tokens sorted, and then one filter after the other, as the header says it.
+int32_t plainly(const std::vector<float>& logits, const Sampling& s, double unit) {
+  std::vector<int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto logit = [&](int32_t token) { return static_cast<double>(logits[static_cast<size_t>(token)]); };
+  std::ranges::stable_sort(order, std::ranges::greater{}, logit);
+  if (s.top_k > 0) order.resize(std::min(order.size(), static_cast<size_t>(s.top_k)));
+  const auto weight = [&, top = order[0]](int32_t token) {
+    return std::exp((logit(token) - logit(top)) / s.temperature);
+  };
+  double total = 0;
+  for (const int32_t token : order) total += weight(token);
+  size_t kept = 0;
+  double mass = 0;
+  while (kept < order.size() && mass < s.top_p * total) mass += weight(order[kept++]);
+  if (s.top_p < 1)
+    order.resize(kept);
+  else if (order.size() == logits.size())
+    std::ranges::sort(order);  // all are drawn as they come
+  std::erase_if(order, [&](int32_t token) { return weight(token) < s.min_p; });
+  double sum = 0;
+  for (const int32_t token : order) sum += weight(token);
+  const double drawn = unit * sum;
+  sum = 0;
+  for (const int32_t token : order)
+    if ((sum += weight(token)) > drawn) return token;
+  return -1;
+}
+
+// Few and many tokens, many of them equal or all different, flat and steep: a part of the order is as good as all of
+// it.
+TEST(Sampling, DrawsWhatAWholeSortedVocabularyWould) {
+  for (uint64_t i = 0; i < 3000; ++i) {
+    const Random random(i, "sampling_test");
+    const auto n = static_cast<size_t>(1 + random.bits(0) % (i % 10 == 0 ? 5000 : 300));
+    std::vector<float> logits;
+    for (uint64_t k = 0; k < n; ++k) {
+      const double x = 8 * random.uniform(100 + k);
+      logits.push_back(static_cast<float>(i % 2 == 0 ? x : std::round(x)));
+    }
+    const auto one_of = [&](uint64_t at, const std::vector<double>& values) {
+      return values[random.bits(at) % values.size()];
+    };
+    const Sampling s{.temperature = one_of(1, {0.2, 1, 3, 1e6}),
+                     .top_p = one_of(2, {1e-9, 0.3, 0.9, 0.999, 1}),
+                     .top_k = static_cast<int64_t>(one_of(3, {0, 0, 1, 64, 65, 200, 100000})),
+                     .min_p = one_of(4, {0, 0, 0.01, 1})};
+    const double unit = random.unit(5);
+    ASSERT_EQ(sample(logits, s, unit), plainly(logits, s, unit))
+        << i << ": " << n << " tokens, temperature " << s.temperature << ", top_p " << s.top_p << ", top_k " << s.top_k
+        << ", min_p " << s.min_p;
+  }
 }
 
 TEST(Sampling, MinPKeepsWhatIsNearTheLikeliest) {

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "base/random.h"
+#include "support/expect_error.h"
 #include "support/small_model.h"
+#include "tensor/arithmetic.h"
 
 namespace gf {
 namespace {
@@ -56,6 +59,21 @@ TEST(Score, IsThatOfAPassOverEachRequest) {
       EXPECT_EQ(scores[i].greedy, want.greedy) << i;
       EXPECT_EQ(scores[i].tokens, want.tokens) << i;
     }
+  }
+}
+
+// As one by one, so side by side: no number is told that is none.
+TEST(Score, OfASpoiltModelIsAnError) {
+  LayerStack layers(small_config("x060c2", "x060", "gold"));
+  layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+  fill_hashed(layers.parameters());
+  fill(layers.parameters().all().back()->value(), std::numeric_limits<double>::quiet_NaN());
+  const ScoreRequest alone{some_tokens(1, 5), some_tokens(2, 3)};
+  for (const size_t count : {1u, 4u}) {
+    std::vector<ScoreRequest> requests(count, alone);
+    if (count > 1) requests.assign(count, {some_tokens(51, 90), some_tokens(2, 3)});
+    ASSERT_EQ(plan_scores(requests).shared.empty(), count == 1);
+    expect_error(Exit::failed, {"the model's logit of token 0 is nan"}, [&] { score(layers, requests); });
   }
 }
 
