@@ -213,6 +213,13 @@ void ShardedOptimizer::drop_values(Bucket& b) {
   b.whole = false;
 }
 
+void ShardedOptimizer::finish_transfers() {
+  for (Bucket& b : buckets_) {
+    finish_reduction(b);
+    finish_gathering(b);
+  }
+}
+
 void ShardedOptimizer::finish_gradients() {
   for (Bucket& b : buckets_) {
     if (b.shared && ranks_.data.size() > 1) reduce(b);

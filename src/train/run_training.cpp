@@ -63,6 +63,7 @@ class Loop {
     try {
       take_steps();
     } catch (const AgreedError&) {
+      run_.optimizer->finish_transfers();
       save_what_is_done();
       throw;
     } catch (const std::exception&) {
@@ -70,6 +71,7 @@ class Loop {
       if (run_.mesh.world->size() == 1) save_what_is_done();
       throw;
     }
+    run_.optimizer->finish_transfers();
     return finish();
   }
 

@@ -32,6 +32,37 @@ TEST_F(ManyRanks, AFailedValidationLosesNoStep) {
   EXPECT_EQ(newest->step % 10, 0);
 }
 
+// The last step spreads new parameters that no step waits for. Over a link that is still at it when the run is done, or
+// when all end because of an error, they come to their end: MPI cannot call back what all ranks take part in.
+TEST_F(ManyRanks, WhatIsOnItsWayComesToItsEnd) {
+  const Environment slow_link = {{"OMPI_MCA_pml", "ob1"},
+                                 {"OMPI_MCA_btl", "tcp,self"},
+                                 {"OMPI_MCA_btl_tcp_sndbuf", "4096"},
+                                 {"OMPI_MCA_btl_tcp_rcvbuf", "4096"},
+                                 {"OMPI_MCA_btl_tcp_flags", "1"},
+                                 {"OMPI_MCA_btl_tcp_max_send_size", "8192"}};
+  for (const char* zero : {"1", "2"}) {
+    const ProgramResult result = train_on(2,
+                                          {{"model.n_layer", "3"},
+                                           {"model.n_embd", "256"},
+                                           {"model.vocab_size", "16384"},
+                                           {"train.max_steps", "1"},
+                                           {"parallel.zero", zero},
+                                           {"train.proj_suffix", zero}},
+                                          slow_link);
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_NE(result.out.find("done: 1 steps"), std::string::npos) << result.out;
+    EXPECT_EQ(result.err, "");
+  }
+  // A token that is none of the vocabulary's, which the first steps do not come upon.
+  std::vector<uint16_t> tokens = random_tokens(3000, 65);
+  tokens[1500] = 65;
+  const ProgramResult bad = train_on(2, {{"train.data_file", data_set("bad", tokens)}, {"train.max_steps", "100"}});
+  EXPECT_EQ(bad.status, 2) << bad.err;
+  EXPECT_EQ(count_lines(bad.err.substr(0, bad.err.find("(rank "))), 2) << bad.err;
+  EXPECT_GT(metrics("0").size(), 0u);
+}
+
 // Before the first step, too: while the configuration is read, and where ranks are asked for different things.
 TEST_F(ManyRanks, AHangAtTheStartEndsTheJob) {
   const std::string fifo = folder_ / "fifo.yaml";
