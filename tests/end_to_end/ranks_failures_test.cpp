@@ -127,6 +127,25 @@ TEST_F(ManyRanks, OneThatCannotEndsAll) {
   EXPECT_TRUE(state("0") == state("whole"));
 }
 
+// Each rank believes its own: a relative path leads the second one to other files, of as many tokens.
+TEST_F(ManyRanks, EachHasTheSameData) {
+  fs::create_directory(folder_ / "elsewhere");
+  const std::string other = data_set("elsewhere/data", random_tokens(3000, 65, 3)),
+                    held = data_set("held", random_tokens(400, 65, 2));
+  data_set("elsewhere/held", random_tokens(400, 65, 4));
+  const Options here = {{"train.data_file", "data"}, {"train.validation_data_file", held}};
+  const Options mixed = {{"train.data_file", folder_ / "data"}, {"train.validation_data_file", "held"}};
+  for (const auto& [changes, what] : {std::pair(here, "data: 3000 tokens"), std::pair(mixed, "held: 400 tokens")}) {
+    const ProgramResult result =
+        train_beside(cat("cd ", fs::path(other).parent_path().string()), changes, cat("cd ", folder_.path().string()));
+    EXPECT_EQ(result.status, 2) << result.err;
+    const size_t at = result.err.find(cat("the data of rank 1 is not that of rank 0: \"", what, ", fingerprint "));
+    EXPECT_NE(at, std::string::npos) << result.err;
+    EXPECT_EQ(result.err.find("the data of rank 1", at + 1), std::string::npos) << "told twice: " << result.err;
+    EXPECT_FALSE(fs::exists(folder_ / "out"));
+  }
+}
+
 TEST_F(ManyRanks, TellOnceWhatIsWrong) {
   const auto refused = [&](int ranks, const Options& changes, const std::string& what, const Environment& e = {}) {
     const ProgramResult result = train_on(ranks, changes, e);
