@@ -5,7 +5,7 @@
 #   launch/local.sh 4 -c configs/quickstart.yaml --train.data_file data/mine --parallel.pipeline 2
 # or measures this machine with as many ranks at once:
 #   launch/local.sh 4 plan --measure mine.yaml -c configs/quickstart.yaml
-# Each rank gets an equal share of the cores. GF_BIN says where the programs are (build/cpu/bin).
+# Each rank gets an equal share of the cores, or OMP_NUM_THREADS of them where so many are there. GF_BIN says where the programs are (build/cpu/bin).
 # Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 let training save and end with status 75; a second Ctrl-C ends it at once.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -23,16 +23,15 @@ if [[ ! -x $program ]]; then
   exit 2
 fi
 
-cores=$(nproc)
-threads=$((cores / ranks))
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # which else counts the threads that these allow
+share=$((cores / ranks))
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((share > 1 ? share : 1))}
+threads=${OMP_NUM_THREADS%%,*}  # of the outer loops
 # A core for each thread where there are enough; else ranks take turns, and those that wait must not spin.
-if [[ $threads -ge 1 ]]; then
+place=(--oversubscribe --bind-to none)
+if [[ $threads =~ ^[1-9][0-9]*$ && $threads -le $share ]]; then
   place=(--map-by "slot:PE=$threads" --bind-to core)
-else
-  threads=1
-  place=(--oversubscribe --bind-to none)
 fi
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$threads}
 # Else mpirun waits two seconds for munge where that is installed and not running.
 export PMIX_MCA_psec=${PMIX_MCA_psec:-native}
 # In a container without the right to bind, or told of fewer slots than cores, mpirun refuses; then it is done without.

@@ -227,6 +227,13 @@ void ShardedOptimizer::drop_values(Bucket& b) {
   b.whole = false;
 }
 
+void ShardedOptimizer::finish_transfers() {
+  for (Bucket& b : buckets_) {
+    finish_reduction(b);
+    finish_gathering(b);
+  }
+}
+
 void ShardedOptimizer::finish_gradients() {
   if (std::exchange(gradients_finished_, true)) return;
   const TraceSpan span("sum of gradients");

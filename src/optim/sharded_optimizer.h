@@ -76,6 +76,9 @@ class ShardedOptimizer final : public ParameterHooks {
   // finite, or that `accepts` does not accept, is not applied; every rank must answer alike.
   Update step(double learning_rate, double weight_decay, const std::function<bool(double norm)>& accepts = {});
   void skip();  // after one that was not applied: leaves the gradients zero, and all else as it is
+  // What was begun and nobody has waited for, such as what the last step spreads for a next one, comes to its end. For
+  // where all ranks are together, before this goes: then the others wait for it too.
+  void finish_transfers();
 
   int64_t updates() const { return updates_; }  // applied so far: what bias correction counts
   void set_updates(int64_t updates) { updates_ = updates; }

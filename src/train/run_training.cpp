@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <sstream>
 
 #include "base/build_id.h"
 #include "base/clock.h"
@@ -64,6 +65,7 @@ class Loop {
     try {
       take_steps();
     } catch (const AgreedError&) {
+      run_.optimizer->finish_transfers();
       save_what_is_done();
       throw;
     } catch (const std::exception&) {
@@ -71,6 +73,7 @@ class Loop {
       if (run_.mesh.world->size() == 1) save_what_is_done();
       throw;
     }
+    run_.optimizer->finish_transfers();
     return finish();
   }
 
@@ -225,6 +228,25 @@ Exit train(Plan& plan, std::unique_ptr<Communicator> world, Device device, const
   return Loop(run, nodes, stop).run();
 }
 
+// What this rank has found where the configuration says that data is: a line for each file.
+std::string data_of(const Plan& plan) {
+  std::string text;
+  const auto add = [&](const BinIdx& file, const std::string& identity) {
+    text += cat(file.prefix(), ": ", identity, "\n");
+  };
+  if (plan.data) {
+    std::istringstream lines(plan.data->identity());  // as it was when the data was opened
+    std::string line;
+    for (const TrainingData::Source& source : plan.data->sources())
+      for (const BinIdx& file : source.files.files()) add(file, std::getline(lines, line) ? line : "");
+  }
+  if (plan.validation) {
+    const TokenFiles& files = plan.validation->files();
+    for (size_t i = 0; i < files.files().size(); ++i) add(files.files()[i], files.identity(i));
+  }
+  return text;
+}
+
 // The least of all ranks' numbers of bytes.
 size_t least(Communicator& ranks, size_t own) {
   return static_cast<size_t>(-largest(ranks, -static_cast<double>(own)));
@@ -267,6 +289,7 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
     plan.emplace(config, ranks->size());
     if (!config.parallel.hardware.empty()) hardware = load_hardware(config.parallel.hardware);
   });
+  check_same_everywhere(*ranks, "the data", data_of(*plan));
   if (hardware) check_same_everywhere(*ranks, "the file of parallel.hardware", to_yaml(*hardware));
   settle_partition(*plan, *ranks, least(*ranks, available.bytes), hardware ? &*hardware : nullptr);
   // The same on all ranks: from the configuration, the data and where all of them run.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// launch/train.sbatch among stand-ins for Slurm's commands: what becomes of each end of a run. launch/setup.sh where
-// there is nothing.
+// launch/train.sbatch among stand-ins for Slurm's commands: what becomes of each end of a run. launch/local.sh before a
+// stand-in for mpirun. launch/setup.sh where there is nothing.
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -17,7 +17,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class BatchScript : public testing::Test {
+class LaunchScript : public testing::Test {
+ protected:
+  void program(const std::string& name, const std::string& body) const {
+    write_file(folder_ / name, cat("#!/bin/sh\n", body, "\n"));
+    fs::permissions(folder_ / name, fs::perms::owner_all);
+  }
+  // Where the programs above come before all others.
+  std::string path() const {
+    const char* const path = std::getenv("PATH");
+    return cat(folder_.path().string(), ":", path ? path : "");
+  }
+  TempFolder folder_;
+};
+
+class BatchScript : public LaunchScript {
  protected:
   // srun runs one rank; then `after` says what else becomes of it. The run ends with this status.
   ProgramResult run(int status, const std::string& after, const std::string& scontrol) const {
@@ -25,9 +39,8 @@ class BatchScript : public testing::Test {
     program("srun", cat("while [ \"$1\" != bash ]; do shift; done; SLURM_PROCID=0 \"$@\"; status=$?; ", after,
                         "; exit $status"));
     program("scontrol", cat("echo \"$@\" >>", requeued(), "; ", scontrol));
-    const char* const path = std::getenv("PATH");
     return Process(cat(GF_SOURCE_DIR, "/launch/train.sbatch"), {},
-                   {{"PATH", cat(folder_.path().string(), ":", path ? path : "")},
+                   {{"PATH", path()},
                     {"GF_BIN", folder_.path().string()},
                     {"SLURM_JOB_ID", "7"},
                     {"SLURM_JOB_NODELIST", "n1"},
@@ -35,13 +48,6 @@ class BatchScript : public testing::Test {
         .wait();
   }
   std::string requeued() const { return folder_ / "requeued"; }
-
- private:
-  void program(const std::string& name, const std::string& body) const {
-    write_file(folder_ / name, cat("#!/bin/sh\n", body, "\n"));
-    fs::permissions(folder_ / name, fs::perms::owner_all);
-  }
-  TempFolder folder_;
 };
 
 // As Slurm does where it requeues a job.
@@ -73,6 +79,31 @@ TEST_F(BatchScript, TriesAgainWhereTheFirstRankLeftNoWord) {
   EXPECT_EQ(result.status, 1) << result.err;
   EXPECT_EQ(result.err, "");
   EXPECT_EQ(read_file(requeued()), "requeue 7\n");
+}
+
+// Threads that are given are no fewer cores: the system's nproc says OMP_NUM_THREADS where that is set.
+TEST_F(LaunchScript, GivesEachThreadACore) {
+  program("gf-dist-train", "");
+  program("nproc", "echo ${OMP_NUM_THREADS:-${OMP_THREAD_LIMIT:-8}}");
+  program("mpirun", cat("echo $OMP_NUM_THREADS threads: $* >", folder_.path().string(), "/began"));
+  const auto began = [&](std::vector<std::string> variables) {
+    std::vector<std::string> words = {"-u", "OMP_NUM_THREADS", "-u", "OMP_THREAD_LIMIT"};
+    words.insert(words.end(), variables.begin(), variables.end());
+    words.insert(words.end(), {cat(GF_SOURCE_DIR, "/launch/local.sh"), "2"});
+    const ProgramResult result =
+        Process("/usr/bin/env", words, {{"PATH", path()}, {"GF_BIN", folder_.path().string()}}).wait();
+    EXPECT_EQ(result.status, 0) << result.err;
+    return read_file(folder_ / "began");
+  };
+  const auto expect = [&](const std::vector<std::string>& variables, const char* threads, const std::string& place) {
+    const std::string line = began(variables);
+    EXPECT_TRUE(line.starts_with(cat(threads, " threads: "))) << line;
+    EXPECT_NE(line.find(cat("-n 2 ", place, " ")), std::string::npos) << line;
+  };
+  expect({}, "4", "--map-by slot:PE=4 --bind-to core");
+  expect({"OMP_NUM_THREADS=1", "OMP_THREAD_LIMIT=1"}, "1", "--map-by slot:PE=1 --bind-to core");
+  expect({"OMP_NUM_THREADS=3,2"}, "3,2", "--map-by slot:PE=3 --bind-to core");
+  expect({"OMP_NUM_THREADS=5"}, "5", "--oversubscribe --bind-to none");
 }
 
 // Where it can install nothing it names what cmake/Dependencies.cmake will ask for.

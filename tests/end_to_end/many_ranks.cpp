@@ -51,10 +51,11 @@ ProgramResult ManyRanks::train_on(int ranks, const Options& changes, const Envir
   return run_program(GF_MPIEXEC, words_on(ranks, "gf-dist-train", arguments(changes)), with_mpi(more));
 }
 
-ProgramResult ManyRanks::train_beside(const std::string& before, const Options& changes) const {
+ProgramResult ManyRanks::train_beside(const std::string& before, const Options& changes,
+                                      const std::string& first) const {
   return run_program(GF_MPIEXEC,
                      words_on(2, "gf-dist-train", arguments(changes),
-                              cat("if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then ", before, "; fi")),
+                              cat("if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then ", before, "; else ", first, "; fi")),
                      with_mpi({}));
 }
 

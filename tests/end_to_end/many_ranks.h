@@ -14,8 +14,9 @@ class ManyRanks : public TinyTraining {
   ProgramResult train_on(int ranks, const Options& changes = {}, const Environment& = {}) const;
   // Any of the programs, with these words.
   static ProgramResult run_on(int ranks, const std::string& program, const std::vector<std::string>& words);
-  // Two ranks, of which a shell brings about what is wrong with the second one: it begins with `before`.
-  ProgramResult train_beside(const std::string& before, const Options& changes) const;
+  // Two ranks, of which a shell brings about what is wrong with the second one: it begins with `before`, the first one
+  // with `first`.
+  ProgramResult train_beside(const std::string& before, const Options& changes, const std::string& first = ":") const;
   // launch/local.sh on two ranks.
   Process start_local(const Options& changes) const;
   // One rank on each of these, or so it believes.

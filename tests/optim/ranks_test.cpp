@@ -106,6 +106,7 @@ void train_rank(const ModelConfig& c, const TuningRule& rule, Layout l, Communic
     all.losses.push_back(loss.data<double>()[0]);
     all.norms.push_back(update.grad_norm);
   }
+  optimizer.finish_transfers();
   const std::lock_guard lock(guard);
   take_state(all, optimizer.parameters());
   take_state(all, optimizer.moments());

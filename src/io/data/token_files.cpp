@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/data/token_files.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -42,6 +44,12 @@ int64_t TokenFiles::documents() const {
   int64_t sum = 0;
   for (const BinIdx& file : files_) sum += file.documents();
   return sum;
+}
+
+std::string TokenFiles::identity(size_t file) const {
+  std::string text = fmt::format("{} tokens, fingerprint {:016x}", files_[file].tokens(), files_[file].fingerprint());
+  if (masked()) text += fmt::format(", of the mask {:016x}", masks_[file].fingerprint());
+  return text;
 }
 
 void TokenFiles::read(int64_t begin, std::span<int32_t> out) const {

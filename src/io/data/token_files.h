@@ -24,6 +24,7 @@ class TokenFiles {
   int64_t tokens() const { return begins_.back(); }
   int64_t sequences() const;
   int64_t documents() const;
+  std::string identity(size_t file) const;  // what its order of samples depends on, wherever it lies, for a person too
 
   // As BinIdx has them, over all files; messages name the file, and positions in it.
   void read(int64_t begin, std::span<int32_t> out) const;

@@ -61,6 +61,7 @@ class WindowReader {
   WindowReader(std::shared_ptr<const TokenFiles>, int64_t ctx_len, int64_t vocab_size);
   int64_t windows() const { return windows_; }
   int64_t ctx_len() const { return ctx_len_; }
+  const TokenFiles& files() const { return *data_; }
   int64_t count_targets(int64_t windows) const;  // that count, in the first so many windows
   // Windows [first, first + count); without their tokens for stages that need only their numbers.
   Batch batch(int64_t first, int64_t count, bool read_tokens = true) const;

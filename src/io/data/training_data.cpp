@@ -44,9 +44,7 @@ std::string identity_of(const std::vector<TrainingData::Source>& sources, const 
   for (size_t i = 0; i < sources.size(); ++i) {
     const TokenFiles& files = sources[i].files;
     for (size_t f = 0; f < files.files().size(); ++f) {
-      const BinIdx& file = files.files()[f];
-      text += fmt::format("{} tokens, fingerprint {:016x}", file.tokens(), file.fingerprint());
-      if (files.masked()) text += fmt::format(", of the mask {:016x}", files.masks()[f].fingerprint());
+      text += files.identity(f);
       // Fewer digits than there are: weights of the same ratios are the same.
       if (weighted) text += fmt::format(", in source {} with a share of {:.12g}", i + 1, mixture.shares()[i]);
       text += "\n";
