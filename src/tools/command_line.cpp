@@ -10,6 +10,7 @@
 
 #include "base/denormals.h"
 #include "base/error.h"
+#include "base/standard_streams.h"
 
 namespace gf {
 
@@ -76,6 +77,7 @@ int run_main(const std::string& program, const std::string& memory_hint, const s
   std::signal(SIGXFSZ, SIG_IGN);
   flush_denormals();
   try {
+    hold_standard_descriptors();
     return body();
   } catch (const Error& e) {
     print_error(program, e);

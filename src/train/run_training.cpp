@@ -12,6 +12,7 @@
 #include "base/process_memory.h"
 #include "base/process_start.h"
 #include "base/signals.h"
+#include "base/standard_streams.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "ops/cuda/gemm.h"
 #include "parallel/agreement.h"
@@ -42,7 +43,7 @@ std::string saved_line(const Plan& plan, int64_t step, double seconds) {
 
 // What the saves of a run found that is not theirs.
 void tell_notes(Run& run) {
-  for (const std::string& note : run.checkpoints->take_notes()) fmt::print(stderr, "gf-dist-train: {}\n", note);
+  for (const std::string& note : run.checkpoints->take_notes()) print_note("gf-dist-train: {}\n", note);
 }
 
 class Loop {
@@ -101,7 +102,7 @@ class Loop {
   // went well.
   template <class Body>
   bool or_warn(const Body& body) const {
-    const auto warn = [](const Error& e) { fmt::print(stderr, "gf-dist-train: {}\n", e.what()); };
+    const auto warn = [](const Error& e) { print_note("gf-dist-train: {}\n", e.what()); };
     try {
       body();
       return true;

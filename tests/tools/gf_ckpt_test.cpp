@@ -13,6 +13,7 @@
 #include "io/checkpoint/pth/pth.h"
 #include "io/checkpoint/pth/pth_samples.h"
 #include "io/checkpoint/safetensors.h"
+#include "support/run_program.h"
 #include "support/temp_folder.h"
 #include "train/config.h"
 
@@ -220,6 +221,13 @@ TEST_F(GfCkpt, ImportNamesWhatItCannotRead) {
   const uint64_t length = header.size();
   std::ofstream(file_, std::ios::binary).write(reinterpret_cast<const char*>(&length), 8) << header << "12345678";
   expect("import " + file_.string() + " " + (folder_ / "out").string(), 2, {"ids", "I64"});
+}
+
+TEST_F(GfCkpt, ANoteThatCannotBeWrittenEndsNothing) {
+  run("export " + checkpoints_.string() + " " + file_.string());
+  const ProgramResult made = run_with_streams("2>/dev/full", "gf", {"ckpt", "import", file_.string(), folder_ / "out"});
+  EXPECT_EQ(made.status, 0);
+  EXPECT_NE(made.out.find("1 tensors"), std::string::npos) << made.out;
 }
 
 }  // namespace
