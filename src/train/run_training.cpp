@@ -9,6 +9,7 @@
 #include "base/build_id.h"
 #include "base/clock.h"
 #include "base/human.h"
+#include "base/out_of_memory.h"
 #include "base/process_memory.h"
 #include "base/process_start.h"
 #include "base/signals.h"
@@ -278,7 +279,12 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
   ranks = with_gpus(std::move(ranks), gpu ? &*gpu : nullptr, watch);
   beginning.reset();
   const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
-  return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes_of_places, watch, save_mode, stop);
+  try {
+    return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes_of_places, watch, save_mode, stop);
+  } catch (const OutOfMemory& e) {
+    fail(e.what(), "a smaller --train.micro_bsz with more --train.accumulate_grad_batches, or --train.grad_cp 1",
+         e.where());
+  }
 }
 
 }  // namespace gf
