@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,12 +29,21 @@ constexpr int kCannotRun = 127;  // what a shell says too
   _exit(kCannotRun);
 }
 
+int open_log(const std::filesystem::path& log) {
+  // For reading too: a named pipe in its place, opened for writing alone, would wait for a reader for ever.
+  const int out = open(log.c_str(), O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (out < 0) fail(cat("cannot write ", log.string(), ": ", std::strerror(errno)));
+  struct stat info {};
+  if (fstat(out, &info) == 0 && S_ISREG(info.st_mode)) return out;
+  close(out);
+  fail(cat("cannot write ", log.string(), ": it is not a regular file"), "remove it, or write to another folder");
+}
+
 }  // namespace
 
 ChildResult run_child(const std::filesystem::path& program, const std::vector<std::string>& arguments,
                       const std::filesystem::path& log, const StopSignal& stop) {
-  const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0666);
-  if (out < 0) fail(cat("cannot write ", log.string(), ": ", std::strerror(errno)));
+  const int out = open_log(log);
   std::string name = program.string();
   std::vector<std::string> words = arguments;
   std::vector<char*> pointers{name.data()};

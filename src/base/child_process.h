@@ -15,7 +15,7 @@ struct ChildResult {
   size_t peak_bytes = 0;  // the most that was resident
 };
 
-// Appends standard output and errors to `log`, which may not be a symbolic link. The program is a path.
+// Appends standard output and errors to `log`, a regular file and no symbolic link. The program is a path.
 ChildResult run_child(const std::filesystem::path& program, const std::vector<std::string>& arguments,
                       const std::filesystem::path& log, const StopSignal&);
 

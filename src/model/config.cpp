@@ -6,12 +6,13 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/wkv6/wkv6.h"
 
 namespace gf {
 namespace {
 
-// Far beyond any model, and small enough that no product of sizes here reaches 2^62.
-constexpr int64_t kMaxLayers = 1 << 16, kMaxWidth = 1 << 20, kMaxVocab = (int64_t{1} << 31) - 1;
+// Far beyond any model, and small enough that no product of sizes here reaches 2^62, and a plan is made in seconds.
+constexpr int64_t kMaxLayers = 1 << 12, kMaxWidth = 1 << 20, kMaxVocab = (int64_t{1} << 31) - 1;
 
 bool contains(std::span<const std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -90,6 +91,15 @@ void check_layout(const ModelConfig& c) {
                c.n_layer, " with model.tmix2 \"", c.tmix2, "\""),
            "a smaller --model.inv_other_layer_ratio, or an empty --model.tmix2");
   }
+}
+
+// Of mixers with a recurrence, whose states have so many rows and columns.
+void check_recurrence(const ModelConfig& c) {
+  for (const std::string& mix : {c.tmix, c.tmix2})
+    if (!mix.empty() && !has_attention(mix) && c.head_size > kMaxWkvHeadSize)
+      refuse(cat("model.head_size is ", c.head_size, ", and heads of ", mix, " have at most ", kMaxWkvHeadSize,
+                 " channels"),
+             "--model.head_size 64");
 }
 
 void check_gold(const ModelConfig& c) {
@@ -189,6 +199,7 @@ void ModelConfig::resolve() {
 void ModelConfig::check() const {
   check_sizes(*this);
   check_layout(*this);
+  check_recurrence(*this);
   check_gold(*this);
   check_positions(*this);
   check_unused(*this);

@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "base/out_of_memory.h"
 #include "tensor/on_device.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -32,8 +33,7 @@ size_t round_up(size_t n, size_t to) {
 }
 
 [[noreturn]] void no_memory(size_t bytes) {
-  fail(cat("cannot get ", (bytes + (size_t{1} << 20) - 1) >> 20, " MiB of memory"),
-       "a smaller --train.micro_bsz with more --train.accumulate_grad_batches, or --train.grad_cp 1");
+  throw OutOfMemory(cat("cannot get ", (bytes + (size_t{1} << 20) - 1) >> 20, " MiB of memory"));
 }
 
 std::byte* reserve(Device device, size_t bytes) {

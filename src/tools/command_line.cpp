@@ -10,6 +10,8 @@
 
 #include "base/denormals.h"
 #include "base/error.h"
+#include "base/out_of_memory.h"
+#include "base/standard_streams.h"
 
 namespace gf {
 
@@ -76,7 +78,11 @@ int run_main(const std::string& program, const std::string& memory_hint, const s
   std::signal(SIGXFSZ, SIG_IGN);
   flush_denormals();
   try {
+    hold_standard_descriptors();
     return body();
+  } catch (const OutOfMemory& e) {
+    print_error(program, Error(e.what(), memory_hint, e.status(), e.where()));
+    return static_cast<int>(e.status());
   } catch (const Error& e) {
     print_error(program, e);
     return static_cast<int>(e.status());

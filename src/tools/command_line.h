@@ -29,8 +29,8 @@ boost::program_options::variables_map parse(const CommandLine&, const Arguments&
 
 void print_error(const std::string& program, const Error&);  // to standard error, in that form
 
-// Runs a program's body: prints an Error once, in the form "program: what / try: hint", and gives the status. Where
-// memory ran out and nobody said for what, `memory_hint` is what to try.
+// Runs a program's body, and takes care that its standard descriptors are open: prints an Error once, in the form
+// "program: what / try: hint", and gives the status. Where memory ran out, `memory_hint` is what to try.
 int run_main(const std::string& program, const std::string& memory_hint, const std::function<int()>& body);
 
 }  // namespace gf

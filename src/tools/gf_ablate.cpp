@@ -17,6 +17,7 @@
 
 #include "base/child_process.h"
 #include "base/human.h"
+#include "base/standard_streams.h"
 #include "io/files.h"
 #include "io/partial_file.h"
 #include "io/run_folder.h"
@@ -143,7 +144,7 @@ int train_one(const Prepared& p, const StopSignal& stop, const std::string& whic
   note_peak(p.folder, result.peak_bytes);
   if (result.status == 0) fmt::print("{} {}: {}\n", which, p.name(), result_of(p));
   if (result.status != 0 && result.status != static_cast<int>(Exit::stopped_early))
-    fmt::print(stderr, "{}gf ablate: {} ended with status {}\n", end_of(log), p.name(), result.status);
+    print_note("{}gf ablate: {} ended with status {}\n", end_of(log), p.name(), result.status);
   return result.status;
 }
 

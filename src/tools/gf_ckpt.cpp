@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/human.h"
+#include "base/standard_streams.h"
 #include "base/text.h"
 #include "base/yaml.h"
 #include "io/checkpoint/checkpoint_folder.h"
@@ -210,9 +211,9 @@ int import_from(const Arguments& arguments) {
   CheckpointWriter(folder, *self, 0).write(attributes, *source);
   std::cout << made.string() << ": " << source->entries().size() << " tensors, no optimizer state\n";
   if (!describes_model)
-    fmt::print(stderr,
-               "gf ckpt: nothing says what model these weights are of: train.load_model takes them, gf eval, generate "
-               "and score do not\n  try: another import with --config, which has model.vocab_size and the rest\n");
+    print_note(
+        "gf ckpt: nothing says what model these weights are of: train.load_model takes them, gf eval, generate "
+        "and score do not\n  try: another import with --config, which has model.vocab_size and the rest\n");
   return 0;
 }
 

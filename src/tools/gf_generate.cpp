@@ -12,6 +12,7 @@
 
 #include "base/human.h"
 #include "base/process_memory.h"
+#include "base/standard_streams.h"
 #include "io/partial_file.h"
 #include "io/text/jsonl.h"
 #include "tools/command_line.h"
@@ -58,17 +59,17 @@ std::string per_second(int64_t count, double seconds) {
 
 void print_report(const Generation& g, int64_t prompt_tokens, const Past& past) {
   // Both on one terminal, or in one log.
-  if (isatty(STDOUT_FILENO) == isatty(STDERR_FILENO)) fmt::print(stderr, "\n");
-  fmt::print(stderr, "prompt: {} in {}{}; text: {} in {}{}; ended by {}\n", counted(prompt_tokens, "token"),
+  if (isatty(STDOUT_FILENO) == isatty(STDERR_FILENO)) print_note("\n");
+  print_note("prompt: {} in {}{}; text: {} in {}{}; ended by {}\n", counted(prompt_tokens, "token"),
              human_duration(g.prompt_s), per_second(prompt_tokens, g.prompt_s), counted(g.tokens, "token"),
              human_duration(g.steps_s), per_second(g.steps, g.steps_s),
              g.end == Generation::End::document ? "the end of the document" : fmt::format("--{}", name_of(g.end)));
-  fmt::print(stderr, "kept: {} for {} positions, {} whatever their number; peak memory {}\n",
+  print_note("kept: {} for {} positions, {} whatever their number; peak memory {}\n",
              human_bytes(static_cast<double>(past.growing_bytes())), past.size(),
              human_bytes(static_cast<double>(past.fixed_bytes())),
              human_bytes(static_cast<double>(peak_resident_bytes())));
   if (g.unfinished_bytes > 0)
-    fmt::print(stderr, "left out an unfinished character at the end ({} bytes)\n", g.unfinished_bytes);
+    print_note("left out an unfinished character at the end ({} bytes)\n", g.unfinished_bytes);
 }
 
 // What would keep less of each position than these options do.
@@ -150,7 +151,7 @@ class Writer {
     const bool asks = isatty(STDIN_FILENO) != 0;
     std::string line;
     while (true) {
-      if (asks) fmt::print(stderr, "> ");
+      if (asks) print_note("> ");
       if (!std::getline(std::cin, line)) break;
       std::vector<int32_t> tokens = unread;
       vocabulary_.encode(line + "\n", tokens);

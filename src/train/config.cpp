@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <limits>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -132,7 +133,10 @@ void check_rates(const TrainConfig& t) {
   check_range("train.warmup_steps", t.warmup_steps, -1, kMaxCount);
   check_share("train.beta1", t.beta1);
   check_share("train.beta2", t.beta2);
-  if (!(t.adam_eps > 0)) refuse(cat("train.adam_eps is ", t.adam_eps, " and must be above 0"), "--train.adam_eps 1e-8");
+  constexpr double kLeast = std::numeric_limits<float>::min(), kMost = std::numeric_limits<float>::max();
+  if (!(t.adam_eps >= kLeast && t.adam_eps <= kMost))
+    refuse(cat("train.adam_eps is ", t.adam_eps, " and must be from ", kLeast, " to ", kMost, ", as a float32 can be"),
+           "--train.adam_eps 1e-8");
   check_not_negative("train.weight_decay", t.weight_decay);
   if (t.weight_decay_final > 0 && !(t.weight_decay > 0)) {
     refuse(cat("train.weight_decay_final is ", t.weight_decay_final, ", but train.weight_decay is ", t.weight_decay,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/parameters.h"
 
+#include "base/human.h"
+#include "base/process_memory.h"
 #include "io/checkpoint/checkpoint_reader.h"
 
 namespace gf {
@@ -9,6 +11,17 @@ namespace {
 ShardView view_of(const Parameter& p) {
   const Tensor& t = p.master();
   return {cat(kModelPrefix, p.name()), DType::f32, p.shape(), 0, p.shape().numel(), t ? t.raw() : nullptr, t.device()};
+}
+
+// Before it is taken: a system that gives out more than there is ends a process later, without a word.
+void check_memory_for(const ParameterStore& store) {
+  const auto need = size_of(DType::f32) * static_cast<size_t>(store.flat_size() + store.frozen_size());
+  const AvailableMemory available = available_memory();
+  if (need > available.bytes)
+    refuse(cat("the model's ", store.count(), " parameters take ", human_bytes(static_cast<double>(need)),
+               " of memory, and there are ", human_bytes(static_cast<double>(available.bytes))),
+           available.hint(cat("a model of at most ", available.bytes / size_of(DType::f32),
+                              " parameters, or a machine with more memory")));
 }
 
 }  // namespace
@@ -62,6 +75,7 @@ TrainedModel open_model(const std::filesystem::path& path, const std::function<v
   check_weights_of(reader, model.config);
   model.layers = std::make_unique<LayerStack>(model.config.model);
   ParameterStore& store = model.layers->parameters();
+  check_memory_for(store);
   store.allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
   reader.read(parameter_views(store));
   return model;

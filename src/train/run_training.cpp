@@ -10,9 +10,11 @@
 #include "base/build_id.h"
 #include "base/clock.h"
 #include "base/human.h"
+#include "base/out_of_memory.h"
 #include "base/process_memory.h"
 #include "base/process_start.h"
 #include "base/signals.h"
+#include "base/standard_streams.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "ops/cuda/gemm.h"
 #include "parallel/agreement.h"
@@ -44,7 +46,7 @@ std::string saved_line(const Plan& plan, int64_t step, double seconds) {
 
 // What the saves of a run found that is not theirs.
 void tell_notes(Run& run) {
-  for (const std::string& note : run.checkpoints->take_notes()) fmt::print(stderr, "gf-dist-train: {}\n", note);
+  for (const std::string& note : run.checkpoints->take_notes()) print_note("gf-dist-train: {}\n", note);
 }
 
 class Loop {
@@ -106,7 +108,7 @@ class Loop {
   // went well.
   template <class Body>
   bool or_warn(const Body& body) const {
-    const auto warn = [](const Error& e) { fmt::print(stderr, "gf-dist-train: {}\n", e.what()); };
+    const auto warn = [](const Error& e) { print_note("gf-dist-train: {}\n", e.what()); };
     try {
       body();
       return true;
@@ -311,7 +313,12 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
   ranks = with_gpus(std::move(ranks), gpu ? &*gpu : nullptr, watch);
   beginning.reset();
   const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
-  return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes_of_places, watch, save_mode, stop);
+  try {
+    return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes_of_places, watch, save_mode, stop);
+  } catch (const OutOfMemory& e) {
+    fail(e.what(), "a smaller --train.micro_bsz with more --train.accumulate_grad_batches, or --train.grad_cp 1",
+         e.where());
+  }
 }
 
 }  // namespace gf

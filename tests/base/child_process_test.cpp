@@ -2,6 +2,7 @@
 #include "base/child_process.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "support/expect_error.h"
 #include "support/files.h"
@@ -20,6 +21,9 @@ TEST(ChildProcess, AppendsToALogThatIsNoLink) {
   expect_error(Exit::failed, {"cannot write", folder / "link", "symbolic links"},
                [&] { run_child("/bin/echo", {"more"}, folder / "link", stop); });
   EXPECT_EQ(read_file(folder / "log"), "before\nsaid\n");
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  expect_error(Exit::failed, {"cannot write", folder / "pipe", "not a regular file"},
+               [&] { run_child("/bin/echo", {"more"}, folder / "pipe", stop); });
 }
 
 }  // namespace

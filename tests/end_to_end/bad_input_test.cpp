@@ -133,6 +133,7 @@ TEST_F(BadInput, Keys) {
 
 TEST_F(BadInput, Sizes) {
   expect_refused({{"model.head_size", "24"}}, {"model.head_size 24", "model.dim_att 32"});
+  expect_refused({{"model.n_embd", "2048"}, {"model.head_size", "2048"}}, {"model.head_size is 2048", "at most 1024"});
   expect_refused({{"model.n_layer", "0"}}, {"model.n_layer is 0"});
   expect_refused({{"model.n_layer", "-3"}}, {"model.n_layer is -3"});
   expect_refused({{"model.n_embd", "33"}}, {"model.n_embd is 33", "32"});

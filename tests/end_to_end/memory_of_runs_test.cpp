@@ -66,6 +66,26 @@ TEST_F(LittleMemory, OfAnEvaluationNamesTheLimit) {
   EXPECT_NE(result.err.find("try: a higher limit on address space (ulimit -v)"), std::string::npos) << result.err;
 }
 
+// Nor does any program begin to read a model that there is no room for.
+TEST_F(LittleMemory, OfAModelNamesBothNumbers) {
+  trained({{"train.train_stage", "1"}, {"model.n_embd", "1024"}, {"model.n_layer", "6"}});
+  const std::string data = data_set("held", random_tokens(400, 65)), model = run("0");
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"eval", "--checkpoint", model, "--data", data},
+           {"generate", "--checkpoint", model, "--vocab", "byte", "--prompt", "a", "--tokens", "1"},
+           {"score", "--checkpoint", model, "--vocab", "byte"}}) {
+    const ProgramResult result = run_within(300'000, "gf", words);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_TRUE(std::regex_search(
+        result.err, std::regex("^gf " + words[0] +
+                               ": the model's [0-9]+ parameters take [0-9.]+ [GM]B of memory, and "
+                               "there are [0-9.]+ MB\n  try: a higher limit on address space \\(ulimit -v\\), or a "
+                               "model of at most [0-9]+ parameters")))
+        << result.err;
+    EXPECT_EQ(result.err.find("train."), std::string::npos) << result.err;
+  }
+}
+
 // Nothing is kept from step to step, nor of what a trace has of them.
 TEST_F(MemoryOfRuns, ManyStepsTakeTheMemoryOfAFew) {
   const auto peak = [&](const char* steps, const char* traced = "0") {

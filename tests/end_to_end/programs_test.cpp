@@ -72,17 +72,24 @@ TEST_F(Programs, ReportOfARun) {
 TEST_F(Programs, ALogThatCannotBeWrittenEndsNothing) {
   const Outcome whole = trained({{"train.max_steps", "3"}});
   int count = 0;
-  for (const char* output : {">/dev/full", ">&-", "| true"}) {
-    SCOPED_TRACE(output);
+  for (const char* streams : {">/dev/full", ">&-", "| true", "<&- >&- 2>&-"}) {
+    SCOPED_TRACE(streams);
     const std::string suffix = std::to_string(++count);
-    std::vector<std::string> words = {"-c", cat("set -o pipefail; \"$@\" ", output), "bash",
-                                      cat(GF_BIN_DIR, "/gf-dist-train")};
-    for (const std::string& word : arguments({{"train.max_steps", "3"}, {"train.proj_suffix", suffix}}))
-      words.push_back(word);
-    const ProgramResult result = run_program("/bin/bash", words, {});
+    const ProgramResult result = run_with_streams(streams, "gf-dist-train",
+                                                  arguments({{"train.max_steps", "3"}, {"train.proj_suffix", suffix}}));
     EXPECT_EQ(result.status, 0) << result.err;
     expect_same(outcome(suffix), whole);
   }
+}
+
+// Nor is a note, of which there is one here.
+TEST_F(Programs, ANoteThatCannotBeWrittenEndsNothing) {
+  const Options options = {{"train.max_steps", "3"}, {"parallel.trace_steps", "1"}};
+  fs::create_directories(run("0") / "trace.json");
+  const ProgramResult result = run_with_streams("2>/dev/full", "gf-dist-train", arguments(options));
+  EXPECT_EQ(result.status, 0);
+  EXPECT_NE(result.out.find("done: 3 steps"), std::string::npos) << result.out;
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, 3);
 }
 
 #if !defined(GF_SANITIZED)  // which wants no library before its own

@@ -92,7 +92,8 @@ TEST(ModelConfig, EveryPublishedMixerIsKnown) {
 TEST(ModelConfig, SizesThatCannotBe) {
   refused([](auto& m) { m.n_layer = 0; }, {"model.n_layer is 0", "from 1"});
   refused([](auto& m) { m.n_layer = -3; }, {"model.n_layer is -3"});
-  refused([](auto& m) { m.n_layer = int64_t{1} << 40; }, {"model.n_layer is 1099511627776", "65536"});
+  refused([](auto& m) { m.n_layer = int64_t{1} << 40; }, {"model.n_layer is 1099511627776"});
+  refused([](auto& m) { m.n_layer = 4097; }, {"model.n_layer is 4097", "to 4096"});
   refused([](auto& m) { m.n_embd = 0; }, {"model.n_embd is 0"});
   refused([](auto& m) { m.n_embd = 100; }, {"model.n_embd is 100", "multiple of 32", "--model.n_embd 96"});
   refused([](auto& m) { m.n_embd = std::numeric_limits<int64_t>::max(); }, {"model.n_embd is 9223372036854775807"});
@@ -103,6 +104,11 @@ TEST(ModelConfig, SizesThatCannotBe) {
   refused([](auto& m) { m.vocab_size = int64_t{1} << 31; }, {"model.vocab_size is 2147483648"});
   refused([](auto& m) { m.head_size = 0; }, {"model.head_size is 0"});
   refused([](auto& m) { m.head_size = 100; }, {"model.head_size 100", "model.dim_att 768"});
+  const auto wide = [](auto& m) { m.n_embd = m.dim_att = m.head_size = 2048; };
+  refused(wide, {"model.head_size is 2048", "at most 1024", "--model.head_size 64"});
+  refused([&](auto& m) { wide(m), m.tmix = "llama", m.tmix2 = "x060"; }, {"heads of x060 have at most 1024"});
+  accepted([&](auto& m) { wide(m), m.tmix = "llama"; });
+  accepted([&](auto& m) { wide(m), m.head_size = 1024; });
   refused([](auto& m) { m.head_size_divisor = 0; }, {"model.head_size_divisor is 0"});
   refused([](auto& m) { m.dropout = 1; }, {"model.dropout is 1"});
   refused([](auto& m) { m.dropout = -0.1; }, {"model.dropout is -0.1"});

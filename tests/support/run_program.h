@@ -16,4 +16,8 @@ struct ProgramResult {
 ProgramResult run_program(const std::string& name, const std::vector<std::string>& arguments,
                           const std::map<std::string, std::string>& environment = {}, const std::string& input = {});
 
+// Likewise, with what a shell makes of this behind the command: "2>/dev/full", "<&- >&- 2>&-", "| true".
+ProgramResult run_with_streams(const std::string& streams, const std::string& name,
+                               const std::vector<std::string>& arguments);
+
 }  // namespace gf

@@ -8,6 +8,7 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include "base/out_of_memory.h"
 #include "base/random.h"
 #include "support/expect_error.h"
 
@@ -52,6 +53,17 @@ TEST(Arena, CountsWhatIsInUse) {
   arena.reset_peak();
   EXPECT_EQ(arena.peak_bytes(), 0u);
   EXPECT_GE(arena.reserved_bytes(), 2 * kBlock);
+}
+
+// What helps is not for it to say: it does not know what the memory is for.
+TEST(Arena, NamesWhatItCannotGet) {
+  try {
+    const Tensor endless = Tensor::empty({int64_t{1} << 50}, DType::f32, kCpu);
+    FAIL() << "4 PiB";
+  } catch (const OutOfMemory& e) {
+    EXPECT_STREQ(e.what(), "cannot get 4294967296 MiB of memory");
+    EXPECT_EQ(e.hint(), "");
+  }
 }
 
 TEST(Arena, TensorsAreAlignedAndApart) {

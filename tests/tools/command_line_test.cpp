@@ -5,6 +5,8 @@
 
 #include <new>
 
+#include "base/out_of_memory.h"
+
 namespace gf {
 namespace {
 
@@ -23,6 +25,8 @@ TEST(RunMain, SaysOnceHowABodyEnded) {
 
 TEST(RunMain, GivesEachProgramItsOwnHintWhereMemoryRanOut) {
   EXPECT_EQ(said([]() -> int { throw std::bad_alloc(); }, Exit::failed), "gf test: out of memory\n  try: less of it\n");
+  const std::string of_an_arena = said([]() -> int { throw OutOfMemory("cannot get 3 MiB"); }, Exit::failed);
+  EXPECT_TRUE(of_an_arena.starts_with("gf test: cannot get 3 MiB\n  try: less of it\n")) << of_an_arena;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf ablate as a whole: runs of gf-dist-train so small that each takes a fraction of a second.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <csignal>
@@ -237,6 +238,17 @@ TEST_F(Ablate, ARunThatFailsTakesNoOtherWithIt) {
   EXPECT_NE(result.err.find("finch-s1 ended with status 2"), std::string::npos) << result.err;
   EXPECT_EQ(csv().at("finch").at("runs_done"), "1");
   EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "2");
+}
+
+// It would wait for a reader that never comes, and hear no signal.
+TEST_F(Ablate, ANamedPipeForALogIsAnError) {
+  fs::create_directories(out());
+  const std::string pipe = run("finch-s1").string() + ".log";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const ProgramResult result = ablate({"--only", "finch", "--seeds", "1"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find(pipe + ": it is not a regular file"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(run("finch-s1")));
 }
 
 TEST_F(Ablate, ADryRunTrainsNothing) {

@@ -13,6 +13,7 @@
 #include "io/checkpoint/pth/pth.h"
 #include "io/checkpoint/pth/pth_samples.h"
 #include "io/checkpoint/safetensors.h"
+#include "support/run_program.h"
 #include "support/temp_folder.h"
 #include "train/config.h"
 
@@ -190,8 +191,8 @@ TEST_F(GfCkpt, ImportTakesTheWeightsOfItsConfigurationOnly) {
       << header << std::string(24, '\0');
   std::ofstream(folder_ / "c.yaml") << "model: {tmix: x060, n_layer: 1, n_embd: 64, vocab_size: 2, ctx_len: 8}\n";
   expect(from + with, 2, {"emb.weight is 2x64 in the model and 2x3"});
-  std::ofstream(folder_ / "c.yaml") << "model: {tmix: x060, n_layer: 65536, n_embd: 64, vocab_size: 2}\n";
-  expect(from + with, 2, {"model.n_layer is 65536", "1 tensors"});
+  std::ofstream(folder_ / "c.yaml") << "model: {tmix: x060, n_layer: 4096, n_embd: 64, vocab_size: 2}\n";
+  expect(from + with, 2, {"model.n_layer is 4096", "1 tensors"});
   // What the weights' file says itself has its say, where shapes would not tell.
   const std::string told =
       R"({"__metadata__":{"config":"model: {n_embd: 64, vocab_size: 2}"},"emb.weight":{"dtype":"F32","shape":[2,3],)"
@@ -220,6 +221,22 @@ TEST_F(GfCkpt, ImportNamesWhatItCannotRead) {
   const uint64_t length = header.size();
   std::ofstream(file_, std::ios::binary).write(reinterpret_cast<const char*>(&length), 8) << header << "12345678";
   expect("import " + file_.string() + " " + (folder_ / "out").string(), 2, {"ids", "I64"});
+}
+
+// A name becomes a path in an HDF5 file, and this one would be the group that it lies in.
+TEST_F(GfCkpt, ImportRefusesANameThatACheckpointCannotHave) {
+  const std::string header = R"({".":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  const uint64_t length = header.size();
+  std::ofstream(file_, std::ios::binary).write(reinterpret_cast<const char*>(&length), 8) << header << "1234";
+  expect("import " + file_.string() + " " + (folder_ / "out").string(), 2, {". in " + file_.string(), "has a name"});
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
+TEST_F(GfCkpt, ANoteThatCannotBeWrittenEndsNothing) {
+  run("export " + checkpoints_.string() + " " + file_.string());
+  const ProgramResult made = run_with_streams("2>/dev/full", "gf", {"ckpt", "import", file_.string(), folder_ / "out"});
+  EXPECT_EQ(made.status, 0);
+  EXPECT_NE(made.out.find("1 tensors"), std::string::npos) << made.out;
 }
 
 }  // namespace

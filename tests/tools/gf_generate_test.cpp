@@ -291,6 +291,35 @@ TEST_F(GfGenerate, AStateIsNotWrittenOverWhatIsNoFile) {
   EXPECT_TRUE(std::filesystem::is_fifo(pipe));
 }
 
+// Text that is lost is an error, and no file takes it in its place: a state that was there stays.
+TEST_F(GfGenerate, WithClosedStreamsNothingElseIsWritten) {
+  const std::string state = *folder_ / "streams", other = *folder_ / "no_state";
+  const std::vector<std::string> arguments{
+      "generate", "--checkpoint", learned_->checkpoint(), "--vocab",         "byte",
+      "--prompt", "the goldf",    "--tokens=10",          "--temperature=0", "--state-out"};
+  const auto to = [&](const std::string& file) {
+    auto all = arguments;
+    all.push_back(file);
+    return all;
+  };
+  ASSERT_EQ(run_program("gf", to(state)).status, 0);
+  const std::string before = read_file(state);
+  for (const char* streams : {">&-", "<&- >&- 2>&-"}) {
+    SCOPED_TRACE(streams);
+    EXPECT_EQ(run_with_streams(streams, "gf", to(state)).status, 1);
+    EXPECT_EQ(read_file(state), before);
+    EXPECT_EQ(run_with_streams(streams, "gf", to(other)).status, 1);
+    EXPECT_FALSE(std::filesystem::exists(other));
+  }
+  for (const char* streams : {"2>&-", "2>/dev/full"}) {  // what it says by the way is not what was asked for
+    SCOPED_TRACE(streams);
+    const ProgramResult result = run_with_streams(streams, "gf", to(state));
+    EXPECT_EQ(result.status, 0);
+    EXPECT_EQ(result.out, "inch says ");
+    EXPECT_EQ(read_file(state), before);
+  }
+}
+
 TEST_F(GfGenerate, AWrongFileIsRefused) {
   const auto refused = [&](const std::string& checkpoint, const std::string& vocab,
                            const std::vector<std::string>& pieces) {

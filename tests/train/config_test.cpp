@@ -297,6 +297,9 @@ TEST(Config, RatesThatCannotBe) {
   refused([](auto& c) { c.train.beta1 = 1; }, {"train.beta1 is 1", "below 1"});
   refused([](auto& c) { c.train.beta2 = -0.5; }, {"train.beta2 is -0.5"});
   refused([](auto& c) { c.train.adam_eps = 0; }, {"train.adam_eps is 0"});
+  refused([](auto& c) { c.train.adam_eps = 1e-300; }, {"train.adam_eps is 1e-300", "from 1.17549e-38"});
+  refused([](auto& c) { c.train.adam_eps = 1e300; }, {"train.adam_eps is 1e+300", "to 3.40282e+38"});
+  accepted([](auto& c) { c.train.adam_eps = 1e-37; });
   refused([](auto& c) { c.train.weight_decay = -1; }, {"train.weight_decay is -1"});
   refused([](auto& c) { c.train.weight_decay_final = 0.1; }, {"train.weight_decay_final is 0.1", "weight_decay is 0"});
   refused([](auto& c) { c.train.gradient_clip_val = -1; }, {"train.gradient_clip_val is -1"});

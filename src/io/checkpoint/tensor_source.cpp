@@ -89,6 +89,8 @@ std::unique_ptr<TensorSource> open_tensors(const std::filesystem::path& path) {
 // A name becomes a path in the HDF5 file, where model/a/b would lie in what model/a is.
 std::string obstacle_of(const std::string& name, std::span<const int64_t> sizes) {
   if (name.find('/') != std::string::npos) return "has a / in its name";
+  if (name.empty() || name == "." || name.find('\0') != std::string::npos)
+    return "has a name that is none in a checkpoint";
   if (std::ranges::find(sizes, 0) != sizes.end()) return "has no elements";
   if (sizes.empty() || sizes.size() > Shape::kMaxRank)
     return cat("has ", sizes.size(), " dimensions; 1 to ", Shape::kMaxRank, " can be read");

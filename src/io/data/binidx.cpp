@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "io/data/binidx_format.h"
+#include "io/data/read_all.h"
 
 namespace gf {
 namespace {
@@ -24,15 +25,6 @@ File open_part(const std::string& prefix, const char* part) {
   return File::open(prefix + part,
                     too_long ? "the name without its ending: " + prefix.substr(0, prefix.size() - 4)
                              : "data is given as PREFIX of PREFIX.idx and PREFIX.bin; gf data tokenize makes them");
-}
-
-// The sizes were checked when the file was opened, so a file that ends earlier now was cut short since.
-void read_all(const File& file, int64_t offset, std::span<std::byte> out) {
-  const size_t got = file.read_some_at(out, offset);
-  if (got == out.size()) return;
-  fail(cat(file.path().string(), " has become shorter while in use: ", file.size(), " bytes, and byte ",
-           offset + static_cast<int64_t>(got), " was to be read"),
-       "restore the file and run again; nothing else may write to it meanwhile");
 }
 
 template <class T>

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "io/data/read_all.h"
 
 namespace gf {
 namespace {
@@ -27,7 +28,7 @@ void LossMask::read(int64_t begin, std::span<uint8_t> out) const {
   const auto count = static_cast<int64_t>(out.size());
   GF_CHECK(begin >= 0 && begin <= tokens_ && count <= tokens_ - begin, file_.path().string(), ": ", count,
            " bytes from ", begin, ", and there are ", tokens_);
-  file_.read_at(std::as_writable_bytes(out), begin);
+  read_all(file_, begin, std::as_writable_bytes(out));
   const auto bad = std::ranges::find_if(out, [](uint8_t mark) { return mark > 1; });
   if (bad != out.end())
     refuse(cat(file_.path().string(), ": byte ", int{*bad}, " at position ", begin + (bad - out.begin()),

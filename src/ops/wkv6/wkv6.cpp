@@ -8,8 +8,6 @@
 namespace gf {
 namespace {
 
-constexpr int64_t kMaxHeadSize = 1024;
-
 struct Saved {
   Tensor r, k, v, w, u;
   int64_t num_heads;
@@ -45,7 +43,7 @@ void check(const Wkv6& op) {
   const Shape& shape = op.r.shape();
   GF_CHECK(shape.rank() == 3 && op.num_heads > 0 && shape[2] % op.num_heads == 0, "wkv6: r is ", shape, " with ",
            op.num_heads, " heads");
-  GF_CHECK(shape[2] / op.num_heads <= kMaxHeadSize, "wkv6: heads of ", shape[2] / op.num_heads, " channels");
+  GF_CHECK(shape[2] / op.num_heads <= kMaxWkvHeadSize, "wkv6: heads of ", shape[2] / op.num_heads, " channels");
   check_shape("wkv6", "k", op.k.value(), shape);
   check_shape("wkv6", "v", op.v.value(), shape);
   check_shape("wkv6", "w", op.w.value(), shape);

@@ -7,6 +7,8 @@
 
 namespace gf {
 
+inline constexpr int64_t kMaxWkvHeadSize = 1024;  // N
+
 struct Wkv6 {
   Var r, k, v;             // (B, T, C), C = num_heads * N
   Var w;                   // (B, T, C): the decay of a step is exp(-exp(w)), in (0, 1)
@@ -22,7 +24,7 @@ struct Wkv6 {
 // Per head, with S_0 = 0 or given (N x N), k' = scale_keys ? k (1 - decay) : k:
 //   y_t = r_t S_{t-1} + (r_t . (u k'_t)) v_t + add_t
 //   S_t = diag(decay_t) S_{t-1} + k'_t^T v_t
-// Any T, any N, any w: no step divides by a decay or lets a product of decays grow. Keeps only its inputs.
+// Any T, any N up to that, any w: no step divides by a decay or lets a product of decays grow. Keeps only its inputs.
 Var wkv6(const Wkv6&);
 
 }  // namespace gf

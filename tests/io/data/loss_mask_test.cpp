@@ -66,6 +66,16 @@ TEST_F(LossMasks, HaveNothingButZeroAndOne) {
   expect_refused({"byte 255 at position 20"}, [&] { mask.count(15, 50); });
 }
 
+// As tokens that are gone are, and not the user's wrong input.
+TEST_F(LossMasks, ThatBecomeShorterAreNamed) {
+  const std::string prefix = data_set("a", 0, 50, 7);
+  const LossMask mask{BinIdx(prefix)};
+  std::filesystem::resize_file(LossMask::path_of(prefix), 30);
+  EXPECT_EQ(mask.count(0, 30), 5);
+  expect_error(Exit::failed, {prefix + ".mask.bin has become shorter while in use: 30 bytes, and byte 30"},
+               [&] { mask.count(0, 50); });
+}
+
 TEST_F(LossMasks, TellOneAnotherApart) {
   const uint64_t one = LossMask(BinIdx(data_set("a", 0, 50, 7))).fingerprint();
   EXPECT_EQ(LossMask(BinIdx(data_set("b", 0, 50, 7))).fingerprint(), one);
