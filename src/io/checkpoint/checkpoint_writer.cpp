@@ -245,8 +245,9 @@ void CheckpointWriter::together(const Job& body) {
       body();
     } catch (const std::exception& e) {
       const auto* const error = dynamic_cast<const Error*>(&e);
+      const auto free = free_bytes(folder_);
       fail(cat("the checkpoint of step ", attributes_.step, " was not written: ", e.what(), " (this rank's part has ",
-               own_bytes_, " bytes, and the disk had ", free_bytes(folder_), " free)"),
+               own_bytes_, " bytes", free ? cat(", and the disk had ", *free, " free)") : ")"),
            cat(error && !error->hint().empty() ? error->hint() + "; " : "", "the checkpoints before it are whole"));
     }
   };
