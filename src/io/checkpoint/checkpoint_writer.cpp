@@ -282,6 +282,7 @@ void CheckpointWriter::publish() {
   for (int rank = 0; rank < world_.size(); ++rank)
     parts.push_back(read_part(partial / part_file_name(rank, world_.size())));
   write_index(partial / kIndexFile, attributes_, parts);
+  read_index(partial / kIndexFile);  // as every load will
   sync_folder(partial);
   // Where a run is repeated from an older state, its step may have been saved before.
   note(make_way(final));
