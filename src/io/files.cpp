@@ -301,10 +301,11 @@ void allow_open_files(int64_t more) {
     fail(cat("this process could not be allowed ", limit.rlim_cur, " open files: ", std::strerror(errno)));
 }
 
-int64_t free_bytes(const fs::path& path) {
+std::optional<int64_t> free_bytes(const fs::path& path) {
   std::error_code error;
   const fs::space_info space = fs::space(path, error);
-  return error ? 0 : static_cast<int64_t>(std::min<uintmax_t>(space.available, INT64_MAX));
+  if (error) return std::nullopt;
+  return static_cast<int64_t>(std::min<uintmax_t>(space.available, INT64_MAX));
 }
 
 }  // namespace gf

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -82,6 +83,7 @@ void remove_durably(const std::filesystem::path&);  // likewise
 void check_file_size_limit(const std::filesystem::path&, int64_t bytes);  // what `ulimit -f` lets this process write
 // Lets this process have so many more files open, as far as `ulimit -Hn` allows it; refuses what that does not.
 void allow_open_files(int64_t more);
-int64_t free_bytes(const std::filesystem::path&);  // for an ordinary user on the disk of this path
+// For an ordinary user on the disk of this path; nothing where that cannot be asked for.
+std::optional<int64_t> free_bytes(const std::filesystem::path&);
 
 }  // namespace gf

@@ -3,9 +3,15 @@
 
 #include <unistd.h>
 
+#include <bit>
+#include <chrono>
 #include <climits>
+#include <exception>
+#include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "parallel/agreement.h"
 
 namespace gf {
 
@@ -19,6 +25,20 @@ std::string who_am_i() {
   char host[HOST_NAME_MAX + 1] = {};
   ::gethostname(host, HOST_NAME_MAX);
   return cat("process ", ::getpid(), " on ", host);
+}
+
+// A network file system remembers for a while that nothing was there. Who opens the folders above makes it ask again.
+bool appears(const fs::path& path) {
+  constexpr double kPatience = 2;  // seconds
+  const Stopwatch watch;
+  std::error_code none;
+  while (true) {
+    fs::path above;
+    for (const fs::path& name : path.parent_path()) fs::directory_iterator(above /= name, none);
+    if (fs::exists(path, none)) return true;
+    if (watch.seconds() > kPatience) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
 }
 
 }  // namespace
@@ -65,6 +85,34 @@ File RunFolder::create_locked() {
     file.write(std::as_bytes(std::span(me)));
   }
   return file;
+}
+
+void check_all_see(const RunPaths& paths, Communicator& ranks) {
+  if (ranks.size() == 1) return;
+  const bool first = ranks.rank() == 0;
+  // A name that nobody has looked for yet.
+  const Tensor number = Tensor::of<double>({2}, {static_cast<double>(::getpid()), seconds_now()});
+  ranks.broadcast(number, 0);
+  const double *const process = number.data<double>(), *const seconds = process + 1;
+  const fs::path sign =
+      paths.checkpoints() / cat("sign-", static_cast<int64_t>(*process), "-", std::bit_cast<uint64_t>(*seconds));
+  all_or_none(ranks, [&] {
+    if (first) File::create(sign).close();
+  });
+  const auto look = [&] {
+    if (!first && !appears(sign))
+      refuse(cat("this rank does not see what the first one has made in the run folder ", paths.root().string()),
+             "a --train.proj_dir that is the same folder on all nodes");
+  };
+  std::exception_ptr error;
+  try {
+    all_or_none(ranks, look);
+  } catch (const AgreedError&) {
+    error = std::current_exception();
+  }
+  std::error_code none;  // a sign that stays is nobody's harm
+  if (first) fs::remove(sign, none);
+  if (error) std::rethrow_exception(error);
 }
 
 }  // namespace gf

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "io/files.h"
+#include "parallel/communicator.h"
 
 namespace gf {
 
@@ -42,5 +43,9 @@ class RunFolder : public RunPaths {
   bool exclusive_ = false;
   File lock_;
 };
+
+// Collective, once the first rank holds the folder: refuses on all ranks where one does not see what that one makes
+// there, as on nodes that each have a disk of their own by this name. Their parts of a checkpoint would not be found.
+void check_all_see(const RunPaths&, Communicator& ranks);
 
 }  // namespace gf

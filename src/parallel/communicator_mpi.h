@@ -4,10 +4,11 @@
 // that thread polls them or waits.
 #pragma once
 #include <memory>
-#include <string>
+#include <optional>
 
 #include "parallel/communicator.h"
 #include "parallel/hang_watch.h"
+#include "parallel/rank_origin.h"
 
 namespace gf {
 
@@ -17,6 +18,8 @@ struct Launch {
   // Refuses where several processes were started that cannot find each other: by srun without PMIx, or by none in a
   // Slurm job of several tasks.
   static Launch from_environment();
+  // Refuses where MPI found this process alone and the launcher says that there are more.
+  static void check_size(int found);
 };
 
 // At most one in a process, and once: MPI cannot begin again.
@@ -30,15 +33,17 @@ class World {
   std::unique_ptr<Communicator> communicator(HangWatch*) const;  // of all ranks; the watch must outlive it
   int rank() const { return rank_; }
   int size() const { return size_; }
-  const std::string& node() const { return node_; }  // its name
+  RankOrigin& origin() { return *origin_; }
+  const RankOrigin& origin() const { return *origin_; }
 
   // Ends all ranks, from any state and any thread. Does not return.
   [[noreturn]] void end_all(int status) const;
 
  private:
+  void begin();
   bool mpi_ = false;
   int rank_ = 0, size_ = 1;
-  std::string node_;
+  std::optional<RankOrigin> origin_;
 };
 
 }  // namespace gf

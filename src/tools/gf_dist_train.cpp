@@ -15,7 +15,7 @@
 namespace gf {
 namespace {
 
-int train(const World& world, const Arguments& arguments) {
+int train(World& world, const Arguments& arguments) {
   return run_on_ranks("gf-dist-train", world, [&] {
     bool dry = false;
     boost::program_options::options_description switches;
@@ -25,8 +25,7 @@ int train(const World& world, const Arguments& arguments) {
     std::optional<HangWatch> watch;
     if (world.size() > 1)
       watch.emplace(static_cast<double>(ParallelConfig().hang_seconds), [&](const std::string& what) {
-        std::fprintf(stderr, "gf-dist-train: rank %d of %d on %s %s\n", world.rank(), world.size(),
-                     world.node().c_str(), what.c_str());
+        std::fprintf(stderr, "gf-dist-train: %s, %s\n", world.origin().text().c_str(), what.c_str());
         world.end_all(static_cast<int>(Exit::failed));
       });
     HangWatch* const watched = watch ? &*watch : nullptr;
@@ -40,7 +39,7 @@ int train(const World& world, const Arguments& arguments) {
     });
     check_same_everywhere(*ranks, "what is asked for", config ? "a run" : "--help or --version");
     if (!config) return 0;
-    return static_cast<int>(run_training(*config, std::move(ranks), world.node(), watched, dry));
+    return static_cast<int>(run_training(*config, std::move(ranks), world.origin(), watched, dry));
   });
 }
 
@@ -51,7 +50,7 @@ int main(int argc, char** argv) {
   // That nobody reads the output any more (`| head`) is no reason to end a run.
   std::signal(SIGPIPE, SIG_IGN);
   return gf::run_main("gf-dist-train", "a smaller --train.micro_bsz or model", [&] {
-    const gf::World world;
+    gf::World world;
     return gf::train(world, gf::Arguments(argv + 1, argv + argc));
   });
 }

@@ -144,7 +144,7 @@ std::string times_table(const LayerTimes& l) {
 }
 
 Hardware measure(const Config& config, const PlanOptions& o, const World& world, Communicator& ranks) {
-  const auto nodes = ranks.gather_text(world.node());
+  const auto nodes = ranks.gather_text(world.origin().node());
   std::optional<Hardware> found;
   all_or_none(ranks, [&] { found = measure_hardware(config, ranks, nodes); });
   all_or_none(ranks, [&] {

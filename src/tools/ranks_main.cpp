@@ -11,8 +11,7 @@ namespace gf {
 int run_on_ranks(const std::string& program, const World& world, const std::function<int()>& body) {
   const auto say = [&](const Error& e) {
     print_error(program, e);
-    if (world.size() > 1)
-      std::fprintf(stderr, "  (rank %d of %d on %s)\n", world.rank(), world.size(), world.node().c_str());
+    if (world.size() > 1) std::fprintf(stderr, "  (%s)\n", world.origin().text().c_str());
   };
   try {
     return body();

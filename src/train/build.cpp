@@ -209,7 +209,6 @@ Run::Run(Plan& p, std::unique_ptr<Communicator> world, Device d, HangWatch* w, C
   warm_up(*mesh.pipe);
   warm_up(*mesh.data);
   const auto together = [&](const std::function<void()>& body) { all_or_none(*mesh.world, body); };
-  const TrainConfig& t = plan.config.train;
   std::optional<StepFolder> newest = find_newest();
   std::unique_ptr<TensorSource> load;
   together([&] { load = check_start(newest); });
@@ -221,13 +220,14 @@ Run::Run(Plan& p, std::unique_ptr<Communicator> world, Device d, HangWatch* w, C
   together([&] {
     if (first_rank()) folder = std::make_unique<RunFolder>(plan.paths);
   });
+  check_all_see(plan.paths, *mesh.world);
   newest = find_newest();  // again: only now no other process can add one
   together([&] {
     if (newest) go_on_from(*newest);
   });
   optimizer->values_were_set();
   checkpoints = std::make_unique<CheckpointWriter>(plan.paths.checkpoints(), *mesh.world,
-                                                   static_cast<int>(t.keep_checkpoints), watch);
+                                                   static_cast<int>(plan.config.train.keep_checkpoints), watch);
   together([&] { begin(); });
   recall_steps();
 }

@@ -36,39 +36,47 @@ size_t bytes_of(int64_t numbers) {
   return static_cast<size_t>(numbers) * sizeof(float);
 }
 
-// What an optimizer keeps in memory of `all` numbers, the largest layer having `largest`, at most at a time.
+// Of the buckets that layers are gathered into (see buckets_of) the most numbers that one has; `padded` is what a layer
+// takes in the flat buffers.
+struct LargestBucket {
+  int64_t trained = 0, values = 0;
+};
+LargestBucket largest_bucket(const std::vector<StageNeed>& stages, int64_t bucket_bytes,
+                             const std::function<int64_t(int64_t)>& padded) {
+  LargestBucket largest;
+  for (const StageNeed& s : stages) {
+    int64_t trained = 0, values = 0;
+    for (const StageNeed::Numbers& layer : s.numbers) {
+      if (layer.shared || !takes_more(values, bucket_bytes)) trained = values = 0;
+      trained += padded(layer.trained), values += padded(layer.trained) + padded(layer.frozen);
+      largest.trained = std::max(largest.trained, trained);
+      if (!layer.shared) largest.values = std::max(largest.values, values);  // else always there
+      if (layer.shared) trained = values = 0;
+    }
+  }
+  return largest;
+}
+
+// What an optimizer keeps in memory of `all` numbers, of which some are `shared` by stages, at most at a time.
 struct OptimizerBytes {
   size_t parameters, gradients, moments;
 };
-OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers& all, int64_t largest,
-                             const RankShare& share) {
+OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers& all, const StageNeed::Numbers& shared,
+                             const LargestBucket& largest, const RankShare& share) {
   const int zero = share.data_ranks > 1 ? share.sharding.zero : 0;
-  // One bucket in use and one on its way, each of a bucket's size or of a larger layer's.
-  const int64_t passing = 2 * std::max(largest, share.sharding.bucket_bytes / static_cast<int64_t>(sizeof(float)));
-  const auto some = [&](int64_t n) { return std::min(n, n / share.data_ranks + passing); };
+  // Of one bucket in use and one on its way the others' parts are here too. What stages share stays whole, the values
+  // always and the gradients to the end of a step.
+  const auto some = [&](int64_t n, int64_t whole, int64_t bucket) {
+    return std::min(n, whole + (n - whole + 2 * bucket * (share.data_ranks - 1)) / share.data_ranks);
+  };
   const int64_t values = all.trained + all.frozen, trained = all.trained;
   const size_t moments = 2 * bytes_of(zero >= 1 ? trained / share.data_ranks : trained);
   if (computes_on_gpu(config)) {  // what is given away there only loses its values
     const size_t rounded = config.computes_in() == DType::bf16 ? bytes_of(values) / 2 : 0;
     return {bytes_of(values) + rounded, bytes_of(trained), moments};
   }
-  return {bytes_of(zero == 3 ? some(values) : values), bytes_of(zero >= 2 ? some(trained) : trained), moments};
-}
-
-// Numbers of the largest bucket that is reduced (see buckets_of); `padded` is what a layer takes in the flat buffers.
-int64_t largest_bucket(const std::vector<StageNeed>& stages, int64_t bucket_bytes,
-                       const std::function<int64_t(int64_t)>& padded) {
-  int64_t largest = 0;
-  for (const StageNeed& s : stages) {
-    int64_t trained = 0, values = 0;
-    for (const StageNeed::Numbers& layer : s.numbers) {
-      if (layer.shared || !takes_more(values, bucket_bytes)) trained = values = 0;
-      trained += padded(layer.trained), values += padded(layer.trained) + padded(layer.frozen);
-      largest = std::max(largest, trained);
-      if (layer.shared) trained = values = 0;
-    }
-  }
-  return largest;
+  return {bytes_of(zero == 3 ? some(values, shared.trained + shared.frozen, largest.values) : values),
+          bytes_of(zero >= 2 ? some(trained, shared.trained, largest.trained) : trained), moments};
 }
 
 std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
@@ -131,15 +139,12 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share, con
   const int64_t multiple = Sharding::layer_multiple(share.data_ranks, share.sharding.zero);
   const auto padded = [&](int64_t n) { return (n + multiple - 1) / multiple * multiple; };
   StageNeed::Numbers numbers, shared;
-  int64_t largest = 0;
   // Of all pieces the largest, as many times as the schedule keeps passes in flight: their arenas are used in turn.
   size_t pass = 0;
   bool goes_back = false;
   for (const StageNeed& s : stages) {
-    for (const auto& [trained, frozen, of_several] : s.numbers) {
+    for (const auto& [trained, frozen, of_several] : s.numbers)
       numbers.trained += padded(trained), numbers.frozen += padded(frozen);
-      largest = std::max(largest, padded(trained) + padded(frozen));
-    }
     numbers.trained -= padded(s.shared.trained), numbers.frozen -= padded(s.shared.frozen);
     shared.trained = std::max(shared.trained, padded(s.shared.trained));
     shared.frozen = std::max(shared.frozen, padded(s.shared.frozen));
@@ -152,9 +157,10 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share, con
   const int in_flight = goes_back ? peak_in_flight(find_schedule(config.parallel.schedule).plan(shape)) : 1;
   f.activations = pass * static_cast<size_t>(in_flight);
   numbers.trained += shared.trained, numbers.frozen += shared.frozen;
-  const auto bytes = sharded_bytes(config.train, numbers, largest, share);
+  const LargestBucket largest = largest_bucket(stages, share.sharding.bucket_bytes, padded);
+  const auto bytes = sharded_bytes(config.train, numbers, shared, largest, share);
   f.parameters = bytes.parameters, f.gradients = bytes.gradients, f.optimizer = bytes.moments;
-  if (share.data_ranks > 1) f.reductions = bytes_of(largest_bucket(stages, share.sharding.bucket_bytes, padded));
+  if (share.data_ranks > 1) f.reductions = bytes_of(largest.trained);
   // Stages sum up what they share once more, each data rank its part.
   if (config.parallel.pipeline > 1) f.reductions += bytes_of(shared.trained / share.data_ranks);
   // With both moments. Fresh parameters alone are saved before there is anything else to do.

@@ -266,7 +266,7 @@ std::string plan_of(const Plan& plan, const Hardware* hardware, size_t available
 
 }  // namespace
 
-Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, const std::string& node, HangWatch* watch,
+Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, RankOrigin& origin, HangWatch* watch,
                   bool dry) {
   const StopSignal
       stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
@@ -276,7 +276,7 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
   std::optional<Plan> plan;
   std::optional<Hardware> hardware;
   std::optional<MemoryForecast> forecast;
-  const auto nodes = ranks->gather_text(node);
+  const auto nodes = ranks->gather_text(origin.node());
   std::optional<GpuShare> gpu;
   if (*config.train.accelerator == "gpu") {
     gpu = share_of_gpu(*ranks);
@@ -285,8 +285,8 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
       if (!config.train.product_choices.empty()) use_product_file(config.train.product_choices);
     });
   }
-  const AvailableMemory available =
-      gpu ? AvailableMemory{.bytes = gpu->memory} : available_memory(kTrainingThreads, std::ranges::count(nodes, node));
+  const AvailableMemory available = gpu ? AvailableMemory{.bytes = gpu->memory}
+                                        : available_memory(kTrainingThreads, std::ranges::count(nodes, origin.node()));
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
     if (!config.parallel.hardware.empty()) hardware = load_hardware(config.parallel.hardware);
@@ -298,6 +298,7 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, con
   const Placement placement = best_placement(numbered(nodes), sent_by_stages(plan->config, plan->share_of(0)),
                                              plan->data_ranks, plan->config.parallel.pieces);
   ranks = in_places(std::move(ranks), placement);
+  origin.set_stage(plan->share_of(ranks->rank()).stage, static_cast<int>(config.parallel.pipeline));
   std::vector<std::string> nodes_of_places;
   for (const int rank : placement.ranks) nodes_of_places.push_back(nodes[rank]);
   all_or_none(*ranks, [&] {

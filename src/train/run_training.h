@@ -2,19 +2,18 @@
 // A training run from its configuration to its exit status, with all that a person sees of it.
 #pragma once
 #include <memory>
-#include <string>
 
 #include "base/error.h"
 #include "parallel/communicator.h"
 #include "parallel/hang_watch.h"
+#include "parallel/rank_origin.h"
 #include "train/config.h"
 
 namespace gf {
 
-// On all of the ranks; `node`: the name of the machine that this one is on; the watch may be null. `dry`: ends before
-// anything is made, with all said that is known by then. An AgreedError leaves all ranks alike; after any other error
-// the rest must be ended.
-Exit run_training(const Config&, std::unique_ptr<Communicator> ranks, const std::string& node, HangWatch*,
-                  bool dry = false);
+// On all of the ranks; this one's origin, which hears of its stage, has the name of the machine that it is on; the
+// watch may be null. `dry`: ends before anything is made, with all said that is known by then. An AgreedError leaves
+// all ranks alike; after any other error the rest must be ended.
+Exit run_training(const Config&, std::unique_ptr<Communicator> ranks, RankOrigin&, HangWatch*, bool dry = false);
 
 }  // namespace gf

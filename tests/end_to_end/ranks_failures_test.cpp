@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf-dist-train under mpirun where something goes wrong, on one rank or all: it is told once, and nothing hangs.
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <regex>
+#include <thread>
 
 #include "base/error.h"
 #include "end_to_end/many_ranks.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
+#include "support/files.h"
 
 namespace gf {
 namespace {
@@ -44,7 +47,7 @@ TEST_F(ManyRanks, WhatIsOnItsWayComesToItsEnd) {
   for (const char* zero : {"1", "2"}) {
     const ProgramResult result = train_on(2,
                                           {{"model.n_layer", "3"},
-                                           {"model.n_embd", "256"},
+                                           {"model.n_embd", "64"},
                                            {"model.vocab_size", "16384"},
                                            {"train.max_steps", "1"},
                                            {"parallel.zero", zero},
@@ -69,31 +72,34 @@ TEST_F(ManyRanks, AHangAtTheStartEndsTheJob) {
   const ProgramResult waits =
       train_beside(cat("mkfifo ", fifo, "; set -- -c ", fifo), {{"parallel.hang_seconds", "3"}});
   EXPECT_EQ(waits.status, 1) << waits.err;
-  EXPECT_NE(waits.err.find("rank 0 of 2 on "), std::string::npos) << waits.err;
-  EXPECT_NE(waits.err.find("waiting for an all-gather among 2 ranks"), std::string::npos) << waits.err;
+  EXPECT_NE(waits.err.find("rank 0 of 2, node "), std::string::npos) << waits.err;
+  EXPECT_NE(waits.err.find("waiting for an all-gather among all 2 ranks"), std::string::npos) << waits.err;
   const ProgramResult helps = train_beside("set -- --help", {{"parallel.hang_seconds", "60"}});
   EXPECT_EQ(helps.status, 2) << helps.err;
   EXPECT_NE(helps.err.find("\"--help or --version\" and \"a run\""), std::string::npos) << helps.err;
 }
 
-// Those that wait for a rank that hangs say for what, and the job ends.
+// Those that wait for a rank that hangs say for whom, by the launcher's number: the last one is the second of its stage
+// and of its pipeline. (Stopped halfway through a step of many microbatches, where not all ranks wait for one another.)
 TEST_F(ManyRanks, AHangEndsTheJob) {
   const Options changes = {{"train.max_steps", "100000"},
-                           {"train.my_exit_tokens", "1000000000"},
+                           {"train.my_exit_tokens", "10000000000"},
+                           {"train.accumulate_grad_batches", "400"},
                            {"parallel.pipeline", "2"},
                            {"parallel.hang_seconds", "6"}};
-  Process job = start_on(2, changes);
-  ASSERT_TRUE(job.wait_until([&] { return metrics("0").size() > 2; }));
+  Process job = start_on(4, changes);
+  ASSERT_TRUE(job.wait_until([&] { return metrics("0").size() > 1; }));
   const auto ranks = job.children();
-  ASSERT_EQ(ranks.size(), 2u);
-  kill(ranks[1], SIGSTOP);
+  ASSERT_EQ(ranks.size(), 4u);
+  std::this_thread::sleep_for(std::chrono::duration<double>(metrics("0").back().at("step_s").get<double>() / 2));
+  kill(ranks[3], SIGSTOP);
   const ProgramResult result = job.wait();
   EXPECT_EQ(result.status, 1) << result.err;
-  EXPECT_NE(result.err.find("rank 0 of 2 on "), std::string::npos) << result.err;
-  // What rank 0 waits for when rank 1 is stopped depends on where in the step that happened.
+  // Rank 1 is below it in a pipeline, rank 2 has the same stage.
   EXPECT_TRUE(std::regex_search(
-      result.err, std::regex("rank 0 of 2 .*: step [0-9]+, .*waiting for (a message (from|to) rank 1|an all-gather|"
-                             "an all-to-all) among 2 ranks")))
+      result.err, std::regex("rank (1 of 4, node .*, stage 0 of 2, .*step [0-9]+, .*waiting for a message (from|to) "
+                             "rank 3 on |2 of 4, node .*, stage 1 of 2, .*step [0-9]+, .*waiting for an "
+                             "all-(gather|to-all) among rank 2 on .*, rank 3 on )")))
       << result.err;
 }
 
@@ -103,7 +109,7 @@ TEST_F(ManyRanks, OneThatCannotEndsAll) {
     const size_t at = result.err.find(what);
     EXPECT_NE(at, std::string::npos) << what << " is not in: " << result.err;
     EXPECT_EQ(result.err.find(what, at + 1), std::string::npos) << "told twice: " << result.err;
-    EXPECT_NE(result.err.find("(rank 1 of 2 on "), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("(rank 1 of 2, node "), std::string::npos) << result.err;
   };
   // From so deep a folder, the way up from the test's own does not lead to the data.
   fs::path deep = folder_ / "deep";
@@ -125,6 +131,67 @@ TEST_F(ManyRanks, OneThatCannotEndsAll) {
   ASSERT_EQ(train_on(2).status, 0);
   ASSERT_EQ(train_on(2, {{"train.proj_suffix", "whole"}}).status, 0);
   EXPECT_TRUE(state("0") == state("whole"));
+}
+
+// Found at the start, not by the first save after hours.
+TEST_F(ManyRanks, SeeOneRunFolder) {
+  fs::create_directory(folder_ / "elsewhere");
+  const ProgramResult result = train_beside(cat("cd ", (folder_ / "elsewhere")), {{"train.proj_dir", "out"}},
+                                            cat("cd ", folder_.path().string()));
+  EXPECT_EQ(result.status, 2) << result.err;
+  const std::string what = "does not see what the first one has made in the run folder out/tiny-0\n";
+  const size_t at = result.err.find(what);
+  EXPECT_NE(at, std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find(what, at + 1), std::string::npos) << "told twice: " << result.err;
+  EXPECT_NE(result.err.find("(rank 1 of 2, node "), std::string::npos) << result.err;
+  EXPECT_TRUE(fs::is_empty(checkpoints("0")));
+}
+
+// Where launchers do not agree with MPI, each process would train alone and write over the others.
+TEST_F(ManyRanks, FindEachOtherOrSayHow) {
+  const auto refused = [&](const Environment& environment, const std::string& what) {
+    const ProgramResult result = train({}, environment);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("\n  try: srun --mpi=pmix gf-dist-train ..."), std::string::npos) << result.err;
+    EXPECT_FALSE(fs::exists(folder_ / "out"));
+  };
+  refused({{"SLURM_NTASKS", "4"}}, "SLURM_NTASKS is 4, and this is one process that no launcher started");
+  const Environment step = {{"SLURM_NTASKS", "4"}, {"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "4"}};
+  refused(step, "srun started 4 tasks without PMIx");
+  Environment pmi = step;
+  pmi["PMI_RANK"] = "1";
+  refused(pmi, "SLURM_STEP_NUM_TASKS is 4, and MPI finds one process");
+  pmi["PMI_SIZE"] = "3";
+  refused(pmi, "PMI_SIZE is 3, and MPI finds one process");
+  // Within sbatch mpirun has its ranks started by a step of its own, of a task a node, whose words they see.
+  for (const int ranks : {1, 2}) {
+    const ProgramResult result = train_on(ranks, {{"train.max_steps", "1"}, {"train.proj_suffix", cat(ranks)}}, step);
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+}
+
+// The same program, a bit of its build id changed; other options.
+TEST_F(ManyRanks, AreOneProgramWithOneConfiguration) {
+  std::string program = read_file(fs::path(GF_BIN_DIR) / "gf-dist-train");
+  const std::string note("\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0", 16);
+  const size_t at = program.find(note);
+  ASSERT_NE(at, std::string::npos);
+  program[at + note.size()] ^= 1;
+  const fs::path other = folder_ / "other";
+  write_file(other, program);
+  fs::permissions(other, fs::perms::owner_all);
+  for (const auto& [before, what] : {std::pair(cat("exec ", other.string(), R"( "$@")"),
+                                               "the program of rank 1 is not that of rank 0: \"gf-dist-train"),
+                                     {R"(set -- "$@" --train.lr_final=3e-5)",
+                                      "the configuration of rank 1 is not that of rank 0: \"lr_final: 3e-05\""}}) {
+    const ProgramResult result = train_beside(before, {});
+    EXPECT_EQ(result.status, 2) << result.err;
+    const size_t found = result.err.find(what);
+    EXPECT_NE(found, std::string::npos) << what << " is not in: " << result.err;
+    EXPECT_EQ(result.err.find("is not that of", found + 1 + std::string(what).size()), std::string::npos) << result.err;
+    EXPECT_FALSE(fs::exists(folder_ / "out"));
+  }
 }
 
 // Each rank believes its own: a relative path leads the second one to other files, of as many tokens.

@@ -53,6 +53,13 @@ TEST_F(ManyRanks, TrainTheModelOfOneRank) {
   }
 }
 
+// Where there is nobody to share with, sharding is no error, and changes nothing.
+TEST_F(ManyRanks, OneRankShardsNothing) {
+  const Outcome whole = trained({{"train.proj_suffix", "0"}, {"parallel.zero", "0"}});
+  for (const char* zero : {"1", "2", "3"})
+    expect_same(trained({{"train.proj_suffix", zero}, {"parallel.zero", zero}}), whole);
+}
+
 // From one layout to another, up and down.
 TEST_F(ManyRanks, GoOnOnAnotherLayout) {
   trained({{"train.proj_suffix", "one"}});
@@ -163,12 +170,16 @@ TEST_F(ManyRanks, SurviveKills) {
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(round);
     const auto before = std::ssize(metrics("0"));
-    // By steps and not by the clock alone, so that no machine is done before it is killed.
     Process job = start_on(4, with_suffix("0"));
     const Random random(5, "kill");
-    const auto steps = static_cast<int64_t>(1 + random.bits(3 * round) % 6);
-    job.wait_until([&] { return std::ssize(metrics("0")) > before + steps; });
-    std::this_thread::sleep_for(std::chrono::microseconds(random.bits(3 * round + 1) % 10'000));
+    if (round % 4 == 1) {  // while ranks start, or read what they go on from
+      job.wait_until([&] { return std::ssize(job.children()) == 4; });
+      std::this_thread::sleep_for(std::chrono::milliseconds(random.bits(3 * round) % 700));
+    } else {  // by steps and not by the clock alone, so that no machine is done before it is killed
+      const auto steps = static_cast<int64_t>(1 + random.bits(3 * round) % 6);
+      job.wait_until([&] { return std::ssize(metrics("0")) > before + steps; });
+      std::this_thread::sleep_for(std::chrono::microseconds(random.bits(3 * round + 1) % 10'000));
+    }
     const auto ranks = job.children();
     if (std::ssize(ranks) == 4) kill(ranks[random.bits(3 * round + 2) % 4], SIGKILL);
     killed += job.wait().status != 0;
@@ -194,6 +205,15 @@ TEST_F(ManyRanks, StopTogether) {
   const ProgramResult result = job.wait();
   EXPECT_EQ(result.status, 75) << result.err;
   EXPECT_NE(result.out.find("run the same command to go on"), std::string::npos) << result.out;
+  EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, std::ssize(metrics("0")));
+}
+
+// Of the time the first rank's clock counts, and all stop at its step.
+TEST_F(ManyRanks, StopInTime) {
+  const ProgramResult result = train_on(
+      2, {{"train.max_steps", "100000"}, {"train.my_exit_tokens", "1000000000"}, {"train.max_minutes", "0.05"}});
+  EXPECT_EQ(result.status, 75) << result.err;
+  EXPECT_NE(result.out.find("stopped by train.max_minutes after step"), std::string::npos) << result.out;
   EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, std::ssize(metrics("0")));
 }
 

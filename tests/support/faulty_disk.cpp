@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 namespace {
 
@@ -117,6 +118,11 @@ ssize_t put(const char* name, int fd, const void* data, size_t size, Args... off
     if (fails()) return -1;
     if (is_short()) size = (size + 1) / 2;
     note_change(path_of(fd));
+    if (fault == gf::Fault::wrong_write && num_calls == nth_call + 1 && size > 0) {
+      std::vector<char> other(static_cast<const char*>(data), static_cast<const char*>(data) + size);
+      other[size / 2] ^= 1;
+      return real(fd, other.data(), size, offset...);
+    }
   }
   return real(fd, data, size, offset...);
 }

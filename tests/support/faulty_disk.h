@@ -2,8 +2,8 @@
 // A disk that fails when told to. Linking this file puts it in the place of the C library's calls that change files
 // (write, pwrite, ftruncate, fallocate, fsync, rename, mkdir, unlink, rmdir, open for creation), for all of the
 // process, HDF5 included; of read and pread, for short_read and read_error; and of close, of what is open for writing,
-// for close_error alone. Unarmed it passes everything on.
-// It also knows what a power cut would take: what was changed there and not synced since.
+// for close_error alone. wrong_write changes a bit of what that call writes, if it writes. Unarmed it passes everything
+// on. It also knows what a power cut would take: what was changed there and not synced since.
 #pragma once
 #include <functional>
 #include <set>
@@ -11,11 +11,22 @@
 
 namespace gf {
 
-enum class Fault { none, no_space, io_error, passing_error, short_write, death, short_read, read_error, close_error };
+enum class Fault {
+  none,
+  no_space,
+  io_error,
+  passing_error,
+  short_write,
+  wrong_write,
+  death,
+  short_read,
+  read_error,
+  close_error
+};
 
 // Calls inside `folder` are counted from construction on; the one with number `nth` (from 0) meets the fault, once for
-// a passing error, a short write, death or a close, and from then on for other errors (a full disk stays full) and
-// reads, until the object goes.
+// a passing error, a short or wrong write, death or a close, and from then on for other errors (a full disk stays full)
+// and reads, until the object goes.
 class FaultyDisk {
  public:
   explicit FaultyDisk(std::string folder, Fault = Fault::none, int nth = 0);

@@ -37,13 +37,14 @@ TEST(RunTraining, DoneComesWhenAllIsOnDisk) {
   const auto run = folder.path() / "out" / "tiny-0";
   FaultyDisk disk(folder / "out");
   int done = 0;
+  RankOrigin here(0, 1, "here");
   disk.before_name_change([&](const std::string&, const std::string& to) {
     if (std::filesystem::path(to).filename() != kDoneFile) return;
     ++done;
     EXPECT_EQ(std::ranges::count(read_file(run / "metrics.jsonl"), '\n'), 2);
     EXPECT_THAT(disk.unsynced(), testing::ElementsAre((run / "lock").string()));
   });
-  EXPECT_EQ(run_training(c, make_self_communicator(), "here", nullptr), Exit::done);
+  EXPECT_EQ(run_training(c, make_self_communicator(), here, nullptr), Exit::done);
   EXPECT_EQ(done, 1);
 }
 
@@ -54,8 +55,9 @@ TEST(RunTraining, MetricsThatCannotBeWrittenLoseNoStep) {
   const auto run = folder.path() / "out" / "tiny-0";
   constexpr int kCallsBefore = 2, kLines = 3;  // it is opened and shortened, then written
   const FaultyDisk full(run / "metrics.jsonl", Fault::no_space, kCallsBefore + kLines);
+  RankOrigin here(0, 1, "here");
   expect_error(Exit::failed, {"metrics.jsonl", "No space left"},
-               [&] { run_training(c, make_self_communicator(), "here", nullptr); });
+               [&] { run_training(c, make_self_communicator(), here, nullptr); });
   const std::string text = read_file(run / "metrics.jsonl");
   EXPECT_EQ(std::ranges::count(text, '\n'), kLines);
   EXPECT_EQ(newest_checkpoint(run / "checkpoints")->step, kLines + 1) << "with the step that could not be told of";

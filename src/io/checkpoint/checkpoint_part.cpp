@@ -132,6 +132,9 @@ bool PartWriter::proceed() {
     case Phase::rest:
       write_rest();
       break;
+    case Phase::look_back:
+      look_back();
+      break;
     case Phase::done:
       break;
   }
@@ -139,34 +142,44 @@ bool PartWriter::proceed() {
 }
 
 // Those in memory a mebibyte at a time; those of a source by blocks, since it verifies whole ones.
-std::span<const std::byte> PartWriter::next() {
+bool PartWriter::advance() {
   if (view_ < views_.size() && given_ == views_[view_].end - views_[view_].begin) ++view_, given_ = 0;
-  if (view_ == views_.size()) return {};
+  if (view_ == views_.size()) return false;
   const ShardView& v = views_[view_];
   constexpr int64_t kSome = int64_t{1} << 18;
   static_assert(kBlockElements % kSome == 0);
+  begin_ = given_;
+  given_ += std::min(v.end - v.begin - given_, v.data ? kSome : kBlockElements);
+  read_.resize(v.data && phase_ != Phase::look_back ? 0 : (given_ - begin_) * size_of(v.dtype));
+  return true;
+}
+
+std::span<const std::byte> PartWriter::next() {
+  if (!advance()) return {};
+  const ShardView& v = views_[view_];
   const auto size = static_cast<int64_t>(size_of(v.dtype));
-  const int64_t n = std::min(v.end - v.begin - given_, v.data ? kSome : kBlockElements), begin = given_;
-  given_ += n;
-  if (v.data) return {v.data + begin * size, static_cast<size_t>(n * size)};
+  if (v.data) return {v.data + begin_ * size, static_cast<size_t>((given_ - begin_) * size)};
   GF_CHECK(source_, v.name, " has neither values nor a source");
-  read_.resize(static_cast<size_t>(n * size));
-  const ShardView block{v.name, v.dtype, v.shape, v.begin + begin, v.begin + begin + n, read_.data()};
+  const ShardView block{v.name, v.dtype, v.shape, v.begin + begin_, v.begin + given_, read_.data()};
   source_->read({&block, 1});
   return read_;
 }
 
-void PartWriter::add_checksum() {
-  const auto bytes = next();
-  if (bytes.empty()) {
-    phase_ = Phase::layout;
-    return;
-  }
+std::optional<uint64_t> PartWriter::checksum_with(std::span<const std::byte> bytes) {
   if (!hash_) hash_ = std::make_unique<Hash>();
   XXH3_64bits_update(hash_->state.get(), bytes.data(), bytes.size());
-  if (given_ % kBlockElements != 0 && given_ < views_[view_].end - views_[view_].begin) return;
-  checksums_[view_].push_back(XXH3_64bits_digest(hash_->state.get()));
+  if (given_ % kBlockElements != 0 && given_ < views_[view_].end - views_[view_].begin) return std::nullopt;
+  const uint64_t checksum = XXH3_64bits_digest(hash_->state.get());
   hash_.reset();
+  return checksum;
+}
+
+void PartWriter::add_checksum() {
+  const auto bytes = next();
+  if (bytes.empty())
+    phase_ = Phase::layout;
+  else if (const auto checksum = checksum_with(bytes))
+    checksums_[view_].push_back(*checksum);
 }
 
 // HDF5 says where the values go in the file that this layout becomes.
@@ -188,6 +201,10 @@ void PartWriter::lay_out() {
   phase_ = Phase::values;
 }
 
+int64_t PartWriter::place() const {
+  return offsets_[view_] + begin_ * static_cast<int64_t>(size_of(views_[view_].dtype));
+}
+
 void PartWriter::write_values() {
   const auto bytes = next();
   if (bytes.empty()) {
@@ -195,11 +212,10 @@ void PartWriter::write_values() {
     return;
   }
   const HangWatch::Doing piece(watch_, views_[view_].name);
-  const int64_t end = given_ * static_cast<int64_t>(size_of(views_[view_].dtype));
-  file_->write_at(bytes, offsets_[view_] + end - static_cast<int64_t>(bytes.size()));
+  file_->write_at(bytes, place());
 }
 
-void PartWriter::write_rest() {
+void PartWriter::for_rest(const std::function<void(std::span<const std::byte>, int64_t begin)>& body) const {
   std::vector<Bytes> places;
   for (size_t i = 0; i < views_.size(); ++i) places.push_back({offsets_[i], offsets_[i] + views_[i].bytes()});
   std::ranges::sort(places, {}, &Bytes::begin);
@@ -207,8 +223,33 @@ void PartWriter::write_rest() {
   for (const auto& [begin, end] : bytes_around(places, layout_->size())) {
     bytes.resize(static_cast<size_t>(end - begin));
     layout_->read_at(bytes, begin);
-    file_->write_at(bytes, begin);
+    body(bytes, begin);
   }
+}
+
+void PartWriter::write_rest() {
+  for_rest([&](std::span<const std::byte> bytes, int64_t begin) { file_->write_at(bytes, begin); });
+  view_ = 0, given_ = 0;
+  phase_ = Phase::look_back;
+}
+
+// As the system has it by now, in memory, while the disk is still at it: nothing more has to be read from there.
+void PartWriter::look_back() {
+  const auto differs = [&](const std::string& what) {
+    fail(cat(path_.string(), " does not hold ", what, " as written"), "another disk; dmesg may say what is wrong");
+  };
+  if (advance()) {
+    file_->read_at(read_, place());
+    const auto checksum = checksum_with(read_);
+    const auto block = static_cast<size_t>(begin_ / kBlockElements);
+    if (checksum && *checksum != checksums_[view_][block]) differs(views_[view_].name);
+    return;
+  }
+  for_rest([&](std::span<const std::byte> bytes, int64_t begin) {
+    read_.resize(bytes.size());
+    file_->read_at(read_, begin);
+    if (!std::ranges::equal(read_, bytes)) differs("its own layout");
+  });
   file_->sync();
   file_->close();
   phase_ = Phase::done;

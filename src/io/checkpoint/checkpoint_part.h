@@ -5,6 +5,7 @@
 // its cause and nothing stands between memory and disk.
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -45,9 +46,9 @@ std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size);
 
 std::string piece_path(const Piece&);  // of its dataset in the part file
 
-// Writes and syncs the file bit by bit, so that another thread may go on where one left off, and tells the watch of
-// each piece. Views without elements are left out. Values of views without data are read from the source as they are
-// needed, a block at a time.
+// Writes, reads back and syncs the file bit by bit, so that another thread may go on where one left off, and tells the
+// watch of each piece. Views without elements are left out. Values of views without data are read from the source as
+// they are needed, a block at a time.
 class PartWriter {
  public:
   PartWriter(std::filesystem::path, std::vector<ShardView>, HangWatch* = nullptr, const TensorSource* = nullptr);
@@ -58,20 +59,25 @@ class PartWriter {
   }
 
  private:
-  enum class Phase { checksums, layout, values, rest, done };
-  std::span<const std::byte> next();  // values in the order of the views; none: all have been given
+  enum class Phase { checksums, layout, values, rest, look_back, done };
+  bool advance();                     // to more values in the order of the views; false: there are none
+  std::span<const std::byte> next();  // these; none: all have been given
+  std::optional<uint64_t> checksum_with(std::span<const std::byte>);  // of a block that they complete
   void add_checksum();
   void lay_out();
   void write_values();
+  int64_t place() const;  // in the file, of the values that advance() came to
   void write_rest();
+  void look_back();
+  void for_rest(const std::function<void(std::span<const std::byte>, int64_t begin)>&) const;
 
   const std::filesystem::path path_;
   std::vector<ShardView> views_;  // that have elements
   HangWatch* const watch_;
   const TensorSource* const source_;
   Phase phase_ = Phase::checksums;
-  size_t view_ = 0;    // that next() is at
-  int64_t given_ = 0;  // elements of it
+  size_t view_ = 0;                // that advance() is at
+  int64_t begin_ = 0, given_ = 0;  // elements of it: the values that it came to
   std::vector<std::byte> read_;
   struct Hash;
   std::unique_ptr<Hash> hash_;  // of the block begun

@@ -254,8 +254,9 @@ void CheckpointWriter::together(const Job& body) {
       body();
     } catch (const std::exception& e) {
       const auto* const error = dynamic_cast<const Error*>(&e);
+      const auto free = free_bytes(folder_);
       fail(cat("the checkpoint of step ", attributes_.step, " was not written: ", e.what(), " (this rank's part has ",
-               own_bytes_, " bytes, and the disk had ", free_bytes(folder_), " free)"),
+               own_bytes_, " bytes", free ? cat(", and the disk had ", *free, " free)") : ")"),
            cat(error && !error->hint().empty() ? error->hint() + "; " : "", "the checkpoints before it are whole"));
     }
   };
@@ -290,6 +291,7 @@ void CheckpointWriter::publish() {
   for (int rank = 0; rank < world_.size(); ++rank)
     parts.push_back(read_part(partial / part_file_name(rank, world_.size())));
   write_index(partial / kIndexFile, attributes_, parts);
+  read_index(partial / kIndexFile);  // as every load will
   sync_folder(partial);
   // Where a run is repeated from an older state, its step may have been saved before.
   note(make_way(final));

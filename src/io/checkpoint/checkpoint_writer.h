@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Saves a run's state so that at every moment, whatever fails or is killed, the newest complete checkpoint is whole:
-// all is written and synced in step-N.partial, checked, renamed, and only then marked with DONE. step-N.partial is made
-// anew by each save, so that nothing that lies there before, a link least of all, decides where is written; only what
-// saves have made is removed.
-// A save goes on beside the training: begin() copies the state, a thread of each rank writes its part in the time that
-// training leaves, and when all have told one another that they did, a thread of the first rank joins the parts. Where
-// the run waits for it, or it has gone on for minutes, it takes what time it needs. All ranks make the same calls; a
-// failure on one ends the save with an error on all.
+// all is written, read back and synced in step-N.partial, renamed, and only then marked with DONE. step-N.partial is
+// made anew by each save, so that nothing that lies there before, a link least of all, decides where is written; only
+// what saves have made is removed. A save goes on beside the training: begin() copies the state, a thread of each rank
+// writes its part in the time that training leaves, and when all have told one another that they did, a thread of the
+// first rank joins the parts. Where the run waits for it, or it has gone on for minutes, it takes what time it needs.
+// All ranks make the same calls; a failure on one ends the save with an error on all.
 #pragma once
 #include <atomic>
 #include <exception>

@@ -309,6 +309,27 @@ TEST_F(CheckpointWriterTest, ShortWritesAreContinued) {
   }
 }
 
+// Whichever write goes wrong without a word, there is no DONE, or the checkpoint is whole all the same.
+TEST_F(CheckpointWriterTest, WhatIsNotAsWrittenIsNotDone) {
+  save(100);
+  bool reached = true;
+  int told = 0;
+  for (int call = 0; reached; ++call) {
+    const FaultyDisk disk(checkpoints_.string(), Fault::wrong_write, call);
+    try {
+      save(200);
+      ASSERT_NO_FATAL_FAILURE(expect_newest(200)) << "call " << call;
+    } catch (const Error& e) {
+      ++told;
+      EXPECT_EQ(e.status(), Exit::failed) << e.what();
+      ASSERT_NO_FATAL_FAILURE(expect_newest(100)) << "call " << call << ": " << e.what();
+    }
+    reached = disk.reached();
+    fs::remove_all(checkpoints_ / step_folder_name(200));
+  }
+  EXPECT_GE(told, 3) << "values, what is around them, and the index";
+}
+
 // The process dies before the n-th call that changes the disk, for every n; the next one finds a whole checkpoint and
 // goes on. Keeping one, so that removal is interrupted too.
 class DyingWriter : public CheckpointWriterTest, public testing::WithParamInterface<CheckpointWriter::Mode> {};
