@@ -38,6 +38,29 @@ double product_weights(const ModelConfig& config, const LayerSpec& spec) {
   return weights;
 }
 
+// What layers [begin, end) as one stage expand again, which the layer at `expand` has made below them.
+double cost_of_expanding(const std::vector<LayerSpec>& layers, const std::vector<double>& costs, size_t expand,
+                         size_t begin, size_t end) {
+  return expand < begin && expands_anew(layers, begin, end) ? costs[expand] : 0;
+}
+
+size_t place_of_expanding(const std::vector<LayerSpec>& layers) {
+  return static_cast<size_t>(std::ranges::find(layers, Kind::key_expand, &LayerSpec::kind) - layers.begin());
+}
+
+// What stages that begin at places[first] cost, one for each end.
+std::vector<double> costs_from(const std::vector<LayerSpec>& layers, const std::vector<double>& costs,
+                               const std::vector<size_t>& places, size_t first) {
+  const size_t expand = place_of_expanding(layers), begin = places[first];
+  std::vector<double> all(places.size());
+  double own = 0;
+  for (size_t end = first + 1; end < places.size(); ++end) {
+    for (size_t i = places[end - 1]; i < places[end]; ++i) own += costs[i];
+    all[end] = own + cost_of_expanding(layers, costs, expand, begin, places[end]);
+  }
+  return all;
+}
+
 }  // namespace
 
 std::vector<double> layer_costs(const ModelConfig& c) {
@@ -68,9 +91,7 @@ std::vector<double> layer_costs(const ModelConfig& c) {
 double stage_cost(const std::vector<LayerSpec>& layers, const std::vector<double>& costs, size_t begin, size_t end) {
   double sum = 0;
   for (size_t i = begin; i < end; ++i) sum += costs[i];
-  for (size_t i = 0; i < begin; ++i)
-    if (layers[i].kind == Kind::key_expand && expands_anew(layers, begin, end)) sum += costs[i];
-  return sum;
+  return sum + cost_of_expanding(layers, costs, place_of_expanding(layers), begin, end);
 }
 
 std::optional<Partition> fitting_partition(const ModelConfig& config, const std::vector<double>& costs, int stages,
@@ -82,10 +103,9 @@ std::optional<Partition> fitting_partition(const ModelConfig& config, const std:
            cat("--parallel.pipeline ", config.n_layer, " at most"));
   const auto places = places_to_cut(layers);
   const size_t n = places.size() - 1;
-  std::vector<std::vector<double>> cost(n, std::vector<double>(n + 1));
-  for (size_t begin = 0; begin < n; ++begin)
-    for (size_t end = begin + 1; end <= n; ++end)
-      cost[begin][end] = stage_cost(layers, costs, places[begin], places[end]);
+  const size_t begins = stages == 1 ? 1 : n;  // of the whole model, no other is looked at
+  std::vector<std::vector<double>> cost;
+  for (size_t begin = 0; begin < begins; ++begin) cost.push_back(costs_from(layers, costs, places, begin));
   // best[s][i]: the first i units in s stages: their dearest stage, then the sum of squares.
   using Score = std::pair<double, double>;
   constexpr double kNever = std::numeric_limits<double>::infinity();
@@ -94,7 +114,7 @@ std::optional<Partition> fitting_partition(const ModelConfig& config, const std:
   best[0][0] = {0, 0};
   for (int s = 1; s <= stages; ++s)
     for (size_t end = s; end <= n; ++end)
-      for (size_t begin = s - 1; begin < end; ++begin) {
+      for (size_t begin = s - 1; begin < (s == 1 ? 1 : end); ++begin) {
         const Score& below = best[s - 1][begin];
         const double c = cost[begin][end];
         const Score score{std::max(below.first, c), below.second + c * c};

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "support/expect_error.h"
 #include "support/small_model.h"
@@ -52,6 +53,16 @@ TEST(Partition, NoOtherCutIsCheaper) {
       all(0, 0, "");
     }
   }
+}
+
+// In a tenth of a second, and not in the ten that it takes to add up each stage there could be by itself.
+TEST(Partition, AsManyLayersAsThereMayBeTakeNoTime) {
+  const ModelConfig c = model(4096, "");
+  const std::vector<double> costs(layout_of(c).size(), 1);
+  const std::clock_t begin = std::clock();
+  EXPECT_EQ(balanced_partition(c, costs, 1).cuts, (std::vector<size_t>{0, 4098}));
+  EXPECT_EQ(balanced_partition(c, costs, 2).cuts, (std::vector<size_t>{0, 2049, 4098}));
+  EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 5);
 }
 
 TEST(Partition, ALargeHeadCountsAsMuchAsItCosts) {

@@ -133,11 +133,9 @@ class StepModel {
     own.stage = r;
     const std::vector<Compute> plan = find_schedule(config_.parallel.schedule).plan(pipe_shape(config_, own));
     RankWork& w = work_.emplace_back(config_, own, plan);
-    const auto layers = layout_of(config_.model);
-    for (const auto& piece : w.layers.pieces) {
+    for (const std::vector<size_t>& places : w.layers.places) {
       PassSeconds& sum = w.pieces.emplace_back();
-      for (const LayerSpec& spec : piece->layers())
-        sum += layer_times_[std::ranges::find(layers, spec.name(), &LayerSpec::name) - layers.begin()];
+      for (const size_t place : places) sum += layer_times_[place];
     }
     index_.emplace_back(size_t{4} * num_pieces_ * microbatches());
     std::vector<double> on_their_way(num_pieces_);  // the gradients of the microbatch before, of each piece

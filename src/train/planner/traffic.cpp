@@ -41,6 +41,12 @@ double bytes_to_all_reduce(int64_t numbers, int ranks) {
          static_cast<double>(numbers <= Communicator::kSmallSum ? numbers : 2 * part);
 }
 
+// Of a stage's layer in the model's list.
+size_t place_of(const LayerSpec& spec, const std::vector<LayerSpec>& layers) {
+  const auto is_it = [&](const LayerSpec& l) { return l.kind == spec.kind && l.block == spec.block; };
+  return static_cast<size_t>(std::ranges::find_if(layers, is_it) - layers.begin());
+}
+
 }  // namespace
 
 PipeShape pipe_shape(const Config& config, const RankShare& share) {
@@ -59,8 +65,10 @@ RankLayers::RankLayers(const Config& config, const RankShare& share) {
     pieces.push_back(std::make_unique<LayerStack>(config.model, specs, store));
     all.push_back(pieces.back().get());
     std::vector<bool>& back = goes_back.emplace_back();
+    std::vector<size_t>& own = places.emplace_back();
     for (const LayerSpec& spec : specs) {
-      const auto i = static_cast<size_t>(std::ranges::find(layers, spec.name(), &LayerSpec::name) - layers.begin());
+      const size_t i = place_of(spec, layers);
+      own.push_back(i);
       back.push_back(trains[i] || (spec.fields.reads & trained_below(layers, trains, i)));
     }
   }

@@ -15,7 +15,8 @@ namespace gf {
 struct RankLayers {
   RankLayers(const Config&, const RankShare&);
   std::vector<std::unique_ptr<LayerStack>> pieces;
-  std::vector<std::vector<bool>> goes_back;  // of each piece, which layers have a backward pass
+  std::vector<std::vector<size_t>> places;   // of each piece, where its layers are in the model's list
+  std::vector<std::vector<bool>> goes_back;  // and which of them have a backward pass
   std::vector<BucketRange> buckets;
   int64_t trained = 0;     // parameters that are trained, with padding
   int64_t parameters = 0;  // all, without
