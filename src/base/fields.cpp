@@ -194,8 +194,12 @@ bool is_plain_text(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const auto c = static_cast<unsigned char>(text[i++]);
     if (c < 0x20 || c == 0x7f || (c >= 0x80 && (c < 0xc2 || c > 0xf4))) return false;
+    // Of the second byte: less would be longer than it need be, more a surrogate or beyond the last character.
+    unsigned least = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, most = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
     for (int more = (c >= 0xc2) + (c >= 0xe0) + (c >= 0xf0); more > 0; --more, ++i) {
-      if (i == text.size() || (text[i] & 0xc0) != 0x80) return false;
+      const unsigned next = i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
+      if (next < least || next > most) return false;
+      least = 0x80, most = 0xbf;
     }
   }
   return true;

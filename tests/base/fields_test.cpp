@@ -116,6 +116,12 @@ TEST(Fields, FlagsAndTextAreChecked) {
   expect_refused({"inner.name", "a?b", "control characters"}, [] { applied({text("inner.name", "a\nb")}); });
   expect_refused({"inner.name", "UTF-8"}, [] { applied({text("inner.name", "\xff")}); });
   EXPECT_EQ(applied({text("inner.name", "gr\xc3\xbc\xc3\x9f")}).inner.name, "gr\xc3\xbc\xc3\x9f");
+  // Surrogates, what is longer than it need be, what is beyond the last character; and the last of each kind.
+  for (const char* bad :
+       {"\xed\xa0\x80", "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xe2\x82", "\xe2\x82z"})
+    expect_refused({"inner.name", "UTF-8"}, [&] { applied({text("inner.name", bad)}); });
+  for (const char* good : {"\xed\x9f\xbf", "\xe0\xa0\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "\xee\x80\x80"})
+    EXPECT_EQ(applied({text("inner.name", good)}).inner.name, good);
   expect_refused({"inner.name", "a list"}, [] { applied({of_kind("inner.name", Setting::Kind::list)}); });
   expect_refused({"inner.dim", "empty"}, [] { applied({of_kind("inner.dim", Setting::Kind::null)}); });
 }
