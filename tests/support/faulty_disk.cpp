@@ -95,9 +95,9 @@ bool fails() {
   if (fault == Fault::close_error || fault == Fault::read_error || fault == Fault::none) return false;
   const int call = num_calls++;
   if (call < nth_call) return false;
-  if (fault == gf::Fault::death && call == nth_call) _exit(9);
-  errno = fault == gf::Fault::no_space ? ENOSPC : EIO;
-  return fault == gf::Fault::no_space || fault == gf::Fault::io_error;
+  if (fault == Fault::death && call == nth_call) _exit(9);
+  errno = fault == Fault::no_space ? ENOSPC : EIO;
+  return fault == Fault::no_space || fault == Fault::io_error || (fault == Fault::passing_error && call == nth_call);
 }
 
 // A disk without space or with errors takes no more; one that only writes little takes half of this call.

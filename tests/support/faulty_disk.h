@@ -11,11 +11,11 @@
 
 namespace gf {
 
-enum class Fault { none, no_space, io_error, short_write, death, short_read, read_error, close_error };
+enum class Fault { none, no_space, io_error, passing_error, short_write, death, short_read, read_error, close_error };
 
 // Calls inside `folder` are counted from construction on; the one with number `nth` (from 0) meets the fault, once for
-// a short write, death or a close, and from then on for errors (a full disk stays full) and reads, until the object
-// goes.
+// a passing error, a short write, death or a close, and from then on for other errors (a full disk stays full) and
+// reads, until the object goes.
 class FaultyDisk {
  public:
   explicit FaultyDisk(std::string folder, Fault = Fault::none, int nth = 0);

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <memory>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -145,18 +147,25 @@ void CheckpointWriter::start(std::function<bool()> proceed, Pace pace) {
 void CheckpointWriter::go_on(Pace pace) {
   pace_ = pace;
   leave_ = false;
-  std::packaged_task<bool()> task([this, yields = pace == Pace::idle && mode_ == Mode::background] {
-    if (yields) yield_cores();
+  const auto task = std::make_shared<std::packaged_task<bool()>>([this] {
     do {
       if (!proceed_()) return false;
     } while (!leave_);
     return true;
   });
-  work_ = task.get_future();
-  if (mode_ == Mode::at_once)
-    task();
-  else
-    thread_ = std::jthread(std::move(task));
+  work_ = task->get_future();
+  if (mode_ == Mode::background) {
+    try {
+      thread_ = std::jthread([task, pace] {
+        if (pace == Pace::idle) yield_cores();
+        (*task)();
+      });
+      return;
+    } catch (const std::system_error&) {
+      // No thread more is to be had. Training waits here, and the other ranks for this one at their next word.
+    }
+  }
+  (*task)();
 }
 
 // A thread may not be allowed to take back that it yields to all others: one that does not goes on in its place.

@@ -35,6 +35,10 @@ std::vector<T> read_array(const Hdf5Use& use, hid_t object, const char* name, hi
 }  // namespace
 
 Hdf5Use::Hdf5Use(std::filesystem::path file) : lock_(library_lock()), file_(std::move(file)) {
+  // Handles close what they hold. What a disk's error kept open then cannot be closed at the process's end either,
+  // which the library would try again and again, and complain.
+  static const herr_t no_work_at_exit = H5dont_atexit();
+  (void)no_work_at_exit;
   H5Eget_auto2(H5E_DEFAULT, &printer_, &printer_data_);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
