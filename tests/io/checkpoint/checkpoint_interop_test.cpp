@@ -42,8 +42,8 @@ struct Output {
 TEST(CheckpointInterop, H5dumpShowsWholeTensors) {
   const TempFolder folder;
   for (const int ranks : {1, 4}) {
-    const Output out = run(std::string(GF_H5DUMP) + " -y -w 200 -d /model/blocks.0.att.time_faaaa " +
-                           moved_checkpoint(folder, ranks).string());
+    const Output out =
+        run(cat(GF_H5DUMP " -y -w 200 -d /model/blocks.0.att.time_faaaa ", moved_checkpoint(folder, ranks).string()));
     EXPECT_EQ(out.status, 0) << out.text;
     for (const char* line : {"SIMPLE { ( 2, 3, 4 ) / ( 2, 3, 4 ) }", "1000, 1001, 1002, 1003,",
                              "1008, 1009, 1010, 1011,", "1012, 1013, 1014, 1015,", "1020, 1021, 1022, 1023"})
