@@ -86,7 +86,8 @@ TEST_F(LittleMemory, OfAModelNamesBothNumbers) {
   }
 }
 
-// Nothing is kept from step to step, nor of what a trace has of them.
+// Nothing is kept from step to step, nor of what a trace has of them. Between two late points, 2000 steps apart, what
+// a run takes at its beginning is in neither: 300 bytes a step are seen.
 TEST_F(MemoryOfRuns, ManyStepsTakeTheMemoryOfAFew) {
   const auto peak = [&](const char* steps, const char* traced = "0") {
     const ProgramResult result = train({{"train.max_steps", steps},
@@ -99,10 +100,11 @@ TEST_F(MemoryOfRuns, ManyStepsTakeTheMemoryOfAFew) {
         << result.out << result.err;
     return std::stod(found[1]);
   };
-  constexpr double kGrain = 2;  // MB, of the heap, and of the page cache's of metrics.jsonl
-  const double few = peak("10");
-  EXPECT_LE(peak("2000"), few + kGrain);
-  EXPECT_LE(peak("1000", "999"), few + kGrain);
+  constexpr double kBeginning = 2, kGrain = 0.5;  // MB, of the heap
+  const double few = peak("10"), many = peak("1000");
+  EXPECT_LE(many, few + kBeginning);
+  EXPECT_LE(peak("3000"), many + kGrain);
+  EXPECT_LE(peak("1000", "999"), few + kBeginning);
 }
 
 // Of a run large enough that the libraries' share, which is not reckoned, counts little.
