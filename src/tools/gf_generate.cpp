@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -15,6 +14,7 @@
 #include "io/partial_file.h"
 #include "io/text/jsonl.h"
 #include "tools/command_line.h"
+#include "tools/input_lines.h"
 #include "train/generate.h"
 #include "train/memory.h"
 #include "train/parameters.h"
@@ -148,13 +148,15 @@ class Writer {
     std::vector<int32_t> unread;  // read with the next line
     if (!o_.prompt.empty()) vocabulary_.encode(o_.prompt, unread);
     const bool asks = isatty(STDIN_FILENO) != 0;
-    std::string line;
+    InputLines lines;
     while (true) {
       if (asks) fmt::print(stderr, "> ");
-      if (!std::getline(std::cin, line)) break;
       std::vector<int32_t> tokens = unread;
-      vocabulary_.encode(line + "\n", tokens);
       try {
+        const std::optional<std::string> line = lines.next();
+        if (!line) break;
+        lines.check_length(*line);
+        vocabulary_.encode(*line + "\n", tokens);
         check_memory_for(tokens.size(), decoder, o_);
       } catch (const Error&) {  // the turns before are not lost
         keep(decoder, unread);
