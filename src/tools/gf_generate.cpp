@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -16,6 +15,7 @@
 #include "io/partial_file.h"
 #include "io/text/jsonl.h"
 #include "tools/command_line.h"
+#include "tools/input_lines.h"
 #include "train/generate.h"
 #include "train/memory.h"
 #include "train/parameters.h"
@@ -149,13 +149,15 @@ class Writer {
     std::vector<int32_t> unread;  // read with the next line
     if (!o_.prompt.empty()) vocabulary_.encode(o_.prompt, unread);
     const bool asks = isatty(STDIN_FILENO) != 0;
-    std::string line;
+    InputLines lines;
     while (true) {
       if (asks) print_note("> ");
-      if (!std::getline(std::cin, line)) break;
       std::vector<int32_t> tokens = unread;
-      vocabulary_.encode(line + "\n", tokens);
       try {
+        const std::optional<std::string> line = lines.next();
+        if (!line) break;
+        lines.check_length(*line);
+        vocabulary_.encode(*line + "\n", tokens);
         check_memory_for(tokens.size(), decoder, o_);
       } catch (const Error&) {  // the turns before are not lost
         keep(decoder, unread);

@@ -3,8 +3,6 @@
 // same order. What has come by the time a batch begins is taken together, so that a program that waits for its answers
 // gets them.
 #include <fmt/format.h>
-#include <poll.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -15,7 +13,9 @@
 
 #include "base/human.h"
 #include "base/process_memory.h"
+#include "io/text/jsonl.h"
 #include "tools/command_line.h"
+#include "tools/input_lines.h"
 #include "train/generate.h"
 #include "train/memory.h"
 #include "train/parameters.h"
@@ -31,43 +31,13 @@ constexpr size_t kMostLines = 1024;  // at once
 constexpr const char* kForm =
     "{\"context\": TEXT, \"continuation\": TEXT}, or _tokens behind a name and a list of numbers";
 
-// Lines of standard input, as they come.
-class Lines {
- public:
-  // Waits for one, and takes those that have come with it; none at the end.
-  std::vector<std::string> take() {
-    std::vector<std::string> lines;
-    while (lines.size() < kMostLines) {
-      if (const size_t end = rest_.find('\n'); end != std::string::npos) {
-        lines.push_back(rest_.substr(0, end));
-        rest_.erase(0, end + 1);
-      } else if (ended_) {
-        if (!rest_.empty()) lines.push_back(std::exchange(rest_, {}));
-        break;
-      } else if (lines.empty() || more_is_there()) {
-        read_more();
-      } else {
-        break;
-      }
-    }
-    return lines;
-  }
-
- private:
-  static bool more_is_there() {
-    pollfd in{STDIN_FILENO, POLLIN, 0};
-    return ::poll(&in, 1, 0) > 0;
-  }
-  void read_more() {
-    char bytes[1 << 16];
-    const ssize_t n = ::read(STDIN_FILENO, bytes, sizeof bytes);
-    if (n < 0 && errno != EINTR) fail(cat("cannot read standard input: ", std::strerror(errno)));
-    if (n == 0) ended_ = true;
-    if (n > 0) rest_.append(bytes, static_cast<size_t>(n));
-  }
-  std::string rest_;
-  bool ended_ = false;
-};
+// Waits for one, and takes those that have come with it; none at the end.
+std::vector<std::string> take(InputLines& input) {
+  std::vector<std::string> lines;
+  for (auto line = input.next(); line; line = lines.size() < kMostLines ? input.at_hand() : std::nullopt)
+    lines.push_back(std::move(*line));
+  return lines;
+}
 
 std::vector<int32_t> tokens_of(const json& line, const std::string& name, const Vocabulary& vocabulary,
                                int64_t vocab_size) {
@@ -135,13 +105,24 @@ class Answers {
   Answers(const LayerStack& layers, const Vocabulary& vocabulary)
       : layers_(layers), vocabulary_(vocabulary), most_tokens_(most_tokens(layers.config())) {}
 
+  // Of those that have come; nothing where no more will.
+  bool answer_some() {
+    const std::vector<std::string> lines = take(input_);
+    if (!lines.empty()) answer(lines);
+    return !lines.empty();
+  }
+  int64_t bad() const { return bad_; }
+
+ private:
   void answer(const std::vector<std::string>& lines) {
     std::vector<ScoreRequest> requests;
     std::vector<std::optional<std::string>> wrong;
     for (const std::string& line : lines) {
       ++number_;
+      if (is_blank(line)) continue;
       wrong.emplace_back();
       try {
+        input_.check_length(line);
         ScoreRequest request = request_of(line, vocabulary_, layers_.config().vocab_size);
         check_length(request, layers_.config(), most_tokens_);
         requests.push_back(std::move(request));
@@ -164,12 +145,11 @@ class Answers {
     }
     if (std::fflush(stdout) != 0) fail(cat("cannot write the answers: ", std::strerror(errno)));
   }
-  int64_t bad() const { return bad_; }
 
- private:
   const LayerStack& layers_;
   const Vocabulary& vocabulary_;
   const size_t most_tokens_;
+  InputLines input_;
   int64_t number_ = 0, bad_ = 0;
 };
 
@@ -188,8 +168,7 @@ int run_score(const Arguments& arguments) {
   const TrainedModel model = open_model(checkpoint);
   check_vocabulary(*vocabulary, model.config.model.vocab_size);
   Answers answers(*model.layers, *vocabulary);
-  Lines lines;
-  for (auto some = lines.take(); !some.empty(); some = lines.take()) answers.answer(some);
+  while (answers.answer_some()) {}
   return static_cast<int>(answers.bad() > 0 ? Exit::bad_input : Exit::done);
 }
 

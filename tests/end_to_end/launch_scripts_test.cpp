@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// launch/train.sbatch among stand-ins for Slurm's commands: what becomes of each end of a run. launch/local.sh before a
-// stand-in for mpirun. launch/setup.sh where there is nothing.
+// launch/train.sbatch and launch/ablate.sbatch among stand-ins for the programs and Slurm's commands: what becomes of
+// each end of a run. launch/local.sh before a stand-in for mpirun. launch/setup.sh where there is nothing.
 #include <gtest/gtest.h>
 
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
+#include <memory>
 
 #include "base/error.h"
 #include "support/files.h"
@@ -17,8 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class LaunchScript : public testing::Test {
+class Scripts : public testing::Test {
  protected:
+  // Found before any other of this name.
   void program(const std::string& name, const std::string& body) const {
     write_file(folder_ / name, cat("#!/bin/sh\n", body, "\n"));
     fs::permissions(folder_ / name, fs::perms::owner_all);
@@ -28,26 +31,30 @@ class LaunchScript : public testing::Test {
     const char* const path = std::getenv("PATH");
     return cat(folder_.path().string(), ":", path ? path : "");
   }
+  void slurm(const std::string& scontrol) const {
+    program("scontrol", cat("echo \"$@\" >>", requeued(), "; ", scontrol));
+  }
+  std::string requeued() const { return folder_ / "requeued"; }
+  std::map<std::string, std::string> environment(std::map<std::string, std::string> more) const {
+    more.merge(std::map<std::string, std::string>{
+        {"PATH", path()}, {"GF_BIN", folder_.path().string()}, {"TMPDIR", folder_.path().string()}});
+    return more;
+  }
   TempFolder folder_;
 };
 
-class BatchScript : public LaunchScript {
+class BatchScript : public Scripts {
  protected:
   // srun runs one rank; then `after` says what else becomes of it. The run ends with this status.
   ProgramResult run(int status, const std::string& after, const std::string& scontrol) const {
     program("gf-dist-train", cat("exit ", status));
     program("srun", cat("while [ \"$1\" != bash ]; do shift; done; SLURM_PROCID=0 \"$@\"; status=$?; ", after,
                         "; exit $status"));
-    program("scontrol", cat("echo \"$@\" >>", requeued(), "; ", scontrol));
+    slurm(scontrol);
     return Process(cat(GF_SOURCE_DIR, "/launch/train.sbatch"), {},
-                   {{"PATH", path()},
-                    {"GF_BIN", folder_.path().string()},
-                    {"SLURM_JOB_ID", "7"},
-                    {"SLURM_JOB_NODELIST", "n1"},
-                    {"TMPDIR", folder_.path().string()}})
+                   environment({{"SLURM_JOB_ID", "7"}, {"SLURM_JOB_NODELIST", "n1"}}))
         .wait();
   }
-  std::string requeued() const { return folder_ / "requeued"; }
 };
 
 // As Slurm does where it requeues a job.
@@ -82,7 +89,7 @@ TEST_F(BatchScript, TriesAgainWhereTheFirstRankLeftNoWord) {
 }
 
 // Threads that are given are no fewer cores: the system's nproc says OMP_NUM_THREADS where that is set.
-TEST_F(LaunchScript, GivesEachThreadACore) {
+TEST_F(Scripts, GivesEachThreadACore) {
   program("gf-dist-train", "");
   program("nproc", "echo ${OMP_NUM_THREADS:-${OMP_THREAD_LIMIT:-8}}");
   program("mpirun", cat("echo $OMP_NUM_THREADS threads: $* >", folder_.path().string(), "/began"));
@@ -104,6 +111,55 @@ TEST_F(LaunchScript, GivesEachThreadACore) {
   expect({"OMP_NUM_THREADS=1", "OMP_THREAD_LIMIT=1"}, "1", "--map-by slot:PE=1 --bind-to core");
   expect({"OMP_NUM_THREADS=3,2"}, "3,2", "--map-by slot:PE=3 --bind-to core");
   expect({"OMP_NUM_THREADS=5"}, "5", "--oversubscribe --bind-to none");
+}
+
+class AblationScript : public Scripts {
+ protected:
+  // gf lists two runs, and `run` is what it does for one of them. The script as element `index` of the array.
+  std::unique_ptr<Process> start(int index, const std::string& run, const std::string& scontrol) const {
+    program("gf", cat("echo \"$@\" >>", called(),
+                      "\ncase \"$*\" in *--dry-run) echo 'two variants'; echo 'run --only a --seeds 1  # 3 steps';"
+                      "echo 'run --only b --seeds 2  # 3 steps'; exit 0;; esac\n",
+                      run));
+    slurm(scontrol);
+    return std::make_unique<Process>(cat(GF_SOURCE_DIR, "/launch/ablate.sbatch"),
+                                     std::vector<std::string>{"-c", "base.yaml"},
+                                     environment({{"SLURM_ARRAY_JOB_ID", "9"}, {"SLURM_ARRAY_TASK_ID", cat(index)}}));
+  }
+  std::string called() const { return folder_ / "called"; }
+};
+
+TEST_F(AblationScript, RunsTheOneOfItsIndex) {
+  EXPECT_EQ(start(1, "exit 0", kTakeAway)->wait().status, 0);
+  EXPECT_EQ(read_file(called()), "ablate -c base.yaml --dry-run\nablate -c base.yaml --only b --seeds 2\n");
+  EXPECT_EQ(start(0, "exit 3", kTakeAway)->wait().status, 3);
+  EXPECT_FALSE(fs::exists(requeued()));
+}
+
+TEST_F(AblationScript, RefusesAnIndexBeyondTheRuns) {
+  const ProgramResult result = start(2, "exit 0", kTakeAway)->wait();
+  EXPECT_EQ(result.status, 2);
+  EXPECT_NE(result.err.find("there are 2 runs, and no run 2: --array 0-1"), std::string::npos) << result.err;
+  EXPECT_EQ(read_file(called()), "ablate -c base.yaml --dry-run\n");
+}
+
+TEST_F(AblationScript, GoesOnInTheQueueWhereItHasSaved) {
+  EXPECT_EQ(start(1, "exit 75", kTakeAway)->wait().status, 128 + SIGKILL);
+  EXPECT_EQ(read_file(requeued()), "requeue 9_1\n");
+  EXPECT_EQ(start(1, "exit 75", "exit 1")->wait().status, 75) << "or it would idle until the time limit";
+}
+
+// The time limit comes near, or somebody ends the job: gf saves, and its status counts, not that of the signal.
+TEST_F(AblationScript, HandsSignalsOn) {
+  for (const int signal : {SIGUSR1, SIGTERM}) {
+    fs::remove(requeued());
+    const std::string ready = folder_ / cat("ready", signal);
+    const auto job = start(0, cat("trap 'exit 75' TERM; : >", ready, "; while :; do sleep 0.01; done"), kTakeAway);
+    ASSERT_TRUE(job->wait_until([&] { return fs::exists(ready); }));
+    job->send(signal);
+    EXPECT_EQ(job->wait().status, 128 + SIGKILL);
+    EXPECT_EQ(read_file(requeued()), "requeue 9_0\n");
+  }
 }
 
 // Where it can install nothing it names what cmake/Dependencies.cmake will ask for.

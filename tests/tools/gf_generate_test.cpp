@@ -252,6 +252,18 @@ TEST_F(GfGenerate, ManyPromptsFromAFile) {
   EXPECT_EQ(with({prompts, "--prompt", "a"}).status, 2);
 }
 
+// Not the end of the input: a folder cannot be read.
+TEST_F(GfGenerate, InputThatCannotBeReadIsAnErrorAndLosesNothing) {
+  const std::string kept = *folder_ / "unread";
+  const ProgramResult result =
+      run_program("/bin/bash", {"-c", "exec \"$@\" < /", "bash", std::string(GF_BIN_DIR) + "/gf", "generate",
+                                "--checkpoint", fresh_->checkpoint(), "--vocab", "byte", "--interactive", "--prompt",
+                                "one", "--tokens=5", "--state-out", kept});
+  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_NE(result.err.find("cannot read standard input"), std::string::npos) << result.err;
+  EXPECT_TRUE(std::filesystem::exists(kept));
+}
+
 TEST_F(GfGenerate, KeepsWhatWasSaidBetweenTurns) {
   const ProgramResult turns = run_program("gf",
                                           {"generate", "--checkpoint", fresh_->checkpoint(), "--vocab", "byte",

@@ -74,6 +74,28 @@ TEST_F(GfScore, ABadLineIsToldAndTheOthersAnswered) {
   }
 }
 
+// They have their numbers, and no answers.
+TEST_F(GfScore, BlankLinesArePassedOver) {
+  const std::string good = "{\"context\": \"a\", \"continuation\": \"b\"}\n";
+  const ProgramResult result = score("\n" + good + " \t\r\n\n" + good + "\n"), wrong = score("\n\n{\n" + good);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 2) << result.out;
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_NE(wrong.err.find("line 3: no JSON"), std::string::npos) << wrong.err;
+}
+
+// Such as a file of something else, without line ends.
+TEST_F(GfScore, AnEndlessLineIsABadOne) {
+  const ProgramResult result =
+      run_program("/bin/bash", {"-c", "(head -c 300000000 /dev/zero && echo && echo \"$0\") | \"$@\"",
+                                "{\"context\": \"a\", \"continuation\": \"b\"}", std::string(GF_BIN_DIR) + "/gf",
+                                "score", "--checkpoint", run_->checkpoint(), "--vocab", "byte"});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_NE(result.err.find("line 1: a line of more than 268435456 bytes"), std::string::npos) << result.err;
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 2) << result.out;
+  EXPECT_NE(result.out.find("\n{\"logprob\": "), std::string::npos) << result.out;
+}
+
 #if !defined(GF_SANITIZED)  // which takes more, and cannot live with a limit on address space
 // 3,000,000 positions of this model are 800 MB.
 TEST_F(GfScore, ARequestThatTakesMoreMemoryThanThereIsIsABadLine) {

@@ -64,10 +64,6 @@ class TextsUnderKeys final : public nlohmann::json_sax<json> {
   size_t wanted_ = keys_.size();  // which key's value comes next; their number: none
 };
 
-bool blank(std::string_view line) {
-  return line.find_first_not_of(" \t\r") == std::string_view::npos;
-}
-
 // Cuts a file into lines. A line is valid until the next call.
 class LineReader {
  public:
@@ -121,6 +117,10 @@ class LineReader {
 
 }  // namespace
 
+bool is_blank(std::string_view line) {
+  return line.find_first_not_of(" \t\r") == std::string_view::npos;
+}
+
 std::vector<std::string> json_texts(std::string_view line, std::span<const std::string> keys) {
   TextsUnderKeys handler(keys);
   json::sax_parse(line.begin(), line.end(), &handler);
@@ -148,7 +148,7 @@ void read_jsonl(File& file, std::span<const std::string> keys, const std::string
       too_large(lines.number() + 1, "more than ", lines.bytes_waiting());
     }
     if (!line) break;
-    if (blank(*line)) continue;
+    if (is_blank(*line)) continue;
     std::vector<std::string> found;
     try {
       found = json_texts(*line, keys);

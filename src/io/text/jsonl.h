@@ -17,6 +17,8 @@ namespace gf {
 // is wrong: no JSON, no object, no such key, no text under it.
 std::vector<std::string> json_texts(std::string_view line, std::span<const std::string> keys);
 
+bool is_blank(std::string_view line);  // a line with nothing on it, over which all readers of such files pass
+
 // Calls texts(list) for each line but the blank ones, and advance(bytes) as the file is read. A bad line is refused
 // with file and number and the hint `wanted`, what each line is to be, and so is one of more than `longest` bytes.
 void read_jsonl(File&, std::span<const std::string> keys, const std::string& wanted,
