@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # add_cuda_sources(<target> FILE...): the kernels, as GF_CUDA says. ON: compiled by nvcc, for GPUs from Ampere (sm_80) on,
-# whose code is kept as PTX too, so that a driver makes what any later GPU runs, and with what only Hopper (sm_90a) has. emulated: compiled for the CPU, over tests/cuda_emulation in place of NVIDIA's
-# headers, so that what they compute is tested where there is no GPU.
+# whose code is kept as PTX too, so that a driver makes what any later GPU runs, and with what only Hopper (sm_90a) has.
+# emulated: compiled for the CPU, over tests/cuda_emulation in place of NVIDIA's headers, so that what they compute is
+# tested where there is no GPU.
 if(GF_CUDA STREQUAL "emulated")
   find_package(Boost REQUIRED COMPONENTS context)
 else()

@@ -5,7 +5,8 @@
 #   launch/local.sh 4 -c configs/quickstart.yaml --train.data_file data/mine --parallel.pipeline 2
 # or measures this machine with as many ranks at once:
 #   launch/local.sh 4 plan --measure mine.yaml -c configs/quickstart.yaml
-# Each rank gets an equal share of the cores, or OMP_NUM_THREADS of them where so many are there. GF_BIN says where the programs are (build/cpu/bin).
+# Each rank gets an equal share of the cores, or OMP_NUM_THREADS of them where so many are there. GF_BIN says where the
+# programs are (build/cpu/bin).
 # Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 let training save and end with status 75; a second Ctrl-C ends it at once.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
