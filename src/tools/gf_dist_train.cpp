@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf-dist-train: trains a model, on one rank or as many as mpirun or srun started.
 #include <csignal>
-#include <cstdio>
 #include <optional>
 
+#include "base/standard_streams.h"
 #include "parallel/agreement.h"
 #include "parallel/gpu_of_rank.h"
 #include "parallel/hang_watch.h"
@@ -25,7 +25,7 @@ int train(World& world, const Arguments& arguments) {
     std::optional<HangWatch> watch;
     if (world.size() > 1)
       watch.emplace(static_cast<double>(ParallelConfig().hang_seconds), [&](const std::string& what) {
-        std::fprintf(stderr, "gf-dist-train: %s, %s\n", world.origin().text().c_str(), what.c_str());
+        print_note("gf-dist-train: {}, {}\n", world.origin().text(), what);
         world.end_all(static_cast<int>(Exit::failed));
       });
     HangWatch* const watched = watch ? &*watch : nullptr;

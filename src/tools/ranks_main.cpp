@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/ranks_main.h"
 
-#include <cstdio>
-
+#include "base/standard_streams.h"
 #include "parallel/agreement.h"
 #include "tools/command_line.h"
 
@@ -11,7 +10,7 @@ namespace gf {
 int run_on_ranks(const std::string& program, const World& world, const std::function<int()>& body) {
   const auto say = [&](const Error& e) {
     print_error(program, e);
-    if (world.size() > 1) std::fprintf(stderr, "  (%s)\n", world.origin().text().c_str());
+    if (world.size() > 1) print_note("  ({})\n", world.origin().text());
   };
   try {
     return body();
