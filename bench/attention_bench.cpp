@@ -2,13 +2,13 @@
 // Attention, forward and backward, against the machine's own limit: oneDNN's product of plain matrices, measured in
 // the same run before each case. FLOPs are those of the causal half: 2 T^2 N a head forward, 2.5 times that backward.
 #include <fmt/format.h>
-#include <oneapi/dnnl/dnnl.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "bench/best_product.h"
 #include "ops/attention/attention.h"
 
 namespace gf {
@@ -25,15 +25,6 @@ double best_seconds(Work&& work) {
     best = std::min(best, one.seconds());
   }
   return best;
-}
-
-double sgemm_gflops() {
-  constexpr int64_t m = 2048, n = 768, k = 768;
-  const std::vector<float> a(m * k, 0.5f), b(k * n, 0.25f);
-  std::vector<float> c(m * n);
-  const double seconds =
-      best_seconds([&] { dnnl_sgemm('N', 'T', m, n, k, 1.0f, a.data(), k, b.data(), k, 0.0f, c.data(), n); });
-  return 2e-9 * m * n * k / seconds;
 }
 
 Tensor uniform(const char* name, const Shape& shape) {
@@ -53,7 +44,7 @@ void measure(int64_t B, int64_t T, int64_t H, int64_t N, AttentionBias bias = {}
     const Var y = attention(tape.leaf(q, record), tape.leaf(k, record), tape.leaf(v, record), H, bias);
     if (record) tape.backward(std::vector<Tape::Seed>{{y, dy}});
   };
-  const double limit = sgemm_gflops();
+  const double limit = BestProduct().flops_per_second() / 1e9;
   const double forward = best_seconds([&] { pass(Tape::Mode::evaluate); });
   const double both = best_seconds([&] { pass(Tape::Mode::record); });
   const double flops = 2e-9 * static_cast<double>(B * H * T * T * N);

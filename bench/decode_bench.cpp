@@ -3,8 +3,11 @@
 // bandwidth allows; and what a prompt takes a token. Options as for gf-dist-train, and:
 //   --tokens N         decode so many (32)
 //   --prompt A,B,...   read texts of these lengths instead, each from the beginning, in memory that was used before
-//   --growth           read 10,000 and 20,000 tokens, and print by how much memory grew for each position between,
-//                      and the ratio of a Llama of that size in bf16 to it
+//   --positions A,B,...  decode so many tokens after texts of these lengths instead, and print what one takes there
+//   --growth           read 8192 and 16,384 tokens, and print by how much memory grew for each position between, and
+//                      the ratio of a Llama of that size in bf16 to it
+//   --cache compressed|expanded   what GOLD layers keep: expanded, for --prompt compressed, for --positions and
+//                      --growth both
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -67,25 +70,57 @@ double bytes_a_token(const LayerStack& layers) {
   return bytes;
 }
 
-double tokens_per_s(const LayerStack& layers, int64_t tokens) {
-  StatefulDecoder decoder(layers, {});
-  const auto text = some_tokens(tokens + 8, layers.config().vocab_size);
-  decoder.feed(std::span(text).first(8));
-  std::vector<double> seconds;
-  for (size_t t = 8; t < text.size(); ++t) {
-    const Stopwatch watch;
-    decoder.feed({&text[t], 1});
-    seconds.push_back(watch.seconds());
-  }
-  return 1 / median(seconds);
+std::string name_of_cache(bool expanded) {
+  return expanded ? "expanded" : "compressed";
 }
 
-void decode(LayerStack& layers, int64_t tokens) {
+// One after another, each of these.
+double seconds_a_token(StatefulDecoder& decoder, std::span<const int32_t> tokens) {
+  std::vector<double> seconds;
+  for (const int32_t token : tokens) {
+    const Stopwatch watch;
+    decoder.feed({&token, 1});
+    seconds.push_back(watch.seconds());
+  }
+  return median(seconds);
+}
+
+double tokens_per_s(const LayerStack& layers, int64_t tokens, bool expanded) {
+  StatefulDecoder decoder(layers, {.past = {.expanded = expanded}});
+  const auto text = some_tokens(tokens + 8, layers.config().vocab_size);
+  decoder.feed(std::span(text).first(8));
+  return 1 / seconds_a_token(decoder, std::span(text).subspan(8));
+}
+
+std::vector<int64_t> lengths_of(const std::string& list) {
+  std::vector<int64_t> lengths;
+  std::istringstream in(list);
+  for (std::string length; std::getline(in, length, ',');) lengths.push_back(std::stoll(length));
+  return lengths;
+}
+
+// Each text read by itself: what is decoded after one is no part of the next.
+void decode_after(const LayerStack& layers, const std::vector<int64_t>& lengths, int64_t tokens,
+                  const std::vector<bool>& caches) {
+  for (const int64_t length : lengths) {
+    const auto text = some_tokens(length + tokens, layers.config().vocab_size);
+    const auto first = static_cast<size_t>(length);
+    fmt::print("after {} positions, ms a token:", length);
+    for (const bool expanded : caches) {
+      StatefulDecoder decoder(layers, {.past = {.expanded = expanded}});
+      decoder.feed(std::span(text).first(first));
+      fmt::print(" {} {:.2f}", name_of_cache(expanded), 1e3 * seconds_a_token(decoder, std::span(text).subspan(first)));
+    }
+    fmt::print("\n");
+  }
+}
+
+void decode(LayerStack& layers, int64_t tokens, bool expanded) {
   const double bandwidth = read_bandwidth();
   double before = 0;
   for (const bool narrow : {false, true}) {
     if (narrow) layers.parameters().narrow();
-    const double bytes = bytes_a_token(layers), speed = tokens_per_s(layers, tokens);
+    const double bytes = bytes_a_token(layers), speed = tokens_per_s(layers, tokens, expanded);
     fmt::print("weights {}: {:.0f} MB a token, {:.1f} tokens/s; memory {:.1f} GB/s allows {:.1f}: {:.2f}",
                narrow ? "bf16" : "f32", bytes / 1e6, speed, bandwidth / 1e9, bandwidth / bytes,
                speed * bytes / bandwidth);
@@ -94,11 +129,10 @@ void decode(LayerStack& layers, int64_t tokens) {
   }
 }
 
-void read_prompts(const LayerStack& layers, const std::string& lengths) {
-  std::istringstream in(lengths);
-  for (std::string length; std::getline(in, length, ',');) {
-    const auto text = some_tokens(std::stoll(length), layers.config().vocab_size);
-    const StatefulDecoder nothing_read(layers, {.past = {.expanded = false}});
+void read_prompts(const LayerStack& layers, const std::vector<int64_t>& lengths, bool expanded) {
+  for (const int64_t length : lengths) {
+    const auto text = some_tokens(length, layers.config().vocab_size);
+    const StatefulDecoder nothing_read(layers, {.past = {.expanded = expanded}});
     // Each time anew, in the memory of the first time, which is touched before anything is measured.
     nothing_read.fork().feed(std::span(text).first(std::min<size_t>(text.size(), 1024)));
     double seconds = 1e9;
@@ -114,39 +148,48 @@ void read_prompts(const LayerStack& layers, const std::string& lengths) {
   }
 }
 
-// By how many bytes memory grows for each position from 10,000 to 20,000, whatever tensors say of themselves.
+// By how many bytes memory grows for each position, whatever tensors say of themselves: over whole pages of what is
+// kept, so that none of them is for later positions.
 double growth_a_position(const LayerStack& layers, const Past::Options& options) {
   StatefulDecoder decoder(layers, {.past = options});
-  const auto text = some_tokens(10'000, layers.config().vocab_size);
+  const auto text = some_tokens(GrowingRows::kMostRows, layers.config().vocab_size);
   decoder.feed(text);
   const size_t first = allocated_bytes();
   decoder.feed(text);
-  return static_cast<double>(allocated_bytes() - first) / 10'000;
+  return static_cast<double>(allocated_bytes() - first) / static_cast<double>(text.size());
 }
 
-void growth(const LayerStack& layers) {
+void growth(const LayerStack& layers, const std::vector<bool>& caches) {
   const ModelConfig& config = layers.config();
   const auto llama = static_cast<double>(2 * config.n_layer * config.n_embd) * 2;
   growth_a_position(layers, {.expanded = false});  // products of shapes that were not there yet take memory too
   for (const DType cache : {DType::f32, DType::bf16})
-    for (const bool expanded : {false, true}) {
+    for (const bool expanded : caches) {
       const double each = growth_a_position(layers, {.expanded = expanded, .cache = cache});
-      fmt::print("{} {}: {:.1f} bytes a position; a Llama's {:.0f} are {:.1f} times that\n",
-                 expanded ? "expanded" : "compressed", name_of(cache), each, llama, llama / each);
+      fmt::print("{} {}: {:.1f} bytes a position; a Llama's {:.0f} are {:.1f} times that\n", name_of_cache(expanded),
+                 name_of(cache), each, llama, llama / each);
     }
 }
 
 int bench(int argc, char** argv) {
   int64_t tokens = 32;
-  std::string prompts;
+  std::string prompts, positions, cache;
   bool grows = false;
-  boost::program_options::options_description own;
-  own.add_options()("tokens", boost::program_options::value(&tokens))(
-      "prompt", boost::program_options::value(&prompts))("growth", boost::program_options::bool_switch(&grows));
+  namespace po = boost::program_options;
+  po::options_description own;
+  auto option = own.add_options();
+  option("tokens", po::value(&tokens));
+  option("prompt", po::value(&prompts));
+  option("positions", po::value(&positions));
+  option("growth", po::bool_switch(&grows));
+  option("cache", po::value(&cache));
   Arguments arguments(argv + 1, argv + argc);
   arguments.insert(arguments.end(), {"--train.data_file", "none"});
   const auto config = parse_command_line(arguments, {own, "decode_bench"}, true);
   if (!config) return 0;
+  if (!cache.empty() && cache != "compressed" && cache != "expanded")
+    refuse("--cache is " + cache, "compressed or expanded");
+  const std::vector<bool> caches = cache.empty() ? std::vector{false, true} : std::vector{cache == "expanded"};
   LayerStack layers(config->model);
   layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
   initialise_roughly(layers.parameters());
@@ -154,11 +197,13 @@ int bench(int argc, char** argv) {
              config->model.tmix, config->model.tmix2, static_cast<double>(layers.parameters().count()) / 1e6,
              omp_get_max_threads());
   if (grows)
-    growth(layers);
+    growth(layers, caches);
+  else if (!positions.empty())
+    decode_after(layers, lengths_of(positions), tokens, caches);
   else if (!prompts.empty())
-    read_prompts(layers, prompts);
+    read_prompts(layers, lengths_of(prompts), cache == "expanded");
   else
-    decode(layers, tokens);
+    decode(layers, tokens, cache != "compressed");
   return 0;
 }
 

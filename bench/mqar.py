@@ -31,11 +31,21 @@ def call(command, **more):
     return result.stdout
 
 
+def written(path):
+    """A name in --out that is written to: the folder may be somebody else's, and no link in it leads out of it."""
+    if path.is_symlink():
+        sys.exit(f"mqar.py: {path} is a symbolic link to {os.readlink(path)}, which is not written; "
+                 "remove it, or choose another --out")
+    return path
+
+
 def make_data(a, length, pairs):
     prefixes = {}
     for part, examples, seed, more in (("train", a.examples, 1, []), ("test", TEST_EXAMPLES, 2, ["--windows"])):
         prefix = a.out / f"data-{length}-{pairs}-{part}-{examples}"
         if not pathlib.Path(f"{prefix}.idx").exists():
+            for end in ("bin", "idx", "mask.bin"):
+                written(pathlib.Path(f"{prefix}.{end}"))
             call([a.bin / "gf", "data", "mqar", "--length", length, "--pairs", pairs, "--examples", examples,
                   "--seed", seed, "--out", prefix, *more], stdout=subprocess.DEVNULL)
         prefixes[part] = prefix
@@ -64,7 +74,7 @@ def train(a, model, name, options, data):
                "train.proj_dir": a.out, "train.proj_name": project, "train.proj_suffix": suffix}
     words = [a.bin / "gf-dist-train"] + [word for file in files_of(model) for word in ("-c", file)]
     folder = a.out / "-".join(name)
-    with open(f"{folder}.log", "a", encoding="utf-8") as log:
+    with open(written(pathlib.Path(f"{folder}.log")), "a", encoding="utf-8") as log:
         call(words + [f"--{key}={value}" for key, value in options.items()] + a.more, stdout=log)
     return folder
 
@@ -99,7 +109,7 @@ def add_result(a, result):
     results = {**read_results(a), result["run"]: result}
     for name, text in (("results.jsonl", "".join(json.dumps(row) + "\n" for row in results.values())),
                        ("mqar.svg", plot(list(results.values())))):
-        part = a.out / f"{name}.{os.getpid()}"
+        part = written(a.out / f"{name}.{os.getpid()}")
         part.write_text(text, encoding="utf-8")
         part.replace(a.out / name)
 

@@ -8,7 +8,6 @@
 // the share of what the GPU's clock and multiprocessors could do, by the formula that is printed.
 #include <fmt/format.h>
 #include <omp.h>
-#include <oneapi/dnnl/dnnl.h>
 
 #include <algorithm>
 #include <optional>
@@ -20,6 +19,7 @@
 #include "base/process_memory.h"
 #include "base/random.h"
 #include "base/trace.h"
+#include "bench/best_product.h"
 #include "bench/gpu_limits.h"
 #include "model/initialise.h"
 #include "optim/sharded_optimizer.h"
@@ -33,28 +33,6 @@ namespace gf {
 namespace {
 
 namespace po = boost::program_options;
-
-// oneDNN's own product, of the size that most of the model's have.
-class Sgemm {
- public:
-  Sgemm(int64_t rows, int64_t width)
-      : rows_(rows), width_(width), a_(rows * width, 0.5f), b_(width * width, 0.25f), c_(rows * width) {}
-
-  // FLOP/s of the best of a few.
-  double peak() {
-    double best = 1e9;
-    for (int i = 0; i < 6; ++i) {
-      const Stopwatch watch;
-      dnnl_sgemm('N', 'T', rows_, width_, width_, 1, a_.data(), width_, b_.data(), width_, 0, c_.data(), width_);
-      best = std::min(best, watch.seconds());
-    }
-    return 2.0 * static_cast<double>(rows_ * width_ * width_) / best;
-  }
-
- private:
-  int64_t rows_, width_;
-  std::vector<float> a_, b_, c_;
-};
 
 // Dense products in bf16 that a GPU's tensor cores could do in a second. A multiprocessor does 1024 multiplications and
 // additions a cycle on Ampere, and 2048 on Hopper.
@@ -164,10 +142,10 @@ void run(const Config& config, int steps, int top) {
     return watch.seconds();
   };
   const double flops = product_flops_per_token(layers) * static_cast<double>(tokens);
-  Sgemm sgemm(2048, std::max<int64_t>(config.model.n_embd, 256));
+  BestProduct product(2048, std::max<int64_t>(config.model.n_embd, 256));
   std::optional<GpuTimer> timer;
   if (on_gpu) timer.emplace(device);
-  const auto product_peak = [&] { return timer ? gpu_product_peak(device, *timer) : sgemm.peak(); };
+  const auto product_peak = [&] { return timer ? gpu_product_peak(device, *timer) : product.flops_per_second(); };
   constexpr int kWarmUp = 3;  // passes are launched, captured, and launched as a whole
   for (int i = 0; i < (on_gpu ? kWarmUp : 1); ++i) timed_step(-i);
   std::vector<double> seconds, shares, peaks{product_peak()};

@@ -4,14 +4,17 @@
 
 The trainer itself opens no connection. This reads metrics.jsonl of each run folder and keeps there, in
 .log_to-<service>.json, how far it got: run again, it goes on, and no step is sent twice, also where a resumed run
-repeats some. It needs the package of the service (wandb or tensorboard) and nothing else.
+repeats some. It needs the package of the service (wandb or tensorboard) and nothing else. A run folder may come from
+anywhere: what symbolic links in it lead to is neither sent nor written.
 """
 import argparse
+import errno
 import importlib
 import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -32,10 +35,41 @@ def need(module, package):
         refuse(f"the package {package} cannot be used: {error}", f"{sys.executable} -m pip install {package}")
 
 
+def refuse_link(path):
+    if path.is_symlink():
+        refuse(f"{path} is a symbolic link to {os.readlink(path)}, which is neither read nor written",
+               "remove it, or put what it leads to in its place")
+
+
+def open_file(path):
+    """For reading. Of what is in a run folder only regular files: no link, and no pipe that would wait for ever."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            refuse_link(path)
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        refuse(f"{path} is not a regular file", "remove it")
+    return open(descriptor, "rb")
+
+
+def read_file(path):
+    with open_file(path) as file:
+        return file.read()
+
+
+def folder_of_service(run, name, made):
+    """Where the service's own package writes into files that it names: `made` says how they are called."""
+    for path in [run / name, *(run / name).glob(made)]:
+        refuse_link(path)
+    return run / name
+
+
 def read_config(path):
     """config.yaml as {"train.lr_init": 0.001}: of YAML only the nested "key: value" lines that the trainer writes."""
     values, parents = {}, []  # parents: (indentation, key)
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+    for line in read_file(path).decode(errors="replace").splitlines() if os.path.lexists(path) else []:
         match = re.match(r"( *)([\w.-]+):(?:\s+(.*\S))?\s*$", line)
         if not match:
             continue
@@ -56,6 +90,8 @@ def read_config(path):
 class Wandb:
     def __init__(self, run, state, project):
         wandb = need("wandb", "wandb")
+        for name in ("wandb", ".wandb"):  # it takes the second where that is there
+            folder_of_service(run, name, "*run-*")  # not latest-run, a link of its own making
         config = read_config(run / "config.yaml")
         project = project or config.get("train.wandb")
         if not project:
@@ -79,7 +115,7 @@ class TensorBoard:
         module = need("tensorboard.summary.writer.event_file_writer", "tensorboard")
         self.event = need("tensorboard.compat.proto.event_pb2", "tensorboard").Event
         self.summary = need("tensorboard.compat.proto.summary_pb2", "tensorboard").Summary
-        self.writer = module.EventFileWriter(str(run / "tensorboard"))
+        self.writer = module.EventFileWriter(str(folder_of_service(run, "tensorboard", "*tfevents*")))
 
     def send(self, step, values):
         rows = [self.summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
@@ -101,15 +137,17 @@ class State(dict):
     def __init__(self, path):
         self.path = path
         super().__init__({"next_step": 0})
-        if path.exists():
+        if os.path.lexists(path):
             try:
-                self.update(json.loads(path.read_text()))
+                self.update(json.loads(read_file(path)))
             except ValueError as error:
                 refuse(f"{path} is damaged: {error}", "remove it; all steps are then sent again")
 
     def save(self):
         beside = self.path.with_suffix(".new")
-        beside.write_text(json.dumps(self))
+        beside.unlink(missing_ok=True)  # what a start that was killed left; of a link, the link
+        with open(beside, "x", encoding="utf-8") as file:  # O_EXCL: nothing that is there is written to or followed
+            file.write(json.dumps(self))
         os.replace(beside, self.path)
 
 
@@ -121,7 +159,7 @@ class Tail:
         self.path, self.offset, self.number, self.last = path, 0, 0, b""
 
     def lines(self):
-        with open(self.path, "rb") as file:
+        with open_file(self.path) as file:
             file.seek(self.offset - len(self.last))
             if file.read(len(self.last)) != self.last:
                 self.offset, self.number = 0, 0
@@ -153,8 +191,9 @@ def send_new(tail, state, sink):
 
 def log_run(service, run, args, stop):
     metrics = run / "metrics.jsonl"
-    if not metrics.is_file():
+    if not os.path.lexists(metrics):
         refuse(f"{run} has no metrics.jsonl", "a folder that gf-dist-train has written")
+    open_file(metrics).close()  # refused now, not when the service has been told of a run
     state = State(run / f".log_to-{service}.json")
     sink = SERVICES[service](run, state, args.project)
     tail, sent = Tail(metrics), 0

@@ -27,14 +27,6 @@ bool is_none(std::string_view text) {
   return is_one_of(text, {"none", "None", "null", "~", "false", "False"});
 }
 
-// In quotes, and of bearable length, for a message.
-std::string quoted(std::string_view text) {
-  constexpr size_t kMost = 60;
-  std::string out = "\"";
-  for (const char c : text.substr(0, kMost)) out += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-  return out + (text.size() > kMost ? "...\"" : "\"");
-}
-
 // parse(): false, and nothing changed, where the text is not of the type.
 bool parse(std::string_view text, double& out) {
   if (text.starts_with('+')) text.remove_prefix(1);
@@ -107,7 +99,7 @@ std::string shown(const Setting& s) {
     case Setting::Kind::text:
       break;
   }
-  return quoted(s.text);
+  return cited(s.text);
 }
 
 void set_value(const Field& field, const Setting& s) {
@@ -150,7 +142,7 @@ void check_type(const FieldList& list, const Setting& s) {
 
 void refuse_unknown(const FieldList& list, const Setting& s) {
   const std::string meant = list.nearest(s.path);
-  std::string what = place(s) + "there is no " + (s.path.size() > 80 ? s.path.substr(0, 80) + "..." : s.path);
+  std::string what = place(s) + "there is no " + shortened(s.path, 80);
   if (!meant.empty()) what += "; did you mean " + meant + "?";
   refuse(what, "--help lists all keys");
 }
@@ -254,6 +246,12 @@ std::string value_text(const Field& field) {
                  [&](const Auto<int64_t>* v) { return *v ? number(**v) : "auto"; },
                  [&](const auto* v) { return number(*v); }},
       field.target);
+}
+
+bool is_auto(const Field& field) {
+  const auto* number = std::get_if<Auto<int64_t>*>(&field.target);
+  const auto* text = std::get_if<Auto<std::string>*>(&field.target);
+  return (number && !**number) || (text && !**text);
 }
 
 std::string type_name(const Field& field) {

@@ -137,6 +137,8 @@ void apply_settings(std::span<const Setting> settings, Config& config) {
 std::string value_text(const Field&);
 // "int", "real", "0|1", "text", "int|auto", "text|auto", that of an own syntax; "section".
 std::string type_name(const Field&);
+// Of a kind that may be left to the program, and is.
+bool is_auto(const Field&);
 // Printable UTF-8: anything else could not be written to a config file and read back.
 bool is_plain_text(std::string_view);
 

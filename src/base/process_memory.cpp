@@ -11,6 +11,9 @@
 #include <limits>
 #include <string>
 
+#include "base/error.h"
+#include "base/human.h"
+
 namespace gf {
 namespace {
 
@@ -67,13 +70,15 @@ size_t left_in_group(const fs::path& mount, fs::path path, const GroupFiles& fil
   }
 }
 
-size_t left_of_address_space(int other_threads) {
+size_t limit_on_address_space() {
   rlimit limit{};
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
-  // Threads to come take address space for stacks and heaps of their own, most of which never becomes memory.
+  return getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ? kUnlimited : limit.rlim_cur;
+}
+
+// What is taken, and what threads to come take for stacks and heaps of their own, most of which never becomes memory.
+size_t address_space_before(int other_threads) {
   constexpr size_t kBeside = size_t{32} << 20, kThread = size_t{80} << 20;
-  const auto threads = static_cast<size_t>(omp_get_max_threads() - 1 + other_threads);
-  return difference(limit.rlim_cur, mapped_bytes() + kBeside + threads * kThread);
+  return mapped_bytes() + kBeside + static_cast<size_t>(omp_get_max_threads() - 1 + other_threads) * kThread;
 }
 
 }  // namespace
@@ -113,16 +118,26 @@ size_t allocated_bytes() {
   return mapped_bytes() - heap.arena + heap.uordblks;
 }
 
-std::string AvailableMemory::hint(const std::string& smaller) const {
-  if (!of_address_space) return smaller;
-  return "a higher limit on address space (ulimit -v)" + (bytes == 0 ? "" : ", or " + smaller);
+std::string memory_in_use() {
+  const size_t limit = limit_on_address_space();
+  const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
+  if (limit == kUnlimited) return text(resident_bytes()) + " in use";
+  return text(mapped_bytes()) + " of address space in use, and " + text(limit) + " allowed (ulimit -v)";
+}
+
+std::string AvailableMemory::hint(size_t need, const std::string& smaller) const {
+  if (address_space == 0) return smaller;
+  return cat("a higher limit on address space (ulimit -v ", (address_space + need) / 1024 + 1, ")",
+             bytes == 0 ? "" : ", or " + smaller);
 }
 
 AvailableMemory available_memory(int other_threads, int64_t processes) {
   const size_t machine = bytes_in("/proc/meminfo", "MemAvailable:");
   const size_t shared = std::min(machine == 0 ? kUnlimited : machine, left_in_control_groups()),
-               share = shared / static_cast<size_t>(processes), own = left_of_address_space(other_threads);
-  return {std::min(share, own), own < share};
+               share = shared / static_cast<size_t>(processes), limit = limit_on_address_space();
+  if (limit == kUnlimited) return {.bytes = share};
+  const size_t before = address_space_before(other_threads), own = difference(limit, before);
+  return {.bytes = std::min(share, own), .address_space = own < share ? before : 0};
 }
 
 }  // namespace gf

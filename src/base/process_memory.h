@@ -12,13 +12,16 @@ size_t resident_bytes();       // of this process, now
 size_t peak_resident_bytes();  // at its largest
 size_t mapped_bytes();         // its address space: what it was given, used or not
 size_t allocated_bytes();      // of that, all but what the heap has in store
+// For an error: what the process has, and the limit on it, if there is one.
+std::string memory_in_use();
 
 // What this process may still get.
 struct AvailableMemory {
   size_t bytes = 0;
-  bool of_address_space = false;  // it is the process's own limit (ulimit -v) that allows no more
-  // For an error: what helps. `smaller` is what makes do with less, but not with nothing.
-  std::string hint(const std::string& smaller) const;
+  // Where it is the process's own limit (ulimit -v) that allows no more: the limit that would leave nothing. Else 0.
+  size_t address_space = 0;
+  // For an error: what helps who needs so many bytes. `smaller` is what makes do with less, but not with nothing.
+  std::string hint(size_t need, const std::string& smaller) const;
 };
 // The least that is left of: the machine's memory and each control group that this process is in (a job's limit), of
 // each its share where so many `processes` like this one will ask for theirs, and the process's own limit on address

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iostream>
 
 #include "base/error.h"
 
@@ -26,6 +27,18 @@ void hold_standard_descriptors() {
 void print_text_of_note(std::string_view text) noexcept {
   // Of an unbuffered stream: what cannot be written now is not kept for later.
   (void)std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
+void print_text_of_output(std::string_view text) noexcept {
+  (void)std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+void finish_output() {
+  const bool sent = std::fflush(stdout) == 0;
+  // What was lost before that left its mark on the stream, and its reason as good as always here.
+  const int reason = errno;
+  if (!sent || std::ferror(stdout) || !std::cout.flush())
+    fail(cat("cannot write to standard output: ", std::strerror(reason)));
 }
 
 }  // namespace gf

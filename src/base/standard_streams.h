@@ -20,4 +20,13 @@ void print_note(fmt::format_string<Args...> text, Args&&... args) {
   print_text_of_note(fmt::format(text, std::forward<Args>(args)...));
 }
 
+// Writes to standard output, and goes on where that takes nothing: a log that nobody gets is no reason to end a run
+// either. Where the output is all that was asked for, finish_output() says whether it got there.
+void print_text_of_output(std::string_view text) noexcept;
+template <class... Args>
+void print_output(fmt::format_string<Args...> text, Args&&... args) {
+  print_text_of_output(fmt::format(text, std::forward<Args>(args)...));
+}
+void finish_output();  // fails where any of it did not
+
 }  // namespace gf

@@ -19,4 +19,11 @@ std::string joined(const Range& items, std::string_view separator = ", ") {
   return out.str();
 }
 
+// What stands in a file or on a line that somebody else wrote, as it may stand in a message: of so many bytes at most,
+// and none that a terminal obeys.
+std::string shortened(std::string_view foreign, size_t most = 60);
+std::string cited(std::string_view foreign);  // the same, in quotes
+// What a parser's exception says: it goes on with a piece of the text, of any length.
+std::string parser_message(std::string_view what);
+
 }  // namespace gf

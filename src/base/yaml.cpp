@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace gf {
 namespace {
@@ -67,7 +68,7 @@ class Reader : public YAML::EventHandler {
   std::string where(const YAML::Mark& mark) const { return name_.empty() ? "" : cat(name_, ":", mark.line + 1); }
 
   void check_tag(const YAML::Mark& mark, const std::string& tag) const {
-    if (!tag.empty() && tag != "?" && tag != "!") wrong(mark, "a tag, " + tag, "the value without it");
+    if (!tag.empty() && tag != "?" && tag != "!") wrong(mark, "a tag, " + shortened(tag), "the value without it");
   }
   void push(const YAML::Mark& mark, Level level) {
     if (levels_.size() == kMaxDepth) wrong(mark, cat("more than ", kMaxDepth, " levels deep"), "--help lists all keys");
@@ -91,7 +92,8 @@ class Reader : public YAML::EventHandler {
     level.path = level.prefix + text;
     level.where = where(mark);
     level.has_key = true;
-    if (!level.keys.insert(text).second) wrong(mark, level.path + " stands twice in one section", "only one of them");
+    if (!level.keys.insert(text).second)
+      wrong(mark, shortened(level.path) + " stands twice in one section", "only one of them");
     return nullptr;
   }
 
@@ -142,7 +144,7 @@ std::vector<Setting> parse_yaml(const std::string& text, const std::string& name
   try {
     return parse_document(text, name);
   } catch (const YAML::Exception& e) {
-    refuse(cat(name, ":", e.mark.line + 1, ": ", e.msg), "a YAML or JSON file like those in configs/");
+    refuse(cat(name, ":", e.mark.line + 1, ": ", parser_message(e.msg)), "a YAML or JSON file like those in configs/");
   }
 }
 
@@ -153,7 +155,7 @@ Setting parse_yaml_list(const std::string& text, const std::string& what) {
   try {
     all = parse_document("list: " + text, "");
   } catch (const YAML::Exception& e) {
-    refuse(cat(what, ": ", e.msg), hint);
+    refuse(cat(what, ": ", parser_message(e.msg)), hint);
   } catch (const Error& e) {
     refuse(cat(what, ": ", e.what()), hint);
   }

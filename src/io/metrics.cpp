@@ -5,71 +5,90 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
+#include "io/text/json_object.h"
 
 namespace gf {
 namespace {
 
-using nlohmann::json;
+using Kind = JsonValue::Kind;
 
 constexpr int64_t kLongestLine = int64_t{1} << 16;  // a step takes some 200 bytes; bounds what a foreign file can cost
-constexpr uint64_t kMostCounted = uint64_t{1} << 62;  // one more is a count still
+constexpr int64_t kMostCounted = int64_t{1} << 62;  // one more is a count still
+
+// What stands under the keys of a step's object; of several under one key the last counts.
+class Fields final : public JsonObjectReader {
+ public:
+  void key(const std::string& name) override { key_ = name; }
+  void value(JsonValue v) override { values_[key_] = std::move(v); }
+  const JsonValue* find(const char* key) const {
+    const auto found = values_.find(key);
+    return found == values_.end() ? nullptr : &found->second;
+  }
+
+ private:
+  std::string key_;
+  std::map<std::string, JsonValue> values_;
+};
 
 // One field of a step's object. Each returns what is wrong, or nothing.
-std::string get(const json& object, const char* key, int64_t& value) {
-  const auto field = object.find(key);
-  if (field == object.end()) return cat("has no \"", key, "\"");
-  if (!field->is_number_integer() || (field->is_number_unsigned() && field->get<uint64_t>() > kMostCounted) ||
-      field->get<int64_t>() < 0)
-    return cat("has no count under \"", key, "\" but ", field->dump(-1, ' ', true, json::error_handler_t::replace));
-  value = field->get<int64_t>();
+std::string get(const Fields& fields, const char* key, int64_t& value) {
+  const JsonValue* const field = fields.find(key);
+  if (!field) return cat("has no \"", key, "\"");
+  if (field->kind != Kind::integer || field->integer < 0 || field->integer > kMostCounted)
+    return cat("has no count under \"", key, "\" but ", shown(*field));
+  value = field->integer;
   return {};
 }
 
-std::string get(const json& object, const char* key, double& value) {
-  const auto field = object.find(key);
-  if (field == object.end()) return cat("has no \"", key, "\"");
-  if (!field->is_number())
-    return cat("has no number under \"", key, "\" but ", field->dump(-1, ' ', true, json::error_handler_t::replace));
-  value = field->get<double>();
+std::string get(const Fields& fields, const char* key, double& value) {
+  const JsonValue* const field = fields.find(key);
+  if (!field) return cat("has no \"", key, "\"");
+  if (!field->is_number()) return cat("has no number under \"", key, "\" but ", shown(*field));
+  value = field->real;
   return {};
 }
 
 template <class T>
-std::string get(const json& object, const char* key, std::optional<T>& value) {
-  return object.contains(key) ? get(object, key, value.emplace()) : std::string();
+std::string get(const Fields& fields, const char* key, std::optional<T>& value) {
+  return fields.find(key) ? get(fields, key, value.emplace()) : std::string();
 }
 
-std::string get(const json& object, const char* key, std::string& value) {
-  const auto field = object.find(key);
-  if (field == object.end()) return {};
-  if (!field->is_string() || field->get_ref<const std::string&>().empty())
-    return cat("has no text under \"", key, "\"");
-  value = field->get<std::string>();
+std::string get(const Fields& fields, const char* key, std::string& value) {
+  const JsonValue* const field = fields.find(key);
+  if (!field) return {};
+  if (field->kind != Kind::text || field->text.empty()) return cat("has no text under \"", key, "\"");
+  value = field->text;
   return {};
 }
 
 // What a skipped step may lack.
-std::string get_or_nan(const json& object, const char* key, const StepMetrics& m, double& value) {
-  const auto field = object.find(key);
-  if (m.skipped.empty() || field == object.end() || !field->is_null()) return get(object, key, value);
+std::string get_or_nan(const Fields& fields, const char* key, const StepMetrics& m, double& value) {
+  const JsonValue* const field = fields.find(key);
+  if (m.skipped.empty() || !field || field->kind != Kind::null) return get(fields, key, value);
   value = std::nan("");
   return {};
 }
 
-std::string parse_step(const char* begin, const char* end, StepMetrics& m) {
-  const json object = json::parse(begin, end, nullptr, /*allow_exceptions=*/false);
-  if (!object.is_object()) return object.is_discarded() ? "is not JSON" : "is not a JSON object";
+std::string parse_step(std::string_view line, StepMetrics& m) {
+  Fields fields;
+  try {
+    read_json_object(line, fields);
+  } catch (const Error& e) {
+    return cat("is no step: ", e.what());
+  }
   std::string problem;
   const auto read = [&](const char* key, auto& value) {
-    if (problem.empty()) problem = get(object, key, value);
+    if (problem.empty()) problem = get(fields, key, value);
   };
   read("step", m.step), read("tokens", m.tokens), read("skipped", m.skipped);
   read("targets", m.targets);
   for (auto [key, value] : {std::pair("loss", &m.loss), std::pair("grad_norm", &m.grad_norm)})
-    if (problem.empty()) problem = get_or_nan(object, key, m, *value);
+    if (problem.empty()) problem = get_or_nan(fields, key, m, *value);
   read("lr", m.lr), read("step_s", m.step_s), read("tokens_per_s", m.tokens_per_s);
   read("val_loss", m.val_loss), read("val_acc", m.val_acc);
   return problem;
@@ -88,7 +107,7 @@ std::string to_line(const StepMetrics& m) {
   line += real("step_s", m.step_s) + real("tokens_per_s", m.tokens_per_s);
   if (m.val_loss) line += real("val_loss", *m.val_loss);
   if (m.val_acc) line += real("val_acc", *m.val_acc);
-  if (!m.skipped.empty()) line += fmt::format(", \"skipped\": {}", json(m.skipped).dump());
+  if (!m.skipped.empty()) line += fmt::format(", \"skipped\": {}", nlohmann::json(m.skipped).dump());
   return line + "}\n";
 }
 
@@ -137,8 +156,8 @@ std::optional<StepMetrics> MetricsReader::next() {
   ++line_;
   StepMetrics m;
   const bool whole = line.ends_with('\n'), too_long = !whole && line.size() == buffer_.size();
-  std::string problem = too_long ? cat("is longer than ", kLongestLine, " bytes")
-                                 : parse_step(line.data(), line.data() + line.size() - whole, m);
+  std::string problem =
+      too_long ? cat("is longer than ", kLongestLine, " bytes") : parse_step(line.substr(0, line.size() - whole), m);
   if (!problem.empty() && !whole && !too_long) return {};  // the last line, and torn
   if (problem.empty() && m.step <= last_step_) problem = cat("has step ", m.step, " after step ", last_step_);
   if (!problem.empty())

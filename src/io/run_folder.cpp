@@ -41,6 +41,18 @@ bool appears(const fs::path& path) {
   }
 }
 
+// A link may lead to those of another run, which has a lock of its own: this run would go on from them, and remove them
+// as older than what is to be kept. So does one in a copy of a run folder.
+void refuse_checkpoints_elsewhere(const RunPaths& paths) {
+  const fs::path link = paths.checkpoints();
+  std::error_code none;
+  if (!fs::is_symlink(link, none)) return;
+  refuse(cat(link.string(), " is a symbolic link to ", fs::read_symlink(link, none).string(),
+             ", which may be another run's: a run keeps its checkpoints in its own folder"),
+         cat("the folder itself in its place; or all of ", paths.root().string(),
+             " on that disk, by --train.proj_dir or as a link itself"));
+}
+
 }  // namespace
 
 RunFolder::RunFolder(RunPaths paths) : RunPaths(std::move(paths)), lock_(create_locked()) {}
@@ -55,10 +67,11 @@ RunFolder::~RunFolder() {
   }
 }
 
-// Writing is tried now, not after an hour of training. The folder may come from anywhere: its own name, and that of its
-// checkpoints, may lead to another disk, but none in it decides what file is overwritten.
+// Writing is tried now, not after an hour of training. The folder may come from anywhere: its own name may lead to
+// another disk, but none in it decides what is written or removed elsewhere.
 File RunFolder::create_locked() {
   for (const fs::path& name : {lock(), metrics(), config()}) refuse_link(name);
+  refuse_checkpoints_elsewhere(*this);
   const auto open = [&] {
     try {
       create_folder_durably(checkpoints());

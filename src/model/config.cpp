@@ -40,7 +40,7 @@ void check_positive(const std::string& key, double value) {
 
 void check_mixer(const char* key, const std::string& name, std::span<const std::string_view> known) {
   if (!contains(known, name)) {
-    refuse(cat("model.", key, " is \"", name, "\", and there is no such mixer"),
+    refuse(cat("model.", key, " is ", cited(name), ", and there is no such mixer"),
            cat("--model.", key, " with one of: ", joined(known)));
   }
 }

@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace gf {
 
@@ -14,7 +15,7 @@ Schedule::Decay Schedule::decay_named(const std::string& name) {
   if (name == "linear") return Decay::linear;
   if (name == "exp") return Decay::exp;
   if (name == "oneminussqrt") return Decay::one_minus_sqrt;
-  refuse(cat("train.lr_decay_type is \"", name, "\""), "one of cos, linear, exp, oneminussqrt");
+  refuse("train.lr_decay_type is " + cited(name), "one of cos, linear, exp, oneminussqrt");
 }
 
 double Schedule::progress(int64_t step) const {

@@ -218,10 +218,13 @@ std::string name_of_node() {
 
 }  // namespace
 
-Launch Launch::from_environment() {
+bool Launch::by_launcher() {
   // Open MPI's and MPICH's own launchers, PMIx, and PMI.
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "MPI_LOCALNRANKS"})
-    if (variable(name)) return {.by_launcher = true};
+  constexpr const char* kNames[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "MPI_LOCALNRANKS"};
+  return std::ranges::any_of(kNames, variable);
+}
+
+void Launch::check_alone() {
   const int tasks = number("SLURM_NTASKS");
   if (tasks > 1 && variable("SLURM_STEP_ID") && number("SLURM_STEP_NUM_TASKS") > 1)
     refuse(
@@ -230,7 +233,6 @@ Launch Launch::from_environment() {
   if (tasks > 1 && !variable("SLURM_STEP_NUM_TASKS"))
     refuse(cat("SLURM_NTASKS is ", tasks, ", and this is one process that no launcher started"),
            "srun --mpi=pmix gf-dist-train ..., or mpirun -n " + cat(tasks) + " gf-dist-train ...");
-  return {};
 }
 
 // mpirun's own word counts most: it may itself have been started by srun, whose words its ranks inherit.
@@ -245,7 +247,7 @@ void Launch::check_size(int found) {
 }
 
 World::World() {
-  if (Launch::from_environment().by_launcher) begin();
+  if (Launch::by_launcher()) begin();
   origin_.emplace(rank_, size_, name_of_node());
 }
 
@@ -263,6 +265,10 @@ void World::begin() {
     throw;
   }
   mpi_ = true;
+}
+
+void World::check_complete() const {
+  if (!mpi_) Launch::check_alone();
 }
 
 World::~World() {

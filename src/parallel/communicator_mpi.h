@@ -14,10 +14,10 @@ namespace gf {
 
 // What the environment says of how this process was started.
 struct Launch {
-  bool by_launcher = false;  // MPI will find the other ranks
-  // Refuses where several processes were started that cannot find each other: by srun without PMIx, or by none in a
+  static bool by_launcher();  // MPI will find the other ranks
+  // Refuses where no launcher started this process, and there should be more: by srun without PMIx, or by none in a
   // Slurm job of several tasks.
-  static Launch from_environment();
+  static void check_alone();
   // Refuses where MPI found this process alone and the launcher says that there are more.
   static void check_size(int found);
 };
@@ -31,6 +31,7 @@ class World {
   World& operator=(const World&) = delete;
 
   std::unique_ptr<Communicator> communicator(HangWatch*) const;  // of all ranks; the watch must outlive it
+  void check_complete() const;  // refuses where this process is alone, and should not be
   int rank() const { return rank_; }
   int size() const { return size_; }
   RankOrigin& origin() { return *origin_; }

@@ -4,14 +4,16 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/human.h"
 
 namespace gf {
 
-HangWatch::HangWatch(double limit_s, Hung hung)
-    : hung_(std::move(hung)), limit_s_(limit_s), watcher_([this](const std::stop_token& stop) { look_on(stop); }) {}
+HangWatch::HangWatch(double limit_s, Hung hung, std::function<double()> clock)
+    : hung_(std::move(hung)),
+      clock_(std::move(clock)),
+      limit_s_(limit_s),
+      watcher_([this](const std::stop_token& stop) { look_on(stop); }) {}
 
 HangWatch::~HangWatch() = default;
 
@@ -19,20 +21,20 @@ void HangWatch::begin(std::string what) {
   const std::lock_guard lock(mutex_);
   Doings& doings = threads_[std::this_thread::get_id()];
   doings.what.push_back(std::move(what));
-  doings.since = seconds_now();
+  doings.since = now();
 }
 
 void HangWatch::end() {
   const std::lock_guard lock(mutex_);
   const auto thread = threads_.find(std::this_thread::get_id());
   thread->second.what.pop_back();
-  thread->second.since = seconds_now();
+  thread->second.since = now();
   if (thread->second.what.empty()) threads_.erase(thread);
 }
 
 void HangWatch::touch(std::thread::id thread) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = threads_.find(thread); found != threads_.end()) found->second.since = seconds_now();
+  if (const auto found = threads_.find(thread); found != threads_.end()) found->second.since = now();
 }
 
 void HangWatch::set_limit(double seconds) {
@@ -75,12 +77,22 @@ std::string HangWatch::ask(std::string (Witness::*question)()) const {
   return "";
 }
 
+// What a thread began in that time, it began now.
+void HangWatch::leave_out(double seconds) {
+  stopped_ += seconds;
+  for (auto& [thread, doings] : threads_) doings.since = std::min(doings.since, now());
+}
+
 void HangWatch::look_on(const std::stop_token& stop) {
-  constexpr double kAsk = 1;  // seconds: what is broken is told soon
+  constexpr double kLook = 1;  // seconds: what is broken is told soon, and the process was stopped since the last look
+  constexpr double kLate = 5;  // where this one comes so much later: no busy machine keeps a thread waiting so long
   std::unique_lock lock(mutex_);
+  double looked = now(), wait = 0;
   while (!stop.stop_requested()) {
+    if (const double late = now() - looked - wait; late > kLate) leave_out(late);
+    looked = now();
     const Doings* const found = oldest();
-    const double seconds = found ? seconds_now() - found->since : 0, left = limit_s_ - seconds;
+    const double seconds = found ? looked - found->since : 0, left = limit_s_ - seconds;
     std::string wrong = ask(&Witness::broken);
     if (wrong.empty() && found && left <= 0) {
       wrong = cat("has been at this for ", human_duration(seconds), ": ");
@@ -88,7 +100,7 @@ void HangWatch::look_on(const std::stop_token& stop) {
       if (const std::string also = ask(&Witness::doing); !also.empty()) wrong += "; " + also;
     }
     if (wrong.empty()) {
-      const double wait = witnesses_.empty() ? left : std::min(left, kAsk);
+      wait = std::min(left, kLook);
       const auto other_terms = [&, limit = limit_s_, witnesses = witnesses_.size()] {
         return limit_s_ != limit || witnesses_.size() != witnesses;
       };

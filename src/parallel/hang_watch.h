@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ends a job of several ranks in which one hangs. Each rank's threads say what they are doing; a thread looks on, and
 // where one has begun, ended or touched nothing for too long it says which rank was doing what, and ends the process,
-// and with it the job.
+// and with it the job. Time in which the process itself was stopped (Ctrl-Z, scontrol suspend, a paused machine) does
+// not count.
 #pragma once
 #include <condition_variable>
 #include <functional>
@@ -12,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
+
 namespace gf {
 
 class HangWatch {
@@ -19,7 +22,7 @@ class HangWatch {
   // `hung` is called once, on the watching thread, with what is wrong: what has been done for too long, outermost
   // first, or what a witness found broken.
   using Hung = std::function<void(const std::string& what)>;
-  HangWatch(double limit_s, Hung hung);
+  HangWatch(double limit_s, Hung hung, std::function<double()> clock = seconds_now);
   ~HangWatch();
   HangWatch(const HangWatch&) = delete;
   HangWatch& operator=(const HangWatch&) = delete;
@@ -59,11 +62,15 @@ class HangWatch {
   void begin(std::string what);
   void end();
   void look_on(const std::stop_token&);
+  double now() const { return clock_() - stopped_; }
+  void leave_out(double seconds);
   const Doings* oldest() const;
   std::string ask(std::string (Witness::*question)()) const;
 
   const Hung hung_;
-  std::mutex mutex_;  // guards what follows
+  const std::function<double()> clock_;
+  std::mutex mutex_;    // guards what follows
+  double stopped_ = 0;  // seconds that do not count
   double limit_s_;
   std::condition_variable_any changed_;
   std::map<std::thread::id, Doings> threads_;

@@ -48,6 +48,17 @@ size_t place_of_expanding(const std::vector<LayerSpec>& layers) {
   return static_cast<size_t>(std::ranges::find(layers, Kind::key_expand, &LayerSpec::kind) - layers.begin());
 }
 
+// What to change where ranks and their pieces make more stages than there are blocks: either, where that is enough.
+std::string fewer_stages(int64_t n_layer, int64_t pipeline, int64_t pieces) {
+  const int64_t most_ranks = n_layer / pieces, most_pieces = n_layer / pipeline;
+  std::string hint;
+  if (most_ranks > 0) hint = cat("--parallel.pipeline ", most_ranks, " at most");
+  if (pieces == 1) return hint;
+  if (most_pieces > 0)
+    hint += cat(hint.empty() ? "" : ", or ", "--parallel.pieces ", most_pieces, most_pieces > 1 ? " at most" : "");
+  return hint.empty() ? cat("--parallel.pipeline ", n_layer, " at most, with --parallel.pieces 1") : hint;
+}
+
 // What stages that begin at places[first] cost, one for each end.
 std::vector<double> costs_from(const std::vector<LayerSpec>& layers, const std::vector<double>& costs,
                                const std::vector<size_t>& places, size_t first) {
@@ -95,12 +106,13 @@ double stage_cost(const std::vector<LayerSpec>& layers, const std::vector<double
 }
 
 std::optional<Partition> fitting_partition(const ModelConfig& config, const std::vector<double>& costs, int stages,
-                                           const StageFits& fits) {
+                                           const StageFits& fits, int64_t pieces) {
   const auto layers = layout_of(config);
   GF_CHECK(costs.size() == layers.size(), costs.size(), " costs for ", layers.size(), " layers");
   if (stages > config.n_layer)
-    refuse(cat("parallel.pipeline times parallel.pieces is ", stages, " stages, and model.n_layer ", config.n_layer),
-           cat("--parallel.pipeline ", config.n_layer, " at most"));
+    refuse(cat("parallel.pipeline ", stages / pieces, " times parallel.pieces ", pieces, " is ", stages,
+               " stages, and model.n_layer ", config.n_layer),
+           fewer_stages(config.n_layer, stages / pieces, pieces));
   const auto places = places_to_cut(layers);
   const size_t n = places.size() - 1;
   const size_t begins = stages == 1 ? 1 : n;  // of the whole model, no other is looked at
@@ -131,16 +143,17 @@ std::optional<Partition> fitting_partition(const ModelConfig& config, const std:
   return partition;
 }
 
-Partition balanced_partition(const ModelConfig& config, const std::vector<double>& costs, int stages) {
-  return *fitting_partition(config, costs, stages, [](size_t, size_t, int) { return true; });
+Partition balanced_partition(const ModelConfig& config, const std::vector<double>& costs, int stages, int64_t pieces) {
+  return *fitting_partition(
+      config, costs, stages, [](size_t, size_t, int) { return true; }, pieces);
 }
 
-Partition given_partition(const ModelConfig& config, const std::string& text, int stages) {
+Partition given_partition(const ModelConfig& config, const std::string& text, int stages, int64_t pieces) {
   const auto layers = layout_of(config);
   const auto wrong = [&](const std::string& what) {
     refuse(cat("parallel.partition \"", text, "\": ", what),
            cat("the blocks of ", stages, stages == 1 ? " stage" : " stages", ", lowest first, such as ",
-               text_of(config, balanced_partition(config, layer_costs(config), stages))));
+               text_of(config, balanced_partition(config, layer_costs(config), stages, pieces))));
   };
   Partition partition{{0}};
   int64_t next = 0;

@@ -27,16 +27,16 @@ std::vector<double> layer_costs(const ModelConfig&);
 double stage_cost(const std::vector<LayerSpec>&, const std::vector<double>& costs, size_t begin, size_t end);
 
 // The cut into `stages` whose dearest stage costs least, and of those the one with the evenest costs. Each stage has a
-// block or the head. Refuses more stages than blocks.
-Partition balanced_partition(const ModelConfig&, const std::vector<double>& costs, int stages);
+// block or the head. Refuses more stages than blocks; `pieces`: of these, so many on each rank.
+Partition balanced_partition(const ModelConfig&, const std::vector<double>& costs, int stages, int64_t pieces = 1);
 // Of the cuts whose every stage `fits`, because it may need more memory than there is. Empty: there is none.
 using StageFits = std::function<bool(size_t begin, size_t end, int stage)>;
 std::optional<Partition> fitting_partition(const ModelConfig&, const std::vector<double>& costs, int stages,
-                                           const StageFits& fits);
+                                           const StageFits& fits, int64_t pieces = 1);
 
 // From "0-3,4-7,8-11": the blocks of each stage, lowest first. The embedding goes with the first, the head with the
 // last, the key cache with the first GOLD block. Refuses gaps, overlaps and another number of stages.
-Partition given_partition(const ModelConfig&, const std::string& text, int stages);
+Partition given_partition(const ModelConfig&, const std::string& text, int stages, int64_t pieces = 1);
 
 std::string text_of(const ModelConfig&, const Partition&);  // the same way; a stage of the head alone is "head"
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/growing_rows.h"
 
+#include <bit>
+
 #include "tensor/arithmetic.h"
 
 namespace gf {
@@ -14,21 +16,28 @@ DType computed_with(DType kept) {
 }  // namespace
 
 size_t GrowingRows::bytes() const {
-  return blocks_.size() * static_cast<size_t>(kBlock * width_) * size_of(kept_);
+  return static_cast<size_t>(room() * width_) * size_of(kept_);
+}
+
+// The system gives no less than a page of its own at a time: one of narrow rows is of several blocks.
+int64_t GrowingRows::fewest_blocks() const {
+  constexpr size_t kSystemPage = 4096;
+  const size_t block = static_cast<size_t>(kBlock * width_) * size_of(kept_);
+  return static_cast<int64_t>((kSystemPage + block - 1) / block);
+}
+
+const GrowingRows::Page& GrowingRows::page_of(int64_t row) const {
+  const auto after = [](int64_t r, const Page& page) { return r < page.first; };
+  return *std::prev(std::upper_bound(pages_.begin(), pages_.end(), row, after));
 }
 
 Tensor GrowingRows::part(int64_t begin, int64_t end) const {
-  const int64_t block = begin / kBlock, first = block * kBlock;
-  return blocks_[static_cast<size_t>(block)].slice(begin - first, end - first);
+  const Page& page = page_of(begin);
+  return page.rows.slice(begin - page.first, end - page.first);
 }
 
-// The system gives no less than a page at a time: one of narrow rows is of several blocks.
-void GrowingRows::add_blocks() {
-  constexpr size_t kPage = 4096;
-  const size_t block = static_cast<size_t>(kBlock * width_) * size_of(kept_);
-  const auto count = static_cast<int64_t>((kPage + block - 1) / block);
-  const Tensor all = Tensor::empty({count * kBlock, width_}, kept_, kCpu);
-  for (int64_t i = 0; i < count; ++i) blocks_.push_back(all.slice(i * kBlock, (i + 1) * kBlock));
+void GrowingRows::add_page(int64_t blocks) {
+  pages_.push_back({room(), Tensor::empty({blocks * kBlock, width_}, kept_, kCpu)});
 }
 
 void GrowingRows::append(const Tensor& rows) {
@@ -36,8 +45,13 @@ void GrowingRows::append(const Tensor& rows) {
   const int64_t count = rows.numel() / width_;
   const Tensor from = rows.view({count, width_});
   for (int64_t taken = 0; taken < count;) {
-    if (size_ == std::ssize(blocks_) * kBlock) add_blocks();
-    const int64_t n = std::min(count - taken, kBlock - size_ % kBlock);
+    if (size_ == room()) {
+      const size_t row = static_cast<size_t>(width_) * size_of(kept_);
+      const size_t most = std::bit_floor(std::min<size_t>(kMostRows, kMostBytes / row) / kBlock);
+      const int64_t few = fewest_blocks();
+      add_page(std::clamp(size_ / kBlock, few, std::max(few, static_cast<int64_t>(most))));
+    }
+    const int64_t n = std::min(count - taken, room() - size_);
     convert(from.slice(taken, taken + n), part(size_, size_ + n));
     size_ += n, taken += n;
   }
@@ -46,10 +60,10 @@ void GrowingRows::append(const Tensor& rows) {
 Tensor GrowingRows::rows(int64_t begin, int64_t end) const {
   GF_CHECK(begin >= 0 && begin < end && end <= size_, "rows ", begin, " to ", end, " of ", size_);
   const DType dtype = computed_with(kept_);
-  if (dtype == kept_ && begin / kBlock == (end - 1) / kBlock) return part(begin, end);
+  if (dtype == kept_ && end <= page_of(begin).end()) return part(begin, end);
   Tensor all = Tensor::empty({end - begin, width_}, dtype, kCpu);
   for (int64_t at = begin; at < end;) {
-    const int64_t next = std::min(end, (at / kBlock + 1) * kBlock);
+    const int64_t next = std::min(end, page_of(at).end());
     convert(part(at, next), all.slice(at - begin, next - begin));
     at = next;
   }
@@ -58,12 +72,15 @@ Tensor GrowingRows::rows(int64_t begin, int64_t end) const {
 
 GrowingRows GrowingRows::copy() const {
   GrowingRows other = *this;
-  other.blocks_.resize(static_cast<size_t>((size_ + kBlock - 1) / kBlock));
-  if (size_ % kBlock == 0) return other;
-  Tensor& last = other.blocks_.back();
-  last = Tensor::empty(last.shape(), kept_, kCpu);
-  const int64_t first = size_ / kBlock * kBlock;
-  convert(part(first, size_), other.part(first, size_));
+  if (size_ == room()) return other;
+  // Of the last page only the full blocks stay, and what follows is its own.
+  const int64_t full = size_ / kBlock * kBlock;
+  const Page last = other.pages_.back();
+  other.pages_.pop_back();
+  if (full > last.first) other.pages_.push_back({last.first, last.rows.slice(0, full - last.first)});
+  if (size_ == full) return other;
+  other.add_page(fewest_blocks());
+  convert(part(full, size_), other.part(full, size_));
   return other;
 }
 

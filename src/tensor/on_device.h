@@ -114,11 +114,10 @@ void with_float(DType dtype, F&& f) {
   }
 }
 
-// Likewise for what runs on any device: in a build with CUDA also with BFloat16.
+// Likewise for what runs on any device: also with BFloat16, which the meta device takes in any build.
 template <class F>
 void with_real(DType dtype, F&& f) {
-  if constexpr (kWithCuda)
-    if (dtype == DType::bf16) return f(Type<BFloat16>{});
+  if (dtype == DType::bf16) return f(Type<BFloat16>{});
   with_float(dtype, std::forward<F>(f));
 }
 

@@ -11,6 +11,7 @@
 #include "base/denormals.h"
 #include "base/error.h"
 #include "base/out_of_memory.h"
+#include "base/process_memory.h"
 #include "base/standard_streams.h"
 
 namespace gf {
@@ -87,7 +88,7 @@ int run_main(const std::string& program, const std::string& memory_hint, const s
     print_error(program, e);
     return static_cast<int>(e.status());
   } catch (const std::bad_alloc&) {
-    print_message(program, "out of memory", memory_hint);
+    print_message(program, "out of memory, with " + memory_in_use(), memory_hint);
   } catch (const std::exception& e) {
     print_message(program, e.what(), "");
   }

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf: everything but training, one process. Each subcommand is a file of its own, gf_<name>.cpp.
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
-#include <iostream>
 #include <string>
 
 #include "base/error.h"
+#include "base/standard_streams.h"
 #include "tools/command_line.h"
 
 namespace gf {
@@ -54,8 +52,7 @@ int main(int argc, char** argv) {
   return gf::run_main(program, "more memory: ulimit -v and the job's limit say what this process may have", [&] {
     const int status = run();
     // What was asked for goes to standard output; that it got there is part of the work.
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) || !std::cout.flush())
-      gf::fail(gf::cat("cannot write to standard output: ", std::strerror(errno)));
+    gf::finish_output();
     return status;
   });
 }

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <optional>
 #include <span>
 
@@ -62,18 +63,63 @@ struct Prepared {
   std::string name() const { return folder.filename().string(); }
 };
 
-// A run that is there counts as this one, also in the report, and has to be it.
-void check_is(const Prepared& p, const std::string& variant, const Config& settled) {
-  try {
-    check_same_run(p.folder, settled, p.last_step);
-  } catch (const Error& e) {
-    refuse(cat("variant ", variant, ", seed ", p.run.seed, ": ", e.what()), e.hint());
+// What is compared.
+struct Study {
+  Ablation ablation;
+  std::vector<PlannedVariant> planned;
+  ConfigParts base;
+
+  fs::path folder() const { return folder_of(ablation, planned[0].config); }
+};
+
+// Makes ready runs of one variant.
+class Preparer {
+ public:
+  Preparer(const Study& study, size_t variant) : study_(study), variant_(variant) {}
+
+  // A run that is there counts as this one, also in the report, and has to be it.
+  Prepared prepare(int64_t seed) {
+    const Study& s = study_;
+    Prepared p{run_of(s.ablation, s.planned, variant_, seed, s.base)};
+    if (!plan_) plan_.emplace(p.run.config);
+    p.last_step = plan_->last_step;
+    p.folder = run_folder(p.run.config);
+    plan_->config.train.seed_everything = seed;
+    try {
+      check_same_run(p.folder, plan_->config, plan_->data.get(), p.last_step);
+    } catch (const Error& e) {
+      refuse(cat("variant ", s.planned[variant_].name, ", seed ", seed, ": ", e.what()), e.hint());
+    }
+    return p;
   }
+
+ private:
+  const Study& study_;
+  const size_t variant_;
+  std::optional<Plan> plan_;  // of all seeds: they change nothing else of it
+};
+
+// From which runs of a variant have begun, whoever trained them: those of <folder>/<name>-s<seed>.
+std::vector<int64_t> seeds_in(const fs::path& folder, const std::string& variant) {
+  const std::string begin = variant + "-s";
+  std::vector<int64_t> seeds;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(begin) || !fs::exists(RunPaths(entry.path()).metrics(), none)) continue;
+    int64_t seed = -1;
+    std::from_chars(name.data() + begin.size(), name.data() + name.size(), seed);
+    if (seed >= 0 && name == cat(begin, seed)) seeds.push_back(seed);
+  }
+  std::ranges::sort(seeds);
+  return seeds;
 }
 
-// Of all variants, from the seeds of the file and of --seeds. Refuses what any of them could not train.
-std::vector<Prepared> prepare(const Ablation& ablation, const std::vector<PlannedVariant>& planned,
-                              const ConfigParts& base, const AblateOptions& o) {
+// Of all variants, from the seeds of the file and of --seeds, and what is there beside them. Refuses what any of them
+// could not train, or what is another run.
+std::vector<Prepared> prepare(const Study& study, const AblateOptions& o) {
+  const Ablation& ablation = study.ablation;
+  const std::vector<PlannedVariant>& planned = study.planned;
   for (const std::string& name : o.only) {
     if (std::ranges::count(ablation.variants, name, &Variant::name) > 0) continue;
     std::string names;
@@ -87,14 +133,12 @@ std::vector<Prepared> prepare(const Ablation& ablation, const std::vector<Planne
   std::vector<Prepared> all;
   for (size_t v = 0; v < planned.size(); ++v) {
     const bool chosen = o.only.empty() || std::ranges::count(o.only, planned[v].name) > 0;
-    std::optional<Plan> plan;  // of all seeds: they change nothing else of it
-    for (const int64_t seed : seeds) {
-      Prepared p{run_of(ablation, planned, v, seed, base)};
-      if (!plan) plan.emplace(p.run.config);
-      p.last_step = plan->last_step;
-      p.folder = run_folder(p.run.config);
-      plan->config.train.seed_everything = seed;
-      check_is(p, planned[v].name, plan->config);
+    std::vector<int64_t> own = seeds;
+    for (const int64_t seed : seeds_in(study.folder(), planned[v].name))
+      if (std::ranges::count(own, seed) == 0) own.push_back(seed);
+    Preparer preparer(study, v);
+    for (const int64_t seed : own) {
+      Prepared p = preparer.prepare(seed);
       p.wanted = chosen && std::ranges::count(wanted, seed) > 0;
       all.push_back(std::move(p));
     }
@@ -166,23 +210,43 @@ class ReportLock {
   int descriptor_;
 };
 
+// Those that others have begun meanwhile. What is another run is left out, for the rest of the report is right.
+std::vector<Prepared> begun_since(const Study& study, const std::vector<Prepared>& known) {
+  std::vector<Prepared> more;
+  for (size_t v = 0; v < study.planned.size(); ++v) {
+    Preparer preparer(study, v);
+    for (const int64_t seed : seeds_in(study.folder(), study.planned[v].name)) {
+      const auto is_it = [&](const Prepared& p) { return p.run.variant == v && p.run.seed == seed; };
+      if (std::ranges::any_of(known, is_it)) continue;
+      try {
+        more.push_back(preparer.prepare(seed));
+      } catch (const Error& e) {
+        print_note("gf ablate: not in the report: {}\n", e.what());
+      }
+    }
+  }
+  return more;
+}
+
 // Over all runs, whoever trained them; nothing before the first has begun.
-void write_report(const Ablation& ablation, const std::vector<PlannedVariant>& planned,
-                  const std::vector<Prepared>& all, const fs::path& folder) {
+void write_report(const Study& study, const std::vector<Prepared>& known) {
+  const fs::path folder = study.folder();
+  const ReportLock lock(folder);
   std::vector<AblationRun> runs;
   std::vector<int64_t> last_steps;
-  for (const Prepared& p : all) runs.push_back(p.run), last_steps.push_back(p.last_step);
-  const ReportLock lock(folder);
-  const AblationOutcome outcome = outcome_of(ablation, planned, runs, last_steps);
+  const std::vector<Prepared> more = begun_since(study, known);
+  for (const auto* some : {&known, &more})
+    for (const Prepared& p : *some) runs.push_back(p.run), last_steps.push_back(p.last_step);
+  const AblationOutcome outcome = outcome_of(study.ablation, study.planned, runs, last_steps);
   if (outcome.histories.empty()) return;
   write_file_atomically(folder / "report.csv", csv_of(outcome), Exit::failed, File::Links::refuse);
   write_file_atomically(folder / "report.html", page_of(outcome), Exit::failed, File::Links::refuse);
 }
 
 // The worst of the runs' statuses: a stop ends the whole, a failure only its own run.
-int train_all(const Ablation& ablation, const std::vector<PlannedVariant>& planned, const std::vector<Prepared>& all,
-              const fs::path& folder) {
+int train_all(const Study& study, const std::vector<Prepared>& all) {
   const StopSignal stop;
+  const fs::path folder = study.folder();
   create_folder_durably(folder);
   const auto count = std::ranges::count_if(all, &Prepared::wanted);
   int64_t number = 0, failed = 0;
@@ -193,10 +257,10 @@ int train_all(const Ablation& ablation, const std::vector<PlannedVariant>& plann
     stopped = status == static_cast<int>(Exit::stopped_early) || stop.received() != 0;
     if (stopped) break;
     failed += status != 0 ? 1 : 0;
-    write_report(ablation, planned, all, folder);
+    write_report(study, all);
   }
   if (stopped) {
-    write_report(ablation, planned, all, folder);
+    write_report(study, all);
     fmt::print("stopped; run the same command to go on\n");
     return static_cast<int>(Exit::stopped_early);
   }
@@ -213,13 +277,13 @@ int run_ablate(const Arguments& arguments) {
   if (!given) return 0;
   if (options.ablation.empty()) refuse("no ablation is given", "-a FILE; configs/ablations/ has some");
   const Ablation ablation = read_ablation(options.ablation);
-  const auto planned = plan_variants(ablation, *given);
-  const auto runs = prepare(ablation, planned, *given, options);
+  const Study study{ablation, plan_variants(ablation, *given), *given};
+  const auto runs = prepare(study, options);
   if (options.dry_run) {
-    print_plan(planned, runs);
+    print_plan(study.planned, runs);
     return 0;
   }
-  return train_all(ablation, planned, runs, folder_of(ablation, planned[0].config));
+  return train_all(study, runs);
 }
 
 }  // namespace gf

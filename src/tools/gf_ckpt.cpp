@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf ckpt: looks at checkpoints, verifies them, and carries weights to other programs and back.
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <charconv>
@@ -13,13 +12,12 @@
 #include "base/human.h"
 #include "base/standard_streams.h"
 #include "base/text.h"
-#include "base/yaml.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/checkpoint/checkpoint_writer.h"
 #include "io/checkpoint/safetensors_shards.h"
 #include "tools/command_line.h"
-#include "train/parameters.h"
+#include "train/imported_config.h"
 
 namespace gf {
 
@@ -139,39 +137,6 @@ int export_to(const Arguments& arguments) {
   return 0;
 }
 
-// From the files of --config, later ones over earlier ones, or as the weights' file carries it; empty where nobody
-// says.
-std::string configuration(const std::string& in, const std::vector<std::string>& files, const TensorSource& source) {
-  if (files.empty() && source.config().empty()) return "";
-  Config merged;
-  std::string text;
-  for (const std::string& path : files.empty() ? std::vector{in} : files) {
-    text = files.empty() ? source.config() : read_small_file(path, kLongestYaml);
-    try {
-      if (!YAML::Load(text).IsMap()) refuse(path + " is no configuration: it has no keys");
-    } catch (const YAML::Exception& e) {
-      refuse(path + ": " + e.what());
-    }
-    if (files.size() > 1) apply_settings(parse_yaml(text, path), merged);
-  }
-  return files.size() > 1 ? to_yaml(merged) : text;  // one file is kept as it was written
-}
-
-// Refuses weights that are not those of the configuration, which is called `from`.
-void check_configuration(const Config& config, const std::string& from, const std::string& in, bool given,
-                         const TensorSource& source) {
-  if (given && !source.config().empty()) {
-    Config then = config_from_text(source.config(), in), now = config;
-    const bool whole = then.model.vocab_size > 0 && now.model.vocab_size > 0;
-    if (whole) resolve(then), resolve(now);
-    for (const Difference& d : whole ? differences_of_models(now, then) : std::vector<Difference>())
-      refuse(cat(d.key, " is ", d.now, " in ", from, ", and ", in, " says that it is ", d.then),
-             "without --config, or a file that agrees");
-  }
-  // One that does not say how large the vocabulary is does not describe a model.
-  if (config.model.vocab_size > 0) check_weights_of(source, config);
-}
-
 int import_from(const Arguments& arguments) {
   CommandLine line{"gf ckpt import IN FOLDER [options]"};
   add_positional(line, "in", "where the weights are: a .safetensors, a .safetensors.index.json, a .pth or .pt");
@@ -188,19 +153,13 @@ int import_from(const Arguments& arguments) {
   if (!source) refuse(in + " has the name of no file that can be imported", std::string("one of ") + kWeightFiles);
   Attributes attributes;
   attributes.program = "gf " GF_VERSION;
-  attributes.config = configuration(in, files, *source);
   const std::filesystem::path folder = values["folder"].as<std::string>(), made = folder / step_folder_name(0);
   if (std::filesystem::exists(folder) && !std::filesystem::is_empty(folder))
     refuse(folder.string() + " is not empty", "a folder that does not exist yet");
-  for (const auto& [name, why] : source->unreadable()) refuse(cat(name, " in ", in, " ", why));
+  for (const auto& [name, why] : source->unreadable()) refuse(cat(shortened(name), " in ", in, " ", why));
   if (source->entries().empty()) refuse(in + " has no tensors");
-  bool describes_model = false;  // else open_model() will not take it
-  if (!attributes.config.empty()) {
-    const std::string from = files.empty() ? in : joined(files);
-    const Config config = config_from_text(attributes.config, from);
-    check_configuration(config, from, in, !files.empty(), *source);
-    describes_model = config.model.vocab_size > 0;
-  }
+  const ImportedConfig config = imported_config(in, files, *source);
+  attributes.config = config.text;
   source->verify();
   try {
     create_folder_durably(folder);
@@ -210,7 +169,7 @@ int import_from(const Arguments& arguments) {
   const auto self = make_self_communicator();
   CheckpointWriter(folder, *self, 0).write(attributes, *source);
   std::cout << made.string() << ": " << source->entries().size() << " tensors, no optimizer state\n";
-  if (!describes_model)
+  if (!config.describes_model)
     print_note(
         "gf ckpt: nothing says what model these weights are of: train.load_model takes them, gf eval, generate "
         "and score do not\n  try: another import with --config, which has model.vocab_size and the rest\n");

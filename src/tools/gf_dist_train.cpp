@@ -39,6 +39,7 @@ int train(World& world, const Arguments& arguments) {
     });
     check_same_everywhere(*ranks, "what is asked for", config ? "a run" : "--help or --version");
     if (!config) return 0;
+    world.check_complete();
     return static_cast<int>(run_training(*config, std::move(ranks), world.origin(), watched, dry));
   });
 }

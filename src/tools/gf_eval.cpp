@@ -40,6 +40,15 @@ std::shared_ptr<const TokenFiles> open_data(const EvalOptions& o) {
   return std::make_shared<const TokenFiles>(list.prefixes("--data"), Masked{o.masked});
 }
 
+void check_positions(const EvalOptions& o) {
+  const auto check = [](const char* option, bool given, double x) {
+    if (given && (!(x > 0) || !std::isfinite(x)))
+      refuse(cat(option, " is ", x, " and must be above 0"), cat("without ", option, ", the model is as trained"));
+  };
+  check("--rope.rescale", o.changes_rescale, o.rescale);
+  check("--rope.rebase", o.changes_rebase, o.rebase);
+}
+
 // For contexts longer than the model was trained with.
 void change_positions(ModelConfig& model, const EvalOptions& o) {
   if (!o.changes_rescale && !o.changes_rebase) return;
@@ -119,6 +128,7 @@ int run_eval(const Arguments& arguments) {
   if (values.empty()) return 0;
   o.changes_rescale = values.count("rope.rescale") > 0;
   o.changes_rebase = values.count("rope.rebase") > 0;
+  check_positions(o);
 
   const auto data = open_data(o);
   const TrainedModel model = open_model(o.checkpoint, [&](ModelConfig& config) { change_positions(config, o); });

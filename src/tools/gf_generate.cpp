@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // gf generate: text from a model. The text goes to standard output as it is made, everything else to standard error.
 #include <fmt/format.h>
+#include <stdio_ext.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -11,6 +13,7 @@
 
 #include "base/human.h"
 #include "base/process_memory.h"
+#include "base/signals.h"
 #include "base/standard_streams.h"
 #include "io/partial_file.h"
 #include "io/text/jsonl.h"
@@ -48,6 +51,8 @@ const char* name_of(Generation::End end) {
       return "document";
     case Generation::End::stop:
       return "stop";
+    case Generation::End::asked:
+      return "a signal";
   }
   return "";
 }
@@ -63,7 +68,9 @@ void print_report(const Generation& g, int64_t prompt_tokens, const Past& past) 
   print_note("prompt: {} in {}{}; text: {} in {}{}; ended by {}\n", counted(prompt_tokens, "token"),
              human_duration(g.prompt_s), per_second(prompt_tokens, g.prompt_s), counted(g.tokens, "token"),
              human_duration(g.steps_s), per_second(g.steps, g.steps_s),
-             g.end == Generation::End::document ? "the end of the document" : fmt::format("--{}", name_of(g.end)));
+             g.end == Generation::End::document ? "the end of the document"
+             : g.end == Generation::End::asked  ? name_of(g.end)
+                                                : fmt::format("--{}", name_of(g.end)));
   print_note("kept: {} for {} positions, {} whatever their number; peak memory {}\n",
              human_bytes(static_cast<double>(past.growing_bytes())), past.size(),
              human_bytes(static_cast<double>(past.fixed_bytes())),
@@ -86,13 +93,13 @@ void check_memory_for(size_t prompt, const StatefulDecoder& decoder, const Optio
   const auto text = [](auto bytes) { return human_bytes(static_cast<double>(bytes)); };
   const int64_t piece = std::min(o.decoder.chunk, std::max<int64_t>(1, static_cast<int64_t>(prompt)));
   // Memory of the passes before is there for the next one.
-  const size_t held = decoder.pass_bytes(), libraries = held > 0 ? 0 : MemoryForecast::libraries;
+  const size_t held = decoder.pass_bytes(), libraries = held > 0 ? 0 : MemoryForecast::spare;
   const size_t pass = evaluation_bytes(config, 1, piece) + libraries;
   AvailableMemory available = available_memory();
   available.bytes += held;
   if (pass > available.bytes)
     refuse(cat("reading ", piece, " tokens at once takes ", text(pass), ", and ", text(available.bytes), " are free"),
-           available.hint(cat(piece > 1 ? "a smaller --chunk, or " : "", "a machine with more memory")));
+           available.hint(pass - held, cat(piece > 1 ? "a smaller --chunk, or " : "", "a machine with more memory")));
   // A state is written as float32, all at once, with what was read before.
   const size_t written = o.state_out.empty() ? 0 : bytes_a_position(config, {.expanded = o.decoder.past.expanded});
   const size_t each = bytes_a_position(config, o.decoder.past) + written;
@@ -102,26 +109,38 @@ void check_memory_for(size_t prompt, const StatefulDecoder& decoder, const Optio
   if (each > 0 && positions > free / each)
     refuse(cat(positions, " positions need ", text(static_cast<double>(each) * static_cast<double>(positions)), ", ",
                text(each), " each, and ", text(free), " are free"),
-           available.hint(cat("at most ", free / each, " positions", smaller_caches(config, o.decoder.past))));
+           available.hint(taken - held + each * positions,
+                          cat("at most ", free / each, " positions", smaller_caches(config, o.decoder.past))));
 }
+
+// Where what was read is kept at the end, also where a signal is the end.
+struct StateOut {
+  explicit StateOut(const std::string& name) : file(name) {
+    // Whoever reads the text may end before this program does, by the same Ctrl-C.
+    std::signal(SIGPIPE, SIG_IGN);
+  }
+  const StopSignal stop{};  // from here on: no signal leaves a .partial behind
+  PartialFile file;
+};
 
 // One model, asked in one of three ways.
 class Writer {
  public:
-  // `state_out`: where what was read is kept at the end; null: nowhere.
-  Writer(const Options& o, const Vocabulary& vocabulary, const TrainedModel& model, PartialFile* state_out)
+  // `state_out`: null: what was read is not kept.
+  Writer(const Options& o, const Vocabulary& vocabulary, const TrainedModel& model, StateOut* state_out)
       : o_(o), vocabulary_(vocabulary), model_(model), state_out_(state_out) {}
 
-  void once() {
+  Exit once() {
+    if (asked_to_stop()) return stopped(false);
     StatefulDecoder decoder = fresh();
     std::vector<int32_t> tokens = next_prompt(decoder, o_.prompt);
     check_memory_for(tokens.size(), decoder, o_);
-    const Generation g = write(decoder, tokens, print_text);
-    print_report(g, std::ssize(tokens), decoder.past());
-    keep(decoder, g.unread);
+    const Generation g = print(decoder, tokens);
+    const bool kept = keep(decoder, g.unread);
+    return g.end == Generation::End::asked ? stopped(kept) : Exit::done;
   }
 
-  void many() {
+  Exit many() {
     std::vector<std::string> prompts;
     const std::string key = "prompt", form = "one JSON object a line: {\"prompt\": TEXT}";
     File file = File::open_stream(o_.prompt_file, "a file of " + form);
@@ -141,21 +160,26 @@ class Writer {
       print_text(answer.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
       print_report(g, std::ssize(tokens), decoder.past());
     }
+    return Exit::done;
   }
 
-  // A line of standard input, as it is, then the model's text, and so on.
-  void in_turns() {
+  // A line of standard input, as it is, then the model's text, and so on. A signal while it waits for a line is as the
+  // end of the lines: nothing is cut off.
+  Exit in_turns() {
+    if (asked_to_stop()) return stopped(false);
     StatefulDecoder decoder = fresh();
     std::vector<int32_t> unread;  // read with the next line
     if (!o_.prompt.empty()) vocabulary_.encode(o_.prompt, unread);
     const bool asks = isatty(STDIN_FILENO) != 0;
-    InputLines lines;
-    while (true) {
+    InputLines lines(STDIN_FILENO, InputLines::kLongest, state_out_ ? &state_out_->stop : nullptr);
+    bool cut_off = false;
+    while (!cut_off) {
       if (asks) print_note("> ");
       std::vector<int32_t> tokens = unread;
       try {
         const std::optional<std::string> line = lines.next();
-        if (!line) break;
+        cut_off = line && asked_to_stop();
+        if (!line || cut_off) break;
         lines.check_length(*line);
         vocabulary_.encode(*line + "\n", tokens);
         check_memory_for(tokens.size(), decoder, o_);
@@ -163,18 +187,29 @@ class Writer {
         keep(decoder, unread);
         throw;
       }
-      Generation g = write(decoder, tokens, print_text);
-      print_text("\n");
-      print_report(g, std::ssize(tokens), decoder.past());
+      Generation g = print(decoder, tokens, "\n");
       unread = std::move(g.unread);
+      cut_off = g.end == Generation::End::asked;
     }
-    keep(decoder, unread);
+    if (asks && asked_to_stop()) print_note("\n");
+    const bool kept = keep(decoder, unread);
+    return cut_off ? stopped(kept) : Exit::done;
   }
 
  private:
+  bool asked_to_stop() const { return state_out_ && state_out_->stop.received() != 0; }
+
+  Exit stopped(bool kept) const {
+    print_note("gf generate: stopped by {}; {}\n", state_out_->stop.name(),
+               kept ? o_.state_out + " has what was read and written: --state-in goes on from it" : "nothing was read");
+    return Exit::stopped_early;
+  }
+
   StatefulDecoder fresh() const {
-    if (o_.state_in.empty()) return {*model_.layers, o_.decoder};
-    return read_past(o_.state_in, *model_.layers, o_.decoder);
+    StatefulDecoder::Options options = o_.decoder;
+    options.asked_to_stop = [this] { return !keeping_ && asked_to_stop(); };
+    if (o_.state_in.empty()) return {*model_.layers, std::move(options)};
+    return read_past(o_.state_in, *model_.layers, std::move(options));
   }
 
   std::vector<int32_t> next_prompt(const StatefulDecoder& decoder, const std::string& text) const {
@@ -187,20 +222,45 @@ class Writer {
   Generation write(StatefulDecoder& decoder, std::span<const int32_t> tokens, const TextStream::Sink& sink) const {
     GenerateOptions options = o_.generate;
     options.read_before = decoder.counts();
+    options.asked_to_stop = [this] { return asked_to_stop(); };
     return generate(decoder, vocabulary_, tokens, options, sink);
   }
 
-  // With what is still to be read.
-  void keep(StatefulDecoder& decoder, std::span<const int32_t> unread) {
-    if (!state_out_ || decoder.past().size() + std::ssize(unread) == 0) return;
+  // To standard output, `end` after it, with the report.
+  Generation print(StatefulDecoder& decoder, std::span<const int32_t> tokens, std::string_view end = {}) const {
+    const auto show = [&](std::string_view text) {
+      try {
+        print_text(text);
+      } catch (const Error&) {
+        if (!asked_to_stop()) throw;
+        // Its reader has heard the signal too, and is gone: what was read is kept all the same.
+        __fpurge(stdout);
+        std::clearerr(stdout);
+      }
+    };
+    const int64_t before = decoder.past().size();
+    const Generation g = write(decoder, tokens, show);
+    if (!end.empty()) show(end);
+    const int64_t read = decoder.past().size() - before - g.steps;
+    print_report(g, read, decoder.past());
+    if (read < std::ssize(tokens)) print_note("read {} of the prompt's {} tokens\n", read, tokens.size());
+    return g;
+  }
+
+  // With what is still to be read. -> whether there was anything.
+  bool keep(StatefulDecoder& decoder, std::span<const int32_t> unread) {
+    if (!state_out_ || decoder.past().size() + std::ssize(unread) == 0) return false;
+    keeping_ = true;  // all of it, whatever signals come
     decoder.feed(unread);
-    write_past(*state_out_, decoder);
+    write_past(state_out_->file, decoder);
+    return true;
   }
 
   const Options& o_;
   const Vocabulary& vocabulary_;
   const TrainedModel& model_;
-  PartialFile* const state_out_;
+  StateOut* const state_out_;
+  bool keeping_ = false;
 };
 
 po::options_description options_into(Options& o) {
@@ -275,20 +335,15 @@ int run_generate(const Arguments& arguments) {
   if (values.empty()) return 0;
   settle(o, values);
   // Before anything is made that could not be kept.
-  std::optional<PartialFile> state_out;
+  std::optional<StateOut> state_out;
   if (!o.state_out.empty()) state_out.emplace(o.state_out);
   const auto vocabulary = Vocabulary::open(o.vocab);
   const TrainedModel model = open_model(o.checkpoint);
   check_vocabulary(*vocabulary, model.config.model.vocab_size);
   if (o.weights == "bf16") model.layers->parameters().narrow();
   Writer writer(o, *vocabulary, model, state_out ? &*state_out : nullptr);
-  if (o.interactive)
-    writer.in_turns();
-  else if (!o.prompt_file.empty())
-    writer.many();
-  else
-    writer.once();
-  return 0;
+  const Exit status = o.interactive ? writer.in_turns() : !o.prompt_file.empty() ? writer.many() : writer.once();
+  return static_cast<int>(status);
 }
 
 }  // namespace gf

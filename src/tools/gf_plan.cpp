@@ -78,6 +78,14 @@ int64_t ranks_of(const PlanOptions& o, Hardware& hardware) {
   return ranks;
 }
 
+// For what times, memory and messages are reckoned.
+std::string machine_of(const TrainConfig& t, const Hardware& h) {
+  const bool said = h.accelerator && h.rank.precision;
+  return fmt::format("machine  each rank on a {}, in {}{}\n", t.on_gpu() ? "GPU" : "CPU",
+                     *t.precision == "32" ? "float32" : *t.precision,
+                     said ? "" : "; the hardware file does not say of what accelerator and rank.precision it is");
+}
+
 std::string head_of(const Config& config, const Hardware& h, int64_t ranks) {
   std::string flops = human_bytes(h.rank.flops * h.rank.product_share);
   flops.pop_back();  // its prefix is meant
@@ -85,6 +93,7 @@ std::string head_of(const Config& config, const Hardware& h, int64_t ranks) {
       fmt::format("hardware {}: {} of {}, {} on a node; each {}FLOP/s in products, {} of memory at {}/s\n", h.name,
                   counted(ranks, "rank"), h.ranks(), h.ranks_per_node, flops, human_bytes(h.rank.memory),
                   human_bytes(h.rank.memory_bandwidth));
+  text += machine_of(config.train, h);
   const std::string why = why_not_measured(h, config);
   text += why.empty() ? fmt::format("layers   measured, {} at once, {} each\n", counted(h.measured->ranks, "rank"),
                                     counted(h.measured->threads, "thread"))
@@ -107,7 +116,16 @@ void print_layout(const PlannedLayout& l, const Hardware& h) {
   fmt::print("{}", layout_text(l.config, l.share, l.forecast, &h));
 }
 
-void plan(const Config& config, const PlanOptions& o, Hardware hardware) {
+// What is to be planned, and for what.
+struct Request {
+  Config config;
+  GivenKeys given;
+  Hardware hardware;
+};
+
+void plan(const Request& request, const PlanOptions& o) {
+  const Config& config = request.config;
+  Hardware hardware = request.hardware;
   config.train.groups.check(parameter_names(config.model));
   const int64_t ranks = ranks_of(o, hardware);
   fmt::print("{}", head_of(config, hardware, ranks));
@@ -121,7 +139,7 @@ void plan(const Config& config, const PlanOptions& o, Hardware hardware) {
     if (!layout.fits) refuse_too_large(layout, hardware);
     return;
   }
-  const auto layouts = plan_layouts(config, ranks, hardware, times);
+  const auto layouts = plan_layouts(config, request.given, ranks, hardware, times);
   fmt::print("{}", table_of(layouts, static_cast<size_t>(o.top)));
   if (!layouts[0].fits) refuse_too_large(layouts[0], hardware);
   print_layout(layouts[0], hardware);
@@ -155,32 +173,53 @@ Hardware measure(const Config& config, const PlanOptions& o, const World& world,
   return *found;
 }
 
+// Before it is measured: layers are timed on CPUs alone.
+Hardware this_machine() {
+  Hardware h;
+  h.accelerator.emplace("cpu"), h.rank.precision.emplace("32");
+  return h;
+}
+
+// Empty where --help or --version was asked for.
+std::optional<Request> read_request(const Arguments& arguments, PlanOptions& o, bool speaks) {
+  const auto parts = read_command_line(arguments, {switches_for(o), "gf plan"}, speaks);
+  if (!parts) return std::nullopt;
+  check_options(o);
+  const bool measures = !o.measure.empty();
+  Request r;
+  r.config = load_config(parts->files, parts->settings, &r.given);
+  r.hardware = measures ? this_machine() : load_hardware(o.hardware);
+  plan_on(r.hardware, r.config.train);
+  resolve(r.config);
+  check(r.config, Purpose::planning);
+  if (const std::string why = why_not_of(r.hardware, r.config.train); !why.empty())
+    refuse(cat(measures ? "--measure " + o.measure : o.hardware, ": ", why),
+           "--train.accelerator auto --train.precision auto, which follow the file; or one with figures of the other");
+  return r;
+}
+
 }  // namespace
 
 int run_plan(const Arguments& given) {
   PlanOptions options;
   Arguments arguments = given;
   arguments.insert(arguments.end(), {"--train.data_file", "none"});  // no data is read
-  const auto read = [&](bool speaks) {
-    auto config = parse_command_line(arguments, {switches_for(options), "gf plan"}, speaks);
-    if (config) check_options(options);
-    return config;
-  };
   const bool measures = std::any_of(
       given.begin(), given.end(), [](const std::string& a) { return a == "--measure" || a.starts_with("--measure="); });
   if (!measures) {
-    if (const auto config = read(true)) plan(*config, options, load_hardware(options.hardware));
+    if (const auto request = read_request(arguments, options, true)) plan(*request, options);
     return 0;
   }
   const World world;
   return run_on_ranks("gf plan", world, [&] {
     const auto ranks = world.communicator(nullptr);
-    std::optional<Config> config;
-    all_or_none(*ranks, [&] { config = read(world.rank() == 0); });
-    if (!config) return 0;
-    const Hardware hardware = measure(*config, options, world, *ranks);
+    std::optional<Request> request;
+    all_or_none(*ranks, [&] { request = read_request(arguments, options, world.rank() == 0); });
+    if (!request) return 0;
+    world.check_complete();
+    request->hardware = measure(request->config, options, world, *ranks);
     all_or_none(*ranks, [&] {
-      if (world.rank() == 0) plan(*config, options, hardware);
+      if (world.rank() == 0) plan(*request, options);
     });
     return 0;
   });

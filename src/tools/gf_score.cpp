@@ -19,7 +19,7 @@
 #include "train/generate.h"
 #include "train/memory.h"
 #include "train/parameters.h"
-#include "train/score.h"
+#include "train/score_request.h"
 
 namespace gf {
 namespace {
@@ -28,8 +28,6 @@ namespace po = boost::program_options;
 using json = nlohmann::json;
 
 constexpr size_t kMostLines = 1024;  // at once
-constexpr const char* kForm =
-    "{\"context\": TEXT, \"continuation\": TEXT}, or _tokens behind a name and a list of numbers";
 
 // Waits for one, and takes those that have come with it; none at the end.
 std::vector<std::string> take(InputLines& input) {
@@ -37,40 +35,6 @@ std::vector<std::string> take(InputLines& input) {
   for (auto line = input.next(); line; line = lines.size() < kMostLines ? input.at_hand() : std::nullopt)
     lines.push_back(std::move(*line));
   return lines;
-}
-
-std::vector<int32_t> tokens_of(const json& line, const std::string& name, const Vocabulary& vocabulary,
-                               int64_t vocab_size) {
-  const std::string as_tokens = name + "_tokens";
-  if (line.contains(name) == line.contains(as_tokens))
-    refuse(cat(line.contains(name) ? "both " : "neither ", name, line.contains(name) ? " and " : " nor ", as_tokens,
-               line.contains(name) ? " are there" : " is there"),
-           kForm);
-  std::vector<int32_t> tokens;
-  if (line.contains(name)) {
-    if (!line[name].is_string()) refuse(name + " is no text", kForm);
-    vocabulary.encode(line[name].get_ref<const std::string&>(), tokens);
-    return tokens;
-  }
-  if (!line[as_tokens].is_array()) refuse(as_tokens + " is no list", kForm);
-  for (const json& token : line[as_tokens]) {
-    if (!token.is_number_integer()) refuse(cat(as_tokens, " has ", token.dump(), ", which is no whole number"), kForm);
-    const auto value = token.get<int64_t>();
-    if (value < 0 || value >= vocab_size || (token.is_number_unsigned() && token.get<uint64_t>() > INT64_MAX))
-      refuse(cat("token ", token.dump(), " is not one of the model's ", vocab_size), "numbers from 0 on");
-    tokens.push_back(static_cast<int32_t>(value));
-  }
-  return tokens;
-}
-
-ScoreRequest request_of(const std::string& text, const Vocabulary& vocabulary, int64_t vocab_size) {
-  const json line = json::parse(text, nullptr, false);
-  if (line.is_discarded()) refuse("no JSON", kForm);
-  if (!line.is_object()) refuse("no JSON object", kForm);
-  ScoreRequest request{tokens_of(line, "context", vocabulary, vocab_size),
-                       tokens_of(line, "continuation", vocabulary, vocab_size)};
-  if (request.continuation.empty()) refuse("the continuation has no tokens", "at least one to be scored");
-  return request;
 }
 
 void print_line(const std::string& line) {
@@ -81,12 +45,12 @@ void print_line(const std::string& line) {
 // How many tokens of one request there is memory for.
 size_t most_tokens(const ModelConfig& config) {
   const auto [always, a_position] = bytes_of_scoring(config);
-  const size_t need = always + MemoryForecast::libraries;
+  const size_t need = always + MemoryForecast::spare;
   const AvailableMemory available = available_memory();
   if (need > available.bytes)
     refuse(cat("scoring takes ", human_bytes(static_cast<double>(need)), " of memory, and ",
                human_bytes(static_cast<double>(available.bytes)), " are free"),
-           available.hint("a machine with more memory"));
+           available.hint(need, "a machine with more memory"));
   return a_position == 0 ? std::numeric_limits<size_t>::max() : (available.bytes - need) / a_position;
 }
 
@@ -123,7 +87,7 @@ class Answers {
       wrong.emplace_back();
       try {
         input_.check_length(line);
-        ScoreRequest request = request_of(line, vocabulary_, layers_.config().vocab_size);
+        ScoreRequest request = parse_score_request(line, vocabulary_, layers_.config().vocab_size);
         check_length(request, layers_.config(), most_tokens_);
         requests.push_back(std::move(request));
       } catch (const Error& e) {

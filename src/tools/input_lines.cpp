@@ -23,7 +23,7 @@ std::optional<std::string> InputLines::next(bool wait) {
       begin_ = searched_ = rest_.size();
       return line;
     }
-    if (!wait && !more_is_there()) return std::nullopt;
+    if (wait ? !more_comes() : !more_is_there(0)) return std::nullopt;
     rest_.erase(0, begin_);
     begin_ = 0;
     if (rest_.size() > longest_ + 1) rest_.resize(longest_ + 1);
@@ -36,9 +36,20 @@ void InputLines::check_length(const std::string& line) const {
   if (line.size() > longest_) refuse(cat("a line of more than ", longest_, " bytes"), "shorter lines");
 }
 
-bool InputLines::more_is_there() const {
+bool InputLines::more_is_there(int milliseconds) const {
   pollfd in{descriptor_, POLLIN, 0};
-  return ::poll(&in, 1, 0) > 0;
+  return ::poll(&in, 1, milliseconds) > 0;
+}
+
+// Or the end, or an error, which a read tells; false: a signal came first.
+bool InputLines::more_comes() const {
+  // A signal's handler restarts a read, so that the wait must not be one; it may come just before the wait begins.
+  constexpr int kLook = 100;
+  while (stop_) {
+    if (stop_->received() != 0) return false;
+    if (more_is_there(kLook)) break;
+  }
+  return true;
 }
 
 void InputLines::read_more() {

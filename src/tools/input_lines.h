@@ -7,14 +7,17 @@
 #include <optional>
 #include <string>
 
+#include "base/signals.h"
+
 namespace gf {
 
 class InputLines {
  public:
   static constexpr size_t kLongest = size_t{1} << 28;  // bytes: 2^24 tokens as a list of numbers are less
 
-  explicit InputLines(int descriptor = STDIN_FILENO, size_t longest = kLongest)
-      : descriptor_(descriptor), longest_(longest) {}
+  // With a StopSignal, next() does not wait for more once that came.
+  explicit InputLines(int descriptor = STDIN_FILENO, size_t longest = kLongest, const StopSignal* stop = nullptr)
+      : descriptor_(descriptor), longest_(longest), stop_(stop) {}
   std::optional<std::string> next() { return next(true); }      // waits for one; none at the end
   std::optional<std::string> at_hand() { return next(false); }  // one that has come; else none
 
@@ -24,10 +27,12 @@ class InputLines {
 
  private:
   std::optional<std::string> next(bool wait);
-  bool more_is_there() const;
+  bool more_is_there(int milliseconds) const;
+  bool more_comes() const;
   void read_more();
   const int descriptor_;
   const size_t longest_;
+  const StopSignal* const stop_;
   std::string rest_{};   // read and not dropped yet
   size_t begin_ = 0;     // of what was not given yet
   size_t searched_ = 0;  // up to here there is no end of a line

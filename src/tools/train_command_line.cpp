@@ -4,14 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <iterator>
 #include <sstream>
 
 #include "base/error.h"
+#include "base/standard_streams.h"
 #include "parallel/gpu_of_rank.h"
 
 namespace gf {
@@ -109,11 +107,9 @@ std::optional<ConfigParts> read_command_line(const Arguments& arguments, const C
     po::command_line_parser parser(spelled_out(arguments));
     const auto parsed = parser.options(all).positional(positional).style(kOptionStyle).run();
     const bool help = given(parsed, "help"), version = given(parsed, "version");
-    if (help && speaks) std::fputs(train_help(reader).c_str(), stdout);
-    if (!help && version && speaks) std::puts((reader.program + " " GF_VERSION).c_str());
-    if ((help || version) && std::fflush(stdout) != 0)
-      fail(cat("cannot write to standard output: ", std::strerror(errno)));
-    if (help || version) return std::nullopt;
+    if (help && speaks) print_text_of_output(train_help(reader));
+    if (!help && version && speaks) print_output("{} {}\n", reader.program, GF_VERSION);
+    if (help || version) return finish_output(), std::nullopt;
     take_switches(parsed, reader.switches);
     return sorted_out(parsed, list);
   } catch (const po::unknown_option& e) {

@@ -95,8 +95,8 @@ Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)
   if (!t.load_model.empty()) t.load_model = fs::absolute(t.load_model).lexically_normal();
   data_ranks = gf::data_ranks(ranks, p.pipeline, p.data);
   const int stages = static_cast<int>(p.pipeline * p.pieces);
-  partition = p.partition_is_given() ? given_partition(config.model, *p.partition, stages)
-                                     : balanced_partition(config.model, trained_costs(config), stages);
+  partition = p.partition_is_given() ? given_partition(config.model, *p.partition, stages, p.pieces)
+                                     : balanced_partition(config.model, trained_costs(config), stages, p.pieces);
   sharding = {static_cast<int>(p.zero.value_or(1)), p.bucket_mb.value_or(t.ds_bucket_mb) << 20};
   const Masked masked{t.loss_mask};
   if (!t.data_file.empty()) {

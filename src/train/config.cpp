@@ -39,7 +39,8 @@ void check_range(const std::string& key, int64_t value, int64_t least, int64_t m
 
 void check_word(const std::string& key, const std::string& value, Words known) {
   if (is_one_of(value, known)) return;
-  refuse(cat(key, " is \"", value, "\" and must be one of: ", joined(known)), option(key, std::string(*known.begin())));
+  refuse(cat(key, " is ", cited(value), " and must be one of: ", joined(known)),
+         option(key, std::string(*known.begin())));
 }
 
 // In [0, 1), as decays and shares are.
@@ -79,7 +80,7 @@ void check_run(const TrainConfig& t) {
   check_not_negative("train.spike_z", t.spike_z);
   check_range("train.spike_window", t.spike_window, 2, kMaxCount);
   if (t.bad_step != "stop" && t.bad_step != "skip")
-    refuse(cat("train.bad_step is \"", t.bad_step, "\""), "--train.bad_step stop, or skip");
+    refuse("train.bad_step is " + cited(t.bad_step), "--train.bad_step stop, or skip");
   check_range("train.max_steps", t.max_steps, 0, kMaxSteps);
   check_range("train.check_val_every_n_epoch", t.check_val_every_n_epoch, 1, kMaxSteps);
   if (t.val_check_interval) {
@@ -94,7 +95,7 @@ void check_run(const TrainConfig& t) {
   if (t.proj_dir.empty()) refuse("train.proj_dir is empty", "--train.proj_dir out");
   for (const auto& [key, name] : {std::pair("train.proj_name", t.proj_name), {"train.proj_suffix", t.proj_suffix}}) {
     if (name.find('/') != std::string::npos) {
-      refuse(cat(key, " is \"", name, "\" and must be one folder's name, without /"),
+      refuse(cat(key, " is ", cited(name), " and must be one folder's name, without /"),
              "--train.proj_dir for the folders");
     }
   }
@@ -159,10 +160,10 @@ void check_schedule(const Config& c) {
          "fewer --train.warmup_steps, or a smaller --train.lr_wait or batch");
 }
 
-void check_machine(const TrainConfig& t) {
+void check_machine(const TrainConfig& t, Purpose purpose) {
   const std::string accelerator = t.accelerator.value_or("cpu"), precision = t.precision.value_or("32");
   check_word("train.accelerator", accelerator, {"cpu", "gpu"});
-  if (accelerator == "gpu" && !kWithCuda) {
+  if (accelerator == "gpu" && !kWithCuda && purpose == Purpose::running) {
     refuse("train.accelerator is gpu, and this program was built without CUDA",
            "--train.accelerator auto, or build with: cmake --preset cuda");
   }
@@ -202,10 +203,20 @@ void check_parallel(const ParallelConfig& p) {
 
 }  // namespace
 
-Config load_config(std::span<const std::filesystem::path> files, std::span<const Setting> options) {
+Config load_config(std::span<const std::filesystem::path> files, std::span<const Setting> options, GivenKeys* given) {
   Config config;
-  for (const auto& file : files) apply_settings(read_yaml(file), config);
-  apply_settings(options, config);
+  GivenKeys named;
+  const auto apply = [&](std::span<const Setting> settings) {
+    apply_settings(settings, config);
+    for (const Setting& s : settings) named.insert(s.path);
+  };
+  for (const auto& file : files) apply(read_yaml(file));  // once: it may be a pipe
+  apply(options);
+  if (!given) return config;
+  given->clear();
+  const FieldList list(config);
+  for (const Field& field : list.fields())
+    if (named.contains(field.path) && !is_auto(field)) given->insert(field.path);
   return config;
 }
 
@@ -227,14 +238,14 @@ void resolve(Config& c, bool has_gpu) {
   if (!c.parallel.bucket_mb) c.parallel.bucket_mb.emplace(t.ds_bucket_mb);
 }
 
-void check(const Config& c) {
+void check(const Config& c, Purpose purpose) {
   c.model.check();
   check_data(c.train);
   check_run(c.train);
   check_batch(c);
   check_rates(c.train);
   check_schedule(c);
-  check_machine(c.train);
+  check_machine(c.train, purpose);
   check_parallel(c.parallel);
 }
 

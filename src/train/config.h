@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,6 +53,7 @@ struct TrainConfig {
 
   // Sequences that one optimizer step sees, whatever machine it runs on.
   int64_t global_batch() const { return num_nodes * devices * micro_bsz * accumulate_grad_batches; }
+  bool on_gpu() const { return accelerator.value_or("cpu") == "gpu"; }
   // Of activations. The optimizer's numbers are float32 always.
   DType computes_in() const { return precision.value_or("32").starts_with("bf16") ? DType::bf16 : DType::f32; }
   // Steps of warm-up: those given, and for -1 as published 10 where training begins from a checkpoint, else none. A
@@ -172,16 +174,21 @@ struct ConfigParts {
   std::vector<Setting> settings;
 };
 
-// Files in their order, later ones over earlier ones key by key, then the options.
-Config load_config(std::span<const std::filesystem::path> files, std::span<const Setting> options = {});
+// Keys that files or options name with a value of their own, be it the default's; `auto` is none.
+using GivenKeys = std::set<std::string, std::less<>>;
+
+// Files in their order, later ones over earlier ones key by key, then the options. `given` becomes their keys.
+Config load_config(std::span<const std::filesystem::path> files, std::span<const Setting> options = {},
+                   GivenKeys* given = nullptr);
 // The configuration that to_yaml() wrote, for example into a checkpoint; `name` is for messages.
 Config config_from_text(const std::string& yaml, const std::string& name);
 // Fills in what 0 or auto leaves to the program and does not depend on the data: sizes, accelerator, precision,
 // strategy's and ds_bucket_mb's part in the section parallel.
 void resolve(Config&, bool has_gpu = false);
 // Refuses, by key, what cannot be or would have no effect. To be called after resolve(), and again once the data
-// has settled magic_prime and my_exit_tokens.
-void check(const Config&);
+// has settled magic_prime and my_exit_tokens. Who only plans a run may plan one on a GPU in a build without CUDA.
+enum class Purpose : uint8_t { running, planning };
+void check(const Config&, Purpose = Purpose::running);
 
 // A key in which two configurations differ.
 struct Difference {

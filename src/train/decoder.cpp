@@ -73,11 +73,19 @@ Tensor StatefulDecoder::see(int64_t wanted) {
   Tape tape(*arena_, Tape::Mode::evaluate);
   Flow flow;
   flow.x_BTC = tape.leaf(waiting_TC_.view({1, rows, C}), false);
+  // The last that were made: where a token is decoded, all GOLD layers ask for the same, those of this token and the
+  // one before. Nothing they are made from changes meanwhile.
+  Flow made;
+  int64_t made_begin = 0, made_end = 0;
   flow.expand = [&](int64_t begin, int64_t end) {
+    if (begin == made_begin && end == made_end) return made;
+    made = {};  // its memory is there for the next
     const int64_t T = end - begin;
     const Tensor compressed = kept_compressed(past_, layers_.config()).rows(begin, end);
-    return layers_.expand_keys(tape, kept_tokens(past_, layers_.config()).rows(begin, end).view({1, T}),
+    made = layers_.expand_keys(tape, kept_tokens(past_, layers_.config()).rows(begin, end).view({1, T}),
                                compressed.view({1, T, compressed.size(1)}));
+    made_begin = begin, made_end = end;
+    return made;
   };
   const Pass pass{.batch = batch, .past = &past_};
   flow = layers_.forward(tape, pass, std::move(flow), false, options_.observer, nullptr, waiting_);
@@ -85,16 +93,18 @@ Tensor StatefulDecoder::see(int64_t wanted) {
   past_.look_back_to_first(false);
   unseen_ = 0;
   waiting_TC_ = {};
-  const Tensor made = layers_.head()->logits(x).value();
-  Tensor kept = Tensor::empty({wanted, vocab_size()}, made.dtype(), kCpu);
-  copy(made.view(kept.shape()), kept);
+  const Tensor logits = layers_.head()->logits(x).value();
+  Tensor kept = Tensor::empty({wanted, vocab_size()}, logits.dtype(), kCpu);
+  copy(logits.view(kept.shape()), kept);
   return kept;
 }
 
 std::span<const float> StatefulDecoder::feed(std::span<const int32_t> tokens) {
   check(tokens);
-  for (size_t at = 0; at < tokens.size(); at += static_cast<size_t>(options_.chunk))
+  for (size_t at = 0; at < tokens.size(); at += static_cast<size_t>(options_.chunk)) {
+    if (at > 0 && options_.asked_to_stop && options_.asked_to_stop()) break;
     read(tokens.subspan(at, std::min(tokens.size() - at, static_cast<size_t>(options_.chunk))), 1);
+  }
   if (unseen_ > 0) logits_ = see(1).view({vocab_size()});
   GF_CHECK(logits_, "nothing read yet, so that nothing follows");
   return {logits_.data<float>(), static_cast<size_t>(vocab_size())};

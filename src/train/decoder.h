@@ -2,6 +2,7 @@
 // A model that reads tokens one after another and says what may come next.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -30,6 +31,7 @@ class StatefulDecoder final : public Decoder {
     Past::Options past = {};
     int64_t chunk = 512;  // tokens of a prompt that are read at once
     LayerStack::Observer observer = {};
+    std::function<bool()> asked_to_stop = {};  // looked at between these pieces: feed() then leaves the rest unread
   };
   StatefulDecoder(const LayerStack&, Options);
   // Reads on from there: `logits` of the last token (vocab), and the tokens that the Past is of.

@@ -44,6 +44,10 @@ Generation generate(Decoder& decoder, const Vocabulary& vocabulary, std::span<co
   std::span<const float> logits = decoder.feed(prompt);
   result.prompt_s = watch.lap();
   while (true) {
+    if (options.asked_to_stop && options.asked_to_stop()) {  // all that was made is read
+      result.end = Generation::End::asked;
+      break;
+    }
     const double unit = random.unit(first + static_cast<uint64_t>(result.tokens));
     const int32_t token = sample(penalised.of(logits.first(known)), options.sampling, unit);
     result.unread = {token};

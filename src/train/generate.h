@@ -3,6 +3,7 @@
 // the seed, and on nothing else: a text that is given as prompt goes on as it would have gone on by itself.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,8 +21,9 @@ struct GenerateOptions {
   Sampling sampling{};
   Penalties penalties{};
   uint64_t seed = 0;
-  TokenCounts read_before{};         // what the decoder read before the prompt
-  std::vector<std::string> stops{};  // ends before the first of these
+  TokenCounts read_before{};              // what the decoder read before the prompt
+  std::vector<std::string> stops{};       // ends before the first of these
+  std::function<bool()> asked_to_stop{};  // looked at between tokens: a signal that came, say
 };
 
 // Refuses settings out of range, by the names of the options.
@@ -33,8 +35,8 @@ void check_vocabulary(const Vocabulary&, int64_t model_vocab_size);
 std::vector<int32_t> prompt_tokens(const Vocabulary&, std::string_view text);
 
 struct Generation {
-  enum class End : uint8_t { tokens, document, stop } end = End::tokens;  // what ended it
-  int64_t tokens = 0;                                                     // made, without the end of the document
+  enum class End : uint8_t { tokens, document, stop, asked } end = End::tokens;  // what ended it
+  int64_t tokens = 0;             // made, without the end of the document
   int64_t steps = 0;              // times the decoder was asked after the prompt
   std::vector<int32_t> unread{};  // the last token, where it was made and not fed: what goes on begins with it
   size_t unfinished_bytes = 0;    // of a last character that was left out

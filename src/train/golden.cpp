@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
+#include "base/text.h"
 #include "io/data/sampler.h"
 #include "io/files.h"
 #include "optim/learning_rate.h"
@@ -315,7 +316,7 @@ std::vector<GoldenCheck> check_golden(const std::filesystem::path& path, const G
     const Json json = Json::parse(text);
     return Case(json, options).run();
   } catch (const Json::exception& e) {
-    refuse(cat(path.string(), " is no golden case: ", e.what()), hint);
+    refuse(cat(path.string(), " is no golden case: ", parser_message(e.what())), hint);
   }
 }
 

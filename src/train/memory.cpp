@@ -11,10 +11,6 @@
 namespace gf {
 namespace {
 
-bool computes_on_gpu(const TrainConfig& config) {
-  return config.accelerator.value_or("cpu") == "gpu";
-}
-
 Batch meta_batch(Device device, int64_t sequences, int64_t length, bool masked) {
   const Shape shape{sequences, length};
   return {Tensor::empty(shape, DType::i32, device), Tensor::empty(shape, DType::i32, device),
@@ -71,7 +67,7 @@ OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers
   };
   const int64_t values = all.trained + all.frozen, trained = all.trained;
   const size_t moments = 2 * bytes_of(zero >= 1 ? trained / share.data_ranks : trained);
-  if (computes_on_gpu(config)) {  // what is given away there only loses its values
+  if (config.on_gpu()) {  // what is given away there only loses its values
     const size_t rounded = config.computes_in() == DType::bf16 ? bytes_of(values) / 2 : 0;
     return {bytes_of(values) + rounded, bytes_of(trained), moments};
   }
@@ -106,7 +102,7 @@ StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t 
       gradient_shapes(config.model, stage_cuts, config.train.micro_bsz, dtype, layers_that_train(config.model, rule));
   LayerStack layers(config.model, stage_layers(layout_of(config.model), begin, end),
                     std::make_shared<ParameterStore>(ParameterStore::kAlign, rule));
-  const Device device = computes_on_gpu(config.train) ? kMetaGpu : kMeta;
+  const Device device = config.train.on_gpu() ? kMetaGpu : kMeta;
   layers.parameters().allocate(device, dtype, ParameterStore::Gradients::zeroed);
   for (size_t i = 0; i < layers.layers().size(); ++i) {
     const LayerRange& range = layers.ranges()[i];
@@ -114,6 +110,7 @@ StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t 
     need.numbers.push_back({range.trained.size(), range.frozen.size(), shared});
     if (shared) need.shared = need.numbers.back();
   }
+  need.tensors = std::ssize(layers.parameters().all());
   StageOptions options{.device = device, .dtype = dtype, .recompute = config.train.grad_cp};
   options.gives = cuts[1].fields;
   options.gradients = gradients[0].fields;
@@ -134,13 +131,14 @@ StageNeed need_of_stage(const Config& config, size_t begin, size_t end, int64_t 
 
 MemoryForecast forecast_memory(const Config& config, const RankShare& share, const std::vector<StageNeed>& stages) {
   MemoryForecast f;
-  f.on_gpu = computes_on_gpu(config.train);
+  f.on_gpu = config.train.on_gpu();
   f.validation_windows = std::min(share.validation_windows, config.train.micro_bsz);
   const int64_t multiple = Sharding::layer_multiple(share.data_ranks, share.sharding.zero);
   const auto padded = [&](int64_t n) { return (n + multiple - 1) / multiple * multiple; };
   StageNeed::Numbers numbers, shared;
   // Of all pieces the largest, as many times as the schedule keeps passes in flight: their arenas are used in turn.
   size_t pass = 0;
+  int64_t tensors = 0;
   bool goes_back = false;
   for (const StageNeed& s : stages) {
     for (const auto& [trained, frozen, of_several] : s.numbers)
@@ -149,6 +147,7 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share, con
     shared.trained = std::max(shared.trained, padded(s.shared.trained));
     shared.frozen = std::max(shared.frozen, padded(s.shared.frozen));
     goes_back = goes_back || s.goes_back;
+    tensors += s.tensors;
     pass = std::max(pass, s.pass);
     f.validation = std::max(f.validation, s.validation);
   }
@@ -166,6 +165,9 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share, con
   // With both moments. Fresh parameters alone are saved before there is anything else to do.
   const size_t saved = bytes_of((3 * numbers.trained + numbers.frozen) / share.data_ranks);
   f.copy = config.train.train_stage == 1 ? 0 : saved;
+  // The first rank indexes the tensors of all stages, which have about as many each.
+  constexpr size_t kIndexed = 75'000;  // bytes of HDF5's, of a tensor and its two moments
+  f.saving = kIndexed * static_cast<size_t>(tensors * config.parallel.pipeline);
   return f;
 }
 
@@ -207,7 +209,7 @@ void check_memory(const Config& config, const RankShare& share, const MemoryFore
     break;
   }
   refuse(cat("the run needs ", text(f.more()), " of memory, and there are ", text(available.bytes)),
-         available.hint(hint));
+         available.hint(f.more(), hint));
 }
 
 size_t evaluation_bytes(const ModelConfig& config, int64_t batch, int64_t length, bool masked) {
@@ -224,7 +226,7 @@ void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t l
     refuse(cat(batch, batch == 1 ? " window of " : " windows of ", length, " tokens take ",
                human_bytes(static_cast<double>(need)), " of memory, and there are ",
                human_bytes(static_cast<double>(available.bytes))),
-           available.hint(hint));
+           available.hint(need, hint));
 }
 
 std::vector<LayerCount> count_parameters(const ModelConfig& config) {

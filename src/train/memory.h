@@ -16,18 +16,21 @@ namespace gf {
 struct MemoryForecast {
   bool on_gpu = false;  // then of the GPU's memory; what is on the CPU is little beside the copy
   size_t program = 0;   // what the process holds already
-  // Not reckoned but seen: the buffers of oneDNN's products and the heap between them, from 10 to 80 MB; and what HDF5
-  // takes to index a checkpoint.
-  static constexpr size_t libraries = 28'000'000, saving = 24'000'000;
+  // Not reckoned but seen: the buffers of oneDNN's products and the heap between them, on few threads.
+  static constexpr size_t libraries = 13'000'000;
+  // Left free beside all that is told: on more threads libraries take up to 80 MB, and HDF5 survives no lack of memory.
+  static constexpr size_t spare = 28'000'000;
   size_t parameters = 0, gradients = 0, optimizer = 0;
   size_t reductions = 0;           // what other ranks' gradients come into, to be summed up
   size_t activations = 0;          // of the microbatches in flight, with their gradients and scratch
   int64_t validation_windows = 0;  // looked at together
   size_t validation = 0;           // for these
   size_t copy = 0;                 // of what the rank saves, so that training can go on meanwhile; 0: it waits
-  size_t total() const { return program + more(); }
+  size_t saving = 0;               // what HDF5 takes to index a checkpoint
+  size_t total() const { return program + taken(); }
+  size_t more() const { return taken() + (on_gpu ? 0 : spare); }  // that has to be free
   // Indexing a checkpoint and a validation are short, and seldom meet.
-  size_t more() const {
+  size_t taken() const {
     const size_t kept = parameters + gradients + optimizer + reductions;
     if (on_gpu) return kept + std::max(activations, validation);
     return libraries + kept + activations + copy + std::max(validation, saving);
@@ -56,6 +59,7 @@ struct StageNeed {
   };
   std::vector<Numbers> numbers;
   Numbers shared;
+  int64_t tensors = 0;
   bool goes_back = true;  // it has a backward pass: else no microbatch stays in flight
   size_t pass = 0;        // bytes that a microbatch in flight keeps, with what crosses the cuts
   size_t validation = 0;  // for these windows at a time

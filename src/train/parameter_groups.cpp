@@ -13,14 +13,46 @@ namespace gf {
 namespace {
 
 constexpr const char* kHint = "[{match: 'blocks\\.[0-7]\\..*', freeze: 1}, {match: 'emb\\..*', lr_scale: 0.1}]";
-constexpr size_t kLongest = 1000;  // of an expression
+constexpr size_t kLongest = 1000;       // of an expression
+constexpr double kLongestOut = 10'000;  // of one written out
 
+// Roughly how long an expression is once its repetitions, a{3,5}, are written out, as they are compiled: each may
+// repeat what has others in it. What is looked ahead at is gone through anew at each place, within another such look
+// too, so that it counts as a repetition. Brackets and escapes are not told from others, which only makes it longer.
+double written_out(const std::string& match) {
+  constexpr double kLookAhead = 10;
+  double length = static_cast<double>(match.size());
+  for (size_t at = 0; at < match.size(); ++at) {
+    const std::string_view rest = std::string_view(match).substr(at);
+    if (rest.starts_with("(?=") || rest.starts_with("(?!")) length *= kLookAhead;
+    if (rest[0] != '{') continue;
+    double most = 1, number = 0;
+    for (const char c : rest.substr(1)) {
+      if (c != ',' && (c < '0' || c > '9')) break;
+      number = c == ',' ? 0 : 10 * number + (c - '0');
+      most = std::max(most, number);
+    }
+    length *= most;
+  }
+  return length;
+}
+
+// Expressions come from a file, and names are matched where no signal is heard. A matcher that goes back takes a time
+// exponential in the length of the name, as for (.*)*x; this one follows all ways at once, and has no back-references.
 std::regex compiled(const std::string& match) {
   if (match.size() > kLongest)
     refuse(cat("the expression has ", match.size(), " characters, more than ", kLongest), "more and shorter entries");
+  if (const double length = written_out(match); length > kLongestOut)
+    refuse(cat(in_quotes(match), " is an expression of ", length, " characters with its repetitions written out",
+               match.find("(?") == std::string::npos ? "" : ", and ten for each that is looked ahead at",
+               ", more than ", kLongestOut),
+           "fewer repetitions: * and + are without a limit");
   try {
-    return std::regex(match);
+    return std::regex(match, std::regex::ECMAScript | std::regex::nosubs | std::regex_constants::__polynomial);
   } catch (const std::regex_error& e) {
+    if (e.code() == std::regex_constants::error_complexity || e.code() == std::regex_constants::error_backref)
+      refuse(cat(in_quotes(match), " has a back-reference, as \\1 is, and there are none here"),
+             "what it stands for, written out, or more entries");
     refuse(cat(in_quotes(match), " is no regular expression: ", e.what()), kHint);
   }
 }

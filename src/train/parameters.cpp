@@ -3,6 +3,7 @@
 
 #include "base/human.h"
 #include "base/process_memory.h"
+#include "base/text.h"
 #include "io/checkpoint/checkpoint_reader.h"
 
 namespace gf {
@@ -20,8 +21,8 @@ void check_memory_for(const ParameterStore& store) {
   if (need > available.bytes)
     refuse(cat("the model's ", store.count(), " parameters take ", human_bytes(static_cast<double>(need)),
                " of memory, and there are ", human_bytes(static_cast<double>(available.bytes))),
-           available.hint(cat("a model of at most ", available.bytes / size_of(DType::f32),
-                              " parameters, or a machine with more memory")));
+           available.hint(need, cat("a model of at most ", available.bytes / size_of(DType::f32),
+                                    " parameters, or a machine with more memory")));
 }
 
 }  // namespace
@@ -60,7 +61,7 @@ void check_weights_of(const TensorSource& source, const Config& config) {
   for (const ShardView& view : parameter_views(store)) source.check(view, kHint);
   for (const TensorSource::Entry& e : source.entries())
     if (e.name.starts_with(kModelPrefix) && !store.find(parameter_name(e.name)))
-      refuse(cat(parameter_name(e.name), " is in the checkpoint and not in the model"), kHint);
+      refuse(cat(shortened(parameter_name(e.name)), " is in the checkpoint and not in the model"), kHint);
 }
 
 TrainedModel open_model(const std::filesystem::path& path, const std::function<void(ModelConfig&)>& change) {

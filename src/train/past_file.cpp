@@ -12,6 +12,7 @@
 #include "base/fields.h"
 #include "base/human.h"
 #include "base/process_memory.h"
+#include "base/text.h"
 #include "io/checkpoint/safetensors.h"
 #include "tensor/arithmetic.h"
 
@@ -29,6 +30,7 @@ constexpr int64_t kExact = 1 << 24;  // float32 has all whole numbers up to here
 // What the metadata says, and where it could be had as it should be.
 constexpr std::pair<const char*, const char*> kHints[] = {
     {"format", "a file that --state-out of this program wrote"},
+    {"weights", "the same --weights as when it was written"},  // before the model, whose digest is of their values
     {"model", "the checkpoint that the text was read with"},
     {"build", "the program that wrote it, or the text itself once more"},
     {"cache", "the same --cache as when it was written"},
@@ -94,8 +96,15 @@ std::string digest_of(const std::map<std::string, Tensor>& tensors, const Metada
   return digest.text();
 }
 
+DType dtype_of_matrices(const ParameterStore& parameters) {
+  for (const auto& p : parameters.all())
+    if (p->spec().role == Role::matrix) return p->value().dtype();
+  return DType::f32;
+}
+
 Metadata metadata_of(const LayerStack& layers, const Past::Options& o) {
-  return {{"format", "gf past 3"},
+  return {{"format", "gf past 4"},
+          {"weights", name_of(dtype_of_matrices(layers.parameters()))},
           {"model", digest_of(layers)},
           {"build", build_id()},
           {"cache", o.expanded ? "expanded" : "compressed"},
@@ -167,7 +176,7 @@ class Contents {
   }
   void check_nothing_is_left() const {
     for (const auto& [name, t] : tensors_)
-      if (!taken_.contains(name)) wrong(cat("it has ", name, ", which this model does not keep"));
+      if (!taken_.contains(name)) wrong(cat("it has ", shortened(name), ", which this model does not keep"));
   }
 
  private:
@@ -191,7 +200,7 @@ std::map<std::string, Tensor> read_all(const TensorSource& source, const std::st
   if (const AvailableMemory available = available_memory(); need > available.bytes)
     refuse(cat(file, ": to go on from it takes ", human_bytes(static_cast<double>(need)), ", and ",
                human_bytes(static_cast<double>(available.bytes)), " are free"),
-           available.hint("a shorter text, or a machine with more memory"));
+           available.hint(need, "a shorter text, or a machine with more memory"));
   std::map<std::string, Tensor> tensors;
   for (const TensorSource::Entry& entry : source.entries()) {
     const Tensor t = Tensor::empty(entry.shape, entry.dtype, kCpu);
@@ -205,7 +214,8 @@ std::map<std::string, Tensor> read_all(const TensorSource& source, const std::st
 void check_metadata(const std::string& file, const SafetensorsReader& reader, const Metadata& own) {
   for (const auto& [key, hint] : kHints) {
     const std::string there = value_of(reader, key);
-    if (there != own.at(key)) refuse(cat(file, ": its ", key, " is ", there, ", and here it is ", own.at(key)), hint);
+    if (there != own.at(key))
+      refuse(cat(file, ": its ", key, " is ", shortened(there), ", and here it is ", own.at(key)), hint);
   }
 }
 
@@ -243,7 +253,7 @@ StatefulDecoder decoder_of(const std::map<std::string, Tensor>& tensors, const s
   const TokenCounts counts = contents.get_counts();
   const int64_t size = counts.total();
   if (cat(size) != positions)
-    contents.wrong(cat("its positions are ", positions, ", and its ", kCounts, " are of ", size));
+    contents.wrong(cat("its positions are ", shortened(positions), ", and its ", kCounts, " are of ", size));
   // Only the layers know what they keep. After one token it is what it is after many, but for the number of rows.
   StatefulDecoder one(layers, {.past = options.past});
   one.feed(std::vector<int32_t>{0});

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "io/files.h"
+#include "io/text/json_object.h"
 #include "train/page_text.h"
 
 namespace gf {
@@ -19,7 +20,8 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kMostParts = 100'000;
-constexpr int64_t kLongestFile = int64_t{1} << 28;    // bytes; some fifty lines of that many parts
+constexpr size_t kLongestLine = size_t{1} << 23;      // bytes; one of that many parts has some five million
+constexpr int64_t kLongestFile = int64_t{1} << 28;    // some fifty of them
 constexpr int64_t kLongestWindow = int64_t{1} << 53;  // double has all its positions
 constexpr double kLargestLoss = 1e100;                // logits of float32 make none beyond 1e39
 
@@ -37,7 +39,11 @@ double loss_in(const Json& json) {
 }
 
 PositionLosses parse(const std::string& line) {
-  const Json json = Json::parse(line);
+  if (line.size() > kLongestLine) fail("a long line");  // of which the tree takes many times the memory
+  const Json json = Json::parse(line, [](int depth, Json::parse_event_t, const Json&) {
+    if (depth > kDeepestJson) fail("deep lists");
+    return true;
+  });
   PositionLosses p{length_in(json.at("ctx_len"), 1, kLongestWindow), json.at("rescale"), json.at("rebase"), {}};
   int64_t begin = 0;
   for (const Json& part : json.at("by_position")) {

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/progress_line.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iostream>
 #include <limits>
 #include <numeric>
 
+#include "base/error.h"
 #include "base/human.h"
 
 namespace gf {
@@ -20,9 +23,23 @@ constexpr double kForget = 0.9;             // of a smoothed value, at each step
 constexpr size_t kPaceSteps = 50;           // the steps that tell the pace
 constexpr const char* kClear = "\r\x1b[K";  // back to the line's start, and empty it
 
-int terminal_width() {
+// Of a terminal; 0 of what is none.
+int columns_of(int fd) {
+  if (::isatty(fd) == 0) return 0;
   winsize size{};
-  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  return ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+// Of what shows the standard output. Open MPI gives the first rank a terminal whatever becomes of its output: what
+// counts is that of mpirun, which starts the ranks of its own node itself. What starts those of other nodes has none.
+int shown_columns() {
+  const int own = columns_of(STDOUT_FILENO);
+  if (own == 0 || !std::getenv("OMPI_COMM_WORLD_SIZE")) return own;
+  const int mpirun = ::open(cat("/proc/", ::getppid(), "/fd/1").c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
+  if (mpirun < 0) return 0;
+  const int columns = columns_of(mpirun);
+  ::close(mpirun);
+  return columns;
 }
 
 std::string validation_text(const StepMetrics& m) {
@@ -34,7 +51,7 @@ std::string validation_text(const StepMetrics& m) {
 }  // namespace
 
 ProgressOutput ProgressOutput::standard_output() {
-  return {.stream = std::cout, .live = ::isatty(STDOUT_FILENO) == 1, .width = terminal_width};
+  return {.stream = std::cout, .live = shown_columns() > 0, .width = shown_columns};
 }
 
 void ProgressLine::Smoothed::add(double value) {

@@ -11,11 +11,12 @@ constexpr double kMostShare = 0.125;
 
 }  // namespace
 
-RunClock::RunClock(const TrainConfig& t, double begun, double now, double save_s)
+RunClock::RunClock(const TrainConfig& t, double begun, double now, double save_s, double validation_steps)
     : every_s_(60 * t.save_every_minutes),
       most_s_(60 * t.max_minutes),
       begun_(begun),
       thought_s_(most_s_ > 0 ? std::min(save_s, kMostShare * most_s_) : save_s),
+      validation_steps_(validation_steps),
       save_s_(thought_s_),
       save_began_(now) {}
 
@@ -34,9 +35,12 @@ bool RunClock::save_due(double now) const {
   return every_s_ > 0 && now - save_began_ >= every_s_;
 }
 
-// Each with as much again to spare.
-bool RunClock::over(double now) const {
-  return most_s_ > 0 && now - begun_ + 2 * (step_s_ + save_s_) >= most_s_;
+// A step and a save with as much again to spare, for the one that is begun now is taken in any case. A validation takes
+// much longer than a step, and alike each time.
+bool RunClock::over(double now, int validations) const {
+  constexpr double kSpare = 1.25;
+  const double validation_s = validation_s_.value_or(std::min(validation_steps_ * step_s_, kMostShare * most_s_));
+  return most_s_ > 0 && now - begun_ + 2 * (step_s_ + save_s_) + kSpare * validations * validation_s >= most_s_;
 }
 
 double longest_save(double bytes_of_node) {

@@ -3,6 +3,7 @@
 // seconds, moments those of seconds_now().
 #pragma once
 #include <cstdint>
+#include <optional>
 
 #include "train/config.h"
 
@@ -11,21 +12,27 @@ namespace gf {
 class RunClock {
  public:
   // `begun`: when the process began, which may have taken long to load. `save_s`: the longest that a save is thought to
-  // take.
-  RunClock(const TrainConfig&, double begun, double now, double save_s);
+  // take; `validation_steps`: how many steps a validation is thought to take as long as.
+  RunClock(const TrainConfig&, double begun, double now, double save_s, double validation_steps);
 
-  // After each step: what it took, and the step of the newest save that was begun, whatever it was begun for.
+  // After each step: what it took, the validation not counted, and the step of the newest save that was begun, whatever
+  // it was begun for.
   void stepped(double now, double step_s, int64_t save_begun);
+  // What a validation took.
+  void validated(double seconds) { validation_s_ = seconds; }
   // What a save took. One beside the steps may have waited for them: it takes no longer than was thought, or than this,
   // where the run waits for it.
   void saved(double seconds, bool beside_steps);
 
   bool save_due(double now) const;
-  bool over(double now) const;  // another step and a save may not fit any more
+  // Another step and a save may not fit any more, nor as many validations as are due at the ends of this step and the
+  // next.
+  bool over(double now, int validations) const;
 
  private:
-  const double every_s_, most_s_, begun_, thought_s_;  // 0: no such limit
+  const double every_s_, most_s_, begun_, thought_s_, validation_steps_;  // 0: no such limit
   double step_s_ = 0, save_s_, save_began_;
+  std::optional<double> validation_s_;
   int64_t save_begun_ = -1;
 };
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/run_history.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "base/yaml.h"
 #include "io/files.h"
 #include "io/run_folder.h"
@@ -17,8 +20,44 @@
 namespace gf {
 namespace {
 
-constexpr int kMostKeys = 10000;  // a configuration has some hundred; anchors could make any number of them
+constexpr int kMostKeys = 10000, kDeepest = 16;  // a configuration has some hundred, three deep
 constexpr int64_t kFinalSteps = 100;
+
+void check_size(int nodes, int depth) {
+  if (nodes > kMostKeys || depth > kDeepest)
+    refuse(cat("more than ", kMostKeys, " keys, or nested deeper than ", kDeepest));
+}
+
+// Before a tree is made of a text, which takes some hundred times the text's memory.
+class SizeOfText final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override { add(); }
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override { add(); }
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override { add(); }
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    enter();
+  }
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    enter();
+  }
+  void OnSequenceEnd() override { --open_; }
+  void OnMapEnd() override { --open_; }
+
+ private:
+  void add() { check_size(++nodes_ / 2, open_); }  // of two in a map one is a key
+  void enter() { add(), ++open_; }
+  int nodes_ = 0, open_ = 0;
+};
+
+// The tree of a text that is not too large for one. Aliases can make more of it yet: see Flat.
+YAML::Node tree_of(const std::string& text) {
+  std::istringstream in(text);
+  SizeOfText size;
+  YAML::Parser(in).HandleNextDocument(size);
+  return YAML::Load(text);
+}
 
 class Flat {
  public:
@@ -30,10 +69,10 @@ class Flat {
  private:
   void add(const YAML::Node& node, const std::string& key, int depth) {
     // Lists and nothing count too: of these alone anchors make as many.
-    if (depth > 16 || ++nodes_ > kMostKeys) refuse(cat("more than ", kMostKeys, " keys, or nested deeper than 16"));
+    check_size(++nodes_, depth);
     if (node.IsMap()) {
       for (const auto& item : node) {
-        if (!item.first.IsScalar()) refuse(cat("a key under \"", key, "\" is not a plain name"));
+        if (!item.first.IsScalar()) refuse(cat("a key under ", cited(key), " is not a plain name"));
         add(item.second, cat(key, key.empty() ? "" : ".", item.first.Scalar()), depth + 1);
       }
       // A section that is there, such as model.alibi, in a table beside runs that have none.
@@ -66,14 +105,14 @@ std::optional<int64_t> parameters_of(const std::string& config_text) {
 void load_config(const std::filesystem::path& path, RunHistory& run) {
   if (!std::filesystem::exists(path)) return;  // metrics alone make a report too
   run.config_text = read_small_file(path, kLongestYaml);
-  run.parameters = parameters_of(run.config_text);
   try {
-    run.config = Flat().of(YAML::Load(run.config_text));
+    run.config = Flat().of(tree_of(run.config_text));
   } catch (const YAML::Exception& e) {
-    refuse(cat(path.string(), ":", e.mark.line + 1, " is not YAML: ", e.msg));
+    refuse(cat(path.string(), ":", e.mark.line + 1, " is not YAML: ", parser_message(e.msg)));
   } catch (const Error& e) {
     refuse(cat(path.string(), ": ", e.what()));
   }
+  run.parameters = parameters_of(run.config_text);
 }
 
 // The ends of the stretches of [0, count): every step where there are few.

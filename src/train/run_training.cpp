@@ -39,6 +39,12 @@ double first_save_s(const Trainer& trainer, Communicator& world, const std::vect
   return longest_save(largest(world, trainer.save_bytes() * static_cast<double>(beside)));
 }
 
+// A pass forward is a third of a step; half of one leaves something to spare.
+double validation_steps(const Plan& plan) {
+  const auto tokens = static_cast<double>(plan.validation_windows * plan.config.model.ctx_len);
+  return tokens / static_cast<double>(plan.tokens_per_step) / 2;
+}
+
 std::string saved_line(const Plan& plan, int64_t step, double seconds) {
   return fmt::format("saved {} in {}", (plan.paths.checkpoints() / step_folder_name(step)).string(),
                      human_duration(seconds));
@@ -56,7 +62,8 @@ class Loop {
         run_(run),
         nodes_(nodes),
         trainer_(run),
-        clock_(run.plan.config.train, process_start(), seconds_now(), first_save_s(trainer_, *run.mesh.world, nodes)),
+        clock_(run.plan.config.train, process_start(), seconds_now(), first_save_s(trainer_, *run.mesh.world, nodes),
+               validation_steps(run.plan)),
         said_(run.saved_step) {
     if (run.first_rank())
       progress_.emplace(ProgressOutput::standard_output(), run.plan.last_step,
@@ -89,6 +96,7 @@ class Loop {
       if (progress_) progress_->step(metrics);
       say_saved();
       clock_.stepped(seconds_now(), metrics.step_s, trainer_.save_begun());
+      if (metrics.val_loss) clock_.validated(trainer_.validation_seconds());
       if (run_.place.step == first) keep_product_choices();
       write_trace(run_.place.step >= last);
     }
@@ -126,7 +134,7 @@ class Loop {
     Trainer::Wishes w{.stop = stop_.received() != 0};
     if (!run_.first_rank()) return w;
     const double now = seconds_now();
-    out_of_time_ = clock_.over(now);
+    out_of_time_ = clock_.over(now, trainer_.validations_within(2));
     w.stop = w.stop || out_of_time_;
     w.save = clock_.save_due(now);
     return w;
@@ -171,14 +179,14 @@ class Loop {
     if (progress_) {
       progress_->finish();
       if (complete)
-        fmt::print("done: {} steps; peak memory {}\n", run_.place.step,
-                   human_bytes(static_cast<double>(peak_resident_bytes())));
+        print_output("done: {} steps; peak memory {}\n", run_.place.step,
+                     human_bytes(static_cast<double>(peak_resident_bytes())));
       else
-        fmt::print("stopped by {} after step {}; run the same command to go on\n",
-                   stop_.received() ? stop_.name()
-                   : out_of_time_   ? "train.max_minutes"
-                                    : "another rank",
-                   run_.place.step);
+        print_output("stopped by {} after step {}; run the same command to go on\n",
+                     stop_.received() ? stop_.name()
+                     : out_of_time_   ? "train.max_minutes"
+                                      : "another rank",
+                     run_.place.step);
     }
     return complete ? Exit::done : Exit::stopped_early;
   }
@@ -197,17 +205,17 @@ class Loop {
 // What is said once, by the first rank.
 template <class... Args>
 void say_once(const Run& run, fmt::format_string<Args...> text, Args&&... args) {
-  if (run.first_rank()) fmt::print(text, std::forward<Args>(args)...);
+  if (run.first_rank()) print_output(text, std::forward<Args>(args)...);
 }
 
 Exit train(Plan& plan, std::unique_ptr<Communicator> world, Device device, const std::vector<std::string>& nodes,
            HangWatch* watch, CheckpointWriter::Mode save_mode, const StopSignal& stop) {
   Run run(plan, std::move(world), device, watch, save_mode);
   if (run.first_rank()) {
-    fmt::print("start    {}{}\n", run.start,
-               run.folder->is_exclusive()
-                   ? ""
-                   : "; this file system has no locks: nothing keeps a second run out of the folder");
+    print_output("start    {}{}\n", run.start,
+                 run.folder->is_exclusive()
+                     ? ""
+                     : "; this file system has no locks: nothing keeps a second run out of the folder");
     std::fflush(stdout);
   }
   if (plan.config.train.train_stage == 1) {
@@ -289,7 +297,11 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, Ran
                                         : available_memory(kTrainingThreads, std::ranges::count(nodes, origin.node()));
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
-    if (!config.parallel.hardware.empty()) hardware = load_hardware(config.parallel.hardware);
+    if (config.parallel.hardware.empty()) return;
+    hardware = load_hardware(config.parallel.hardware);
+    if (const std::string why = why_not_of(*hardware, config.train); !why.empty())
+      refuse(cat("parallel.hardware ", config.parallel.hardware, ": ", why),
+             "a file of what the run is on (gf plan --measure FILE), or no --parallel.hardware");
   });
   check_same_everywhere(*ranks, "the data", data_of(*plan));
   if (hardware) check_same_everywhere(*ranks, "the file of parallel.hardware", to_yaml(*hardware));
@@ -305,8 +317,9 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, Ran
     forecast = forecast_memory(plan->config, plan->share_of(ranks->rank()));
     forecast->fit(available.bytes);
     if (ranks->rank() > 0) return;
-    fmt::print("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, placement, gpu ? &*gpu : nullptr));
-    if (dry || hardware) fmt::print("{}", plan_of(*plan, hardware ? &*hardware : nullptr, available.bytes));
+    print_output("gf-dist-train {}\n{}", GF_VERSION, banner(*plan, *forecast, placement, gpu ? &*gpu : nullptr));
+    if (dry || hardware) print_text_of_output(plan_of(*plan, hardware ? &*hardware : nullptr, available.bytes));
+    if (dry) return finish_output();
     std::fflush(stdout);
   });
   all_or_none(*ranks, [&] { check_memory(plan->config, plan->share_of(ranks->rank()), *forecast, available); });

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
+#include "base/text.h"
+#include "io/text/json_object.h"
 #include "parallel/agreement.h"
 #include "parallel/traced_work.h"
 
@@ -117,7 +119,7 @@ void add(const Event& event, TracedRun& run) {
     t.steps.push_back(at);
   } else if (kind == "pass") {
     const auto pass = pass_named(name);
-    if (!pass) refuse(cat("a pass \"", name, "\""));
+    if (!pass) refuse("a pass " + cited(name));
     t.passes.push_back({{*pass, event.argument("microbatch"), event.argument("piece")}, at.begin, at.end});
   } else if (kind == "phase") {
     t.phases.push_back({name, at});
@@ -201,6 +203,7 @@ std::optional<TracedRun> read_trace(const std::filesystem::path& path) {
   try {
     // Ops are most of a trace, and nothing here asks for them.
     const auto keep = [](int depth, json::parse_event_t event, json& value) {
+      if (depth > kDeepestJson) refuse(cat("it is nested deeper than ", kDeepestJson, " levels"));
       const bool op = depth == 2 && event == json::parse_event_t::object_end && value.is_object() &&
                       value.contains("cat") && value["cat"] == "op";
       return !op;
@@ -212,7 +215,7 @@ std::optional<TracedRun> read_trace(const std::filesystem::path& path) {
     if ((*about)["format"] != kFormat) return {};
     return run_of(page);
   } catch (const json::exception& e) {
-    refuse(cat(path.string(), " is not JSON: ", e.what()), "delete it, or move it away");
+    refuse(cat(path.string(), " is not JSON: ", parser_message(e.what())), "delete it, or move it away");
   } catch (const Error& e) {
     refuse(cat(path.string(), " is no whole trace: ", e.what()), "delete it, or move it away");
   }

@@ -47,7 +47,7 @@ StepMetrics Trainer::step(const Wishes& wishes) {
   metrics.tokens = place.step * run_.plan.tokens_per_step;
   metrics.step_s = watch.seconds();
   metrics.tokens_per_s = static_cast<double>(run_.plan.tokens_per_step) / metrics.step_s;
-  if (validation_due()) validate(metrics);
+  if (validation_due(place)) validate(metrics);
   write_metrics(metrics);
   if (save_due()) save();  // checkpoint
   return metrics;
@@ -56,11 +56,13 @@ StepMetrics Trainer::step(const Wishes& wishes) {
 // Where it fails, the step was taken all the same.
 void Trainer::validate(StepMetrics& metrics) {
   const TraceSpan span("validation");
+  const Stopwatch watch;
   try {
     const Evaluation e = evaluate(run_.model.pipeline(), *run_.optimizer, run_.mesh, *run_.plan.validation,
                                   run_.plan.validation_windows, run_.plan.config.train.micro_bsz);
     metrics.val_loss = e.loss;
     metrics.val_acc = e.accuracy;
+    validation_seconds_ = watch.seconds();
   } catch (const Error&) {
     write_metrics(metrics);
     throw;
@@ -70,6 +72,7 @@ void Trainer::validate(StepMetrics& metrics) {
 // The first rank alone cannot end the run: what fails here is told with the next thing that all ranks agree on.
 void Trainer::write_metrics(const StepMetrics& metrics) {
   if (!run_.metrics || metrics_error_) return;
+  const HangWatch::Doing doing(run_.watch, cat("writing ", run_.plan.paths.metrics().string()));
   try {
     run_.metrics->append(metrics);
   } catch (const Error&) {
@@ -147,6 +150,7 @@ void Trainer::note_saved() {
 
 std::vector<Batch> Trainer::next_microbatches() {
   const TraceSpan span("data");
+  const HangWatch::Doing doing(run_.watch, "reading its samples");
   std::vector<Batch> microbatches;
   all_or_none(*run_.mesh.world, [&] {
     if (metrics_error_) std::rethrow_exception(metrics_error_);
@@ -183,10 +187,12 @@ void Trainer::save() {
   attributes.samples = place.samples;
   attributes.tokens = place.step * run_.plan.tokens_per_step;
   const bool before = std::exchange(whole_, false);
-  run_.checkpoints->begin(attributes, state(), run_.save_mode,
-                          [metrics = metrics_error_ ? nullptr : run_.metrics.get()] {
-                            if (metrics) metrics->sync();
-                          });
+  run_.checkpoints->begin(
+      attributes, state(), run_.save_mode, [this, metrics = metrics_error_ ? nullptr : run_.metrics.get()] {
+        if (!metrics) return;
+        const HangWatch::Doing doing(run_.watch, cat("writing ", run_.plan.paths.metrics().string(), " to its disk"));
+        metrics->sync();
+      });
   whole_ = before;
   save_begun_ = place.step;
 }
@@ -199,24 +205,35 @@ void Trainer::finish_saving() {
   note_saved();
 }
 
-// Whether the step just taken ended an epoch whose number, from 1, is a multiple of `epochs`.
-bool Trainer::epoch_ended(int64_t epochs) const {
-  const int64_t samples = run_.place.samples, before = samples - run_.plan.config.train.global_batch();
+// Whether the step that came to this place ended an epoch whose number, from 1, is a multiple of `epochs`.
+bool Trainer::epoch_ended(const Place& place, int64_t epochs) const {
+  const int64_t samples = place.samples, before = samples - run_.plan.config.train.global_batch();
   return epochs > 0 && samples / (epochs * kSamplesPerEpoch) != before / (epochs * kSamplesPerEpoch);
 }
 
-bool Trainer::validation_due() const {
+bool Trainer::validation_due(const Place& place) const {
   if (!run_.plan.validation) return false;
   const TrainConfig& t = run_.plan.config.train;
-  if (run_.place.step == run_.plan.schedule.steps()) return true;
-  if (!t.val_check_interval) return epoch_ended(t.check_val_every_n_epoch);
-  const int64_t epoch = (run_.place.samples - 1) / kSamplesPerEpoch + 1;
-  return run_.place.step % *t.val_check_interval == 0 && epoch % t.check_val_every_n_epoch == 0;
+  if (place.step == run_.plan.schedule.steps()) return true;
+  if (!t.val_check_interval) return epoch_ended(place, t.check_val_every_n_epoch);
+  const int64_t epoch = (place.samples - 1) / kSamplesPerEpoch + 1;
+  return place.step % *t.val_check_interval == 0 && epoch % t.check_val_every_n_epoch == 0;
+}
+
+int Trainer::validations_within(int64_t steps) const {
+  int due = 0;
+  Place place = run_.place;
+  for (; steps > 0 && place.step < run_.plan.last_step; --steps) {
+    ++place.step;
+    place.samples += run_.plan.config.train.global_batch();
+    due += validation_due(place) ? 1 : 0;
+  }
+  return due;
 }
 
 bool Trainer::save_due() const {
   const TrainConfig& t = run_.plan.config.train;
-  return save_agreed_ || epoch_ended(t.epoch_save) ||
+  return save_agreed_ || epoch_ended(run_.place, t.epoch_save) ||
          (t.save_every_steps > 0 && run_.place.step % t.save_every_steps == 0);
 }
 

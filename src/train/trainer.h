@@ -18,7 +18,9 @@ class Trainer {
   };
   // One optimizer step, with the validation and the save that are due at its end.
   StepMetrics step(const Wishes&);
-  bool stop_agreed() const { return stop_agreed_; }  // by the ranks, at the end of the last step
+  bool stop_agreed() const { return stop_agreed_; }                  // by the ranks, at the end of the last step
+  int validations_within(int64_t steps) const;                       // that are due at the ends of the next steps
+  double validation_seconds() const { return validation_seconds_; }  // of the last one
   // The state as it is, where no checkpoint has it yet. The save goes on beside the steps that follow.
   void save();
   void finish_saving();                                  // returns when the last save is done
@@ -38,9 +40,9 @@ class Trainer {
   void validate(StepMetrics&);
   void write_metrics(const StepMetrics&);
   std::vector<Batch> next_microbatches();
-  bool validation_due() const;
+  bool validation_due(const Place&) const;
   bool save_due() const;
-  bool epoch_ended(int64_t epochs) const;
+  bool epoch_ended(const Place&, int64_t epochs) const;
   void learn(StepMetrics&, std::span<const Batch> microbatches);
   [[noreturn]] void explain_bad_step(const std::string& what, std::span<const Batch> microbatches);
   std::string first_bad_layer(std::span<const Batch> microbatches) const;
@@ -49,7 +51,7 @@ class Trainer {
   Run& run_;
   bool stop_agreed_ = false, save_agreed_ = false;
   int64_t save_begun_ = -1;
-  double save_seconds_ = 0;
+  double save_seconds_ = 0, validation_seconds_ = 0;
   bool whole_ = true;
   std::exception_ptr metrics_error_;  // to be told where all ranks can be
 };

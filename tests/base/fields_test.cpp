@@ -134,6 +134,23 @@ TEST(Fields, AutoAndNullLeaveAValueToTheProgram) {
   EXPECT_EQ(applied({of_kind("inner.name", Setting::Kind::null)}).inner.name, "");
 }
 
+TEST(Fields, SomeAreLeftToTheProgram) {
+  Whole w;
+  const auto all = [&] {
+    std::string text;
+    const FieldList list(w);
+    for (const Field& field : list.fields())
+      if (is_auto(field)) text += field.path + " ";
+    return text;
+  };
+  EXPECT_EQ(all(), "inner.count inner.device ");
+  w.inner.count.emplace(0);
+  w.inner.name = "auto";
+  EXPECT_EQ(all(), "inner.device ");
+  w.inner.device.emplace("auto");
+  EXPECT_EQ(all(), "");
+}
+
 TEST(Fields, LaterSettingsWin) {
   EXPECT_EQ(applied({text("inner.dim", "1"), text("inner.dim", "2")}).inner.dim, 2);
 }

@@ -94,9 +94,9 @@ TEST_F(ControlGroups, OfVersion1HaveTheirOwnNames) {
 }
 
 TEST(AvailableMemory, HintsNameALimitOnAddressSpace) {
-  EXPECT_EQ((AvailableMemory{7, false}.hint("less")), "less");
-  EXPECT_EQ((AvailableMemory{7, true}.hint("less")), "a higher limit on address space (ulimit -v), or less");
-  EXPECT_EQ((AvailableMemory{0, true}.hint("less")), "a higher limit on address space (ulimit -v)")
+  EXPECT_EQ((AvailableMemory{7, 0}.hint(1000, "less")), "less");
+  EXPECT_EQ((AvailableMemory{7, 2048}.hint(1000, "less")), "a higher limit on address space (ulimit -v 3), or less");
+  EXPECT_EQ((AvailableMemory{0, 2048}.hint(1024, "less")), "a higher limit on address space (ulimit -v 4)")
       << "less is no help";
 }
 

@@ -6,11 +6,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <string>
+
+#include "base/error.h"
+
 namespace gf {
 namespace {
 
 // In a process of its own, whose descriptors these may be.
 int status_of(int (*body)()) {
+  std::fflush(stdout);  // else the child has it to write, too
   const pid_t child = fork();
   if (child == 0) _exit(body());
   int status = -1;
@@ -40,6 +46,36 @@ TEST(StandardStreams, ThoseThatAreOpenStayAsTheyAre) {
               char byte = 'x';
               if (write(1, &byte, 1) != 1 || read(ends[0], &byte, 1) != 1) return 2;
               return byte == 'x' ? 0 : 3;
+            }),
+            0);
+}
+
+// Nothing ends where it is lost, and the end tells of it: of what was lost long before, too.
+TEST(StandardStreams, OutputThatIsLostIsAnErrorAtItsEnd) {
+  EXPECT_EQ(status_of([] {
+              const int full = open("/dev/full", O_WRONLY);
+              if (full < 0 || dup2(full, 1) != 1) return 1;
+              print_output("{}\n", std::string(1 << 20, 'x'));
+              try {
+                finish_output();
+              } catch (const Error& e) {
+                const std::string what = e.what();
+                return what == "cannot write to standard output: No space left on device" ? 0 : 2;
+              }
+              return 3;
+            }),
+            0);
+}
+
+TEST(StandardStreams, OutputThatGetsThereIsNone) {
+  EXPECT_EQ(status_of([] {
+              int ends[2];
+              if (pipe(ends) != 0 || dup2(ends[1], 1) != 1) return 1;
+              print_output("{} of {}\n", 1, 2);
+              finish_output();
+              char text[8];
+              if (read(ends[0], text, sizeof text) != 7) return 2;
+              return std::string_view(text, 7) == "1 of 2\n" ? 0 : 3;
             }),
             0);
 }

@@ -169,7 +169,7 @@ TEST_F(BadInput, RunFolder) {
   expect_refused({}, {checkpoints("0"), "cannot be written"});
 }
 
-// A run folder that somebody handed over decides nothing about files outside of it.
+// What links in a run folder that somebody handed over lead to is not written; a name that the user gives is.
 TEST_F(BadInput, LinksInARunFolder) {
   trained({{"train.max_steps", "2"}});
   write_file(folder_ / "victim", "precious");
@@ -185,6 +185,23 @@ TEST_F(BadInput, LinksInARunFolder) {
   const ProgramResult asked = run_program("gf", {"report", run("0"), "--out", folder_ / "page.html"});
   EXPECT_EQ(asked.status, 0) << asked.err;
   EXPECT_NE(read_file(folder_ / "victim"), "precious") << "a link that a user names is followed";
+}
+
+// A run folder with a link to another run's checkpoints, handed over or copied: they stay as they are.
+TEST_F(BadInput, CheckpointsOfAnotherRun) {
+  trained({{"train.save_every_steps", "4"}});
+  const Options other = {{"train.proj_suffix", "other"}, {"train.max_steps", "20"}, {"train.keep_checkpoints", "1"}};
+  const Pieces pieces = {checkpoints("other"), "is a symbolic link to ../tiny-0/checkpoints", run("other")};
+  fs::create_directories(run("other"));
+  fs::create_symlink("../tiny-0/checkpoints", checkpoints("other"));
+  expect_refused(other, pieces);
+  // While that run trains, too: its lock is not in its checkpoints.
+  Process first("gf-dist-train", arguments({{"train.max_steps", "0"}, {"train.my_exit_tokens", "1000000000000"}}),
+                {{"OMP_NUM_THREADS", "1"}});
+  ASSERT_TRUE(first.wait_until([&] { return count_lines(metrics_text("0")) > 12; }));
+  expect_message(train(other), "gf-dist-train", pieces);
+  first.send(SIGTERM);
+  EXPECT_EQ(first.wait().status, 75);
 }
 
 TEST_F(BadInput, RunFolderInUse) {

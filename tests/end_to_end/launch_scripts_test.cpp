@@ -31,9 +31,12 @@ class Scripts : public testing::Test {
     const char* const path = std::getenv("PATH");
     return cat(folder_.path().string(), ":", path ? path : "");
   }
+  // The job's output goes to log().
   void slurm(const std::string& scontrol) const {
-    program("scontrol", cat("echo \"$@\" >>", requeued(), "; ", scontrol));
+    program("scontrol", cat("if [ \"$1\" = show ]; then echo \"   StdOut=", log(), "\"; exit; fi\necho \"$@\" >>",
+                            requeued(), "; ", scontrol));
   }
+  std::string log() const { return folder_ / "log"; }
   std::string requeued() const { return folder_ / "requeued"; }
   std::map<std::string, std::string> environment(std::map<std::string, std::string> more) const {
     more.merge(std::map<std::string, std::string>{
@@ -86,6 +89,29 @@ TEST_F(BatchScript, TriesAgainWhereTheFirstRankLeftNoWord) {
   EXPECT_EQ(result.status, 1) << result.err;
   EXPECT_EQ(result.err, "");
   EXPECT_EQ(read_file(requeued()), "requeue 7\n");
+}
+
+// Slurm's own count has all starts in it, also those after a time limit. What counts is whether a try came any further.
+TEST_F(BatchScript, GivesUpWhereTheSameFailureComesAgain) {
+  const std::string failed = "start    fresh\nstep 3/9\njob 7 ended with status 1\n";
+  const auto tried_again = [&](const std::string& before) {
+    fs::remove(requeued());
+    write_file(log(), before + "job 7 ended with status 1\n");  // the last line is that of the start that ends now
+    const ProgramResult result = run(1, ":", kTakeAway);
+    EXPECT_NE(result.out.find("job 7 ended with status 1\n"), std::string::npos) << result.out;
+    if (!fs::exists(requeued())) {
+      EXPECT_EQ(result.status, 1);
+      EXPECT_NE(result.out.find("job 7: 3 failures without a checkpoint between them"), std::string::npos)
+          << result.out;
+    }
+    return fs::exists(requeued());
+  };
+  EXPECT_TRUE(tried_again(""));
+  EXPECT_TRUE(tried_again(failed));
+  EXPECT_FALSE(tried_again(failed + failed));
+  EXPECT_TRUE(tried_again(failed + failed + "saved out/run/checkpoints/step-00000003 in 1.0s\n"));
+  EXPECT_TRUE(tried_again(failed + failed + "job 7 has saved, and goes on in the queue\n"));
+  EXPECT_FALSE(tried_again("saved out/run/checkpoints/step-00000003 in 1.0s\n" + failed + failed));
 }
 
 // Threads that are given are no fewer cores: the system's nproc says OMP_NUM_THREADS where that is set.

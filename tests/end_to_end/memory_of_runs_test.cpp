@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What memory a run takes, and what becomes of it where there is too little. Not under the sanitizers, which take more,
 // and cannot live with a limit on address space.
+#include <sys/resource.h>
+
 #include <regex>
 
 #include "base/error.h"
 #include "end_to_end/tiny_training.h"
+#include "support/files.h"
+#include "support/temp_folder.h"
 
 #if !defined(GF_SANITIZED)
 namespace gf {
@@ -26,7 +30,13 @@ class LittleMemory : public TinyTraining {
   static bool says_what_it_needs(const ProgramResult& result) {
     return std::regex_search(
         result.err, std::regex("^gf-dist-train: the run needs [0-9.]+ [GM]B of memory, and there are [0-9.]+ [GM]?B\n"
-                               "  try: "));
+                               "  try: a higher limit on address space \\(ulimit -v [0-9]+\\)"));
+  }
+  // The limit that a message says would do, in kB; 0 where it says none.
+  static int64_t limit_in(const std::string& message) {
+    std::smatch found;
+    const std::regex limit("a higher limit on address space \\(ulimit -v ([0-9]+)\\)");
+    return std::regex_search(message, found, limit) ? std::stoll(found[1]) : 0;
   }
 };
 
@@ -34,6 +44,17 @@ TEST_F(LittleMemory, IsRefusedByWhatTheRunNeeds) {
   const ProgramResult result = train_within(1'000'000, {{"model.n_embd", "1024"}, {"model.n_layer", "12"}});
   EXPECT_EQ(result.status, 2) << result.err;
   EXPECT_TRUE(says_what_it_needs(result)) << result.err;
+}
+
+// By a limit far too low, and by one that leaves something.
+TEST_F(LittleMemory, WhatIsSaidToBeEnoughIs) {
+  for (const int64_t megabytes : {250, 350}) {
+    const Options options = {{"train.max_steps", "2"}, {"train.proj_suffix", cat(megabytes)}};
+    const ProgramResult little = train_within(megabytes * 1000, options);
+    EXPECT_TRUE(says_what_it_needs(little)) << little.err;
+    const ProgramResult enough = train_within(limit_in(little.err), options);
+    EXPECT_EQ(enough.status, 0) << enough.err;
+  }
 }
 
 // However much there is, a run is refused or comes to its end, saving too: HDF5 survives no lack of memory.
@@ -63,7 +84,7 @@ TEST_F(LittleMemory, OfAnEvaluationNamesTheLimit) {
   ProgramResult result = enough;
   for (int64_t kilobytes = 290'000; kilobytes > 0 && result.status == 0; kilobytes -= 10'000) result = eval(kilobytes);
   EXPECT_EQ(result.status, 2) << result.err;
-  EXPECT_NE(result.err.find("try: a higher limit on address space (ulimit -v)"), std::string::npos) << result.err;
+  EXPECT_GT(limit_in(result.err), 0) << result.err;
 }
 
 // Nor does any program begin to read a model that there is no room for.
@@ -77,10 +98,11 @@ TEST_F(LittleMemory, OfAModelNamesBothNumbers) {
     const ProgramResult result = run_within(300'000, "gf", words);
     EXPECT_EQ(result.status, 2) << result.err;
     EXPECT_TRUE(std::regex_search(
-        result.err, std::regex("^gf " + words[0] +
-                               ": the model's [0-9]+ parameters take [0-9.]+ [GM]B of memory, and "
-                               "there are [0-9.]+ MB\n  try: a higher limit on address space \\(ulimit -v\\), or a "
-                               "model of at most [0-9]+ parameters")))
+        result.err,
+        std::regex("^gf " + words[0] +
+                   ": the model's [0-9]+ parameters take [0-9.]+ [GM]B of memory, and "
+                   "there are [0-9.]+ MB\n  try: a higher limit on address space \\(ulimit -v [0-9]+\\), or a "
+                   "model of at most [0-9]+ parameters")))
         << result.err;
     EXPECT_EQ(result.err.find("train."), std::string::npos) << result.err;
   }
@@ -107,21 +129,49 @@ TEST_F(MemoryOfRuns, ManyStepsTakeTheMemoryOfAFew) {
   EXPECT_LE(peak("1000", "999"), few + kBeginning);
 }
 
-// Of a run large enough that the libraries' share, which is not reckoned, counts little.
+// The largest of all programs that were run so far; ctest gives each test a process of its own.
+double peak_of_programs() {
+  rusage all{};
+  getrusage(RUSAGE_CHILDREN, &all);
+  return static_cast<double>(all.ru_maxrss) / 1e3;  // MB
+}
+
+// However long a text is, and each of its lines.
+TEST(MemoryOfTokenizing, IsThatOfALittleText) {
+  const TempFolder folder;
+  const auto tokenize = [&](const std::string& name, size_t bytes) {
+    std::string text(bytes, 'a');
+    for (size_t i = 0; i < bytes; i += 50'000) text[i] = '\n';
+    write_file(folder / name, text);
+    const ProgramResult result =
+        run_program("gf", {"data", "tokenize", "--vocab", "byte", "--out", folder / (name + "_tokens"), folder / name});
+    EXPECT_EQ(result.status, 0) << result.err;
+    return peak_of_programs();
+  };
+  constexpr size_t kLittle = 20'000'000, kMuch = 100'000'000;
+  constexpr double kGrain = 4;  // MB, of buffers that were not full
+  const double little = tokenize("little", kLittle);
+  EXPECT_LE(tokenize("much", kMuch), little + kGrain);
+}
+
+// Of one whose activations count most, with and without recompute; one of many small tensors, which take HDF5's memory
+// to be saved; and one so small that what nobody reckons is half of it.
 TEST_F(MemoryOfRuns, TakeTheMemoryThatTheBannerSays) {
   const Options wide = {{"model.n_embd", "256"},     {"model.head_size", "64"}, {"model.ctx_len", "256"},
                         {"train.micro_bsz", "8"},    {"model.n_layer", "6"},    {"train.max_steps", "2"},
                         {"model.vocab_size", "4096"}};
-  for (const char* grad_cp : {"0", "1"}) {
-    Options options = wide;
-    options["train.grad_cp"] = grad_cp;
-    options["train.proj_suffix"] = grad_cp;
+  Options recompute = wide, deep = {{"model.n_layer", "24"}, {"model.n_embd", "64"}, {"train.max_steps", "2"}},
+          small = {{"model.n_layer", "4"}, {"model.n_embd", "64"}, {"train.max_steps", "2"}};
+  recompute["train.grad_cp"] = "1";
+  for (auto [suffix, options] :
+       std::map<std::string, Options>{{"wide", wide}, {"recompute", recompute}, {"deep", deep}, {"small", small}}) {
+    options["train.proj_suffix"] = suffix;
     const ProgramResult result = train(options);
     ASSERT_EQ(result.status, 0) << result.err;
     const double said = megabytes_in(result.out, "memory +([0-9.]+) (MB|GB) in all"),
                  taken = megabytes_in(result.out, "peak memory ([0-9.]+) (MB|GB)");
     EXPECT_GT(taken, 0);
-    EXPECT_NEAR(said / taken, 1, 0.1) << "grad_cp " << grad_cp << ": " << said << " MB said, " << taken << " taken";
+    EXPECT_NEAR(said / taken, 1, 0.1) << suffix << ": " << said << " MB said, " << taken << " taken";
   }
 }
 

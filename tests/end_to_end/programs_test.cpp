@@ -31,6 +31,19 @@ TEST(ProgramOptions, HelpAndVersion) {
   }
 }
 
+// They are all that was asked for.
+TEST(ProgramOptions, HelpThatIsLostIsAnError) {
+  for (const char* program : {"gf", "gf-dist-train"}) {
+    for (const char* option : {"--help", "--version"}) {
+      for (const auto& [streams, why] : {std::pair(">/dev/full", "No space left"), {">&-", "Bad file descriptor"}}) {
+        const ProgramResult result = run_with_streams(streams, program, {option});
+        EXPECT_EQ(result.status, 1) << program << option << streams;
+        EXPECT_NE(result.err.find(cat("cannot write to standard output: ", why)), std::string::npos) << result.err;
+      }
+    }
+  }
+}
+
 class Programs : public TinyTraining {
  protected:
   std::string config_of(const std::string& suffix) const { return read_file(run(suffix) / "config.yaml"); }
@@ -80,6 +93,19 @@ TEST_F(Programs, ALogThatCannotBeWrittenEndsNothing) {
     EXPECT_EQ(result.status, 0) << result.err;
     expect_same(outcome(suffix), whole);
   }
+}
+
+TEST_F(Programs, ADryRunWhoseOutputIsLostIsAnError) {
+  std::vector<std::string> dry = arguments();
+  dry.emplace_back("--dry-run");
+  EXPECT_EQ(run_program("gf-dist-train", dry).status, 0);
+  for (const char* streams : {">/dev/full", ">&-"}) {
+    SCOPED_TRACE(streams);
+    const ProgramResult result = run_with_streams(streams, "gf-dist-train", dry);
+    EXPECT_EQ(result.status, 1);
+    EXPECT_NE(result.err.find("gf-dist-train: cannot write to standard output: "), std::string::npos) << result.err;
+  }
+  EXPECT_FALSE(fs::exists(run("0")));
 }
 
 // Nor is a note, of which there is one here.

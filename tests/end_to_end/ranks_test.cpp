@@ -155,7 +155,12 @@ TEST_F(ManyRanks, TakesTheMemoryThatTheBannerSays) {
 // GF_CHAOS_ROUNDS sets how often.
 TEST_F(ManyRanks, SurviveKills) {
   const char* const wanted = std::getenv("GF_CHAOS_ROUNDS");
-  const int rounds = wanted ? std::atoi(wanted) : 4;
+#if defined(GF_SANITIZED)
+  constexpr int kRounds = 1;  // whose steps take twenty times as long
+#else
+  constexpr int kRounds = 4;
+#endif
+  const int rounds = wanted ? std::atoi(wanted) : kRounds;
   const Options run_to = {{"train.max_steps", std::to_string(10 * (rounds + 1))},
                           {"train.save_every_steps", "2"},
                           {"parallel.pipeline", "2"},
@@ -185,7 +190,7 @@ TEST_F(ManyRanks, SurviveKills) {
     killed += job.wait().status != 0;
     if (newest_checkpoint(checkpoints("0"))) CheckpointReader(checkpoints("0")).verify();
   }
-  EXPECT_GE(killed, rounds / 2);
+  EXPECT_GE(killed, (rounds + 1) / 2);
   ASSERT_EQ(train_on(4, with_suffix("0")).status, 0);
   EXPECT_TRUE(state("0") == state("whole"));
   const auto got = metrics("0"), want = metrics("whole");

@@ -23,8 +23,10 @@
 #include "support/temp_folder.h"
 #include "tensor/tensor.h"
 #include "train/config.h"
+#include "train/imported_config.h"
 #include "train/past_file.h"
 #include "train/report.h"
+#include "train/score_request.h"
 
 namespace gf::fuzz {
 namespace {
@@ -83,6 +85,24 @@ void safetensors(std::span<const uint8_t> bytes) {
   const fs::path path = folder() / "weights.safetensors";
   write(path, bytes);
   read_all(SafetensorsReader(path));
+}
+
+// The configuration that a file of weights carries, here of one tensor.
+void imported_config(std::span<const uint8_t> bytes) {
+  class Weights final : public TensorSource {
+   public:
+    explicit Weights(std::string_view config) : config_(config) {
+      set_entries({{"model/emb.weight", DType::f32, {2, 64}}});
+    }
+    std::string config() const override { return config_; }
+
+   private:
+    void fill(std::span<const ShardView>) const override {}
+    std::string label() const override { return "weights.safetensors"; }
+    std::string config_;
+  };
+  const std::string text = gf::imported_config("weights.safetensors", {}, Weights(as_text(bytes))).text;
+  if (text != as_text(bytes)) fail("another text than the weights carry");
 }
 
 // An index; beside it there is one file, a.safetensors, with the tensors x and y.
@@ -153,6 +173,16 @@ void jsonl(std::span<const uint8_t> bytes) {
       [](int64_t) {});
 }
 
+// A line of gf score, for a model of byte tokens.
+void score_request(std::span<const uint8_t> bytes) {
+  static const auto vocabulary = Vocabulary::open("byte");
+  const ScoreRequest request = parse_score_request(as_text(bytes), *vocabulary, vocabulary->size());
+  if (request.continuation.empty()) fail("a request for nothing");
+  for (const auto& tokens : {request.context, request.continuation})
+    if (std::ranges::any_of(tokens, [](int32_t t) { return t < 0 || t >= vocabulary->size(); }))
+      fail("a token that the model does not know");
+}
+
 // The data.pkl of a .pth file.
 void pickle(std::span<const uint8_t> bytes) {
   const TorchState state = read_torch_state("data.pkl", as_text(bytes));
@@ -200,6 +230,7 @@ void refusing(std::span<const uint8_t> bytes) {
 
 constexpr Target kTargets[] = {{"checkpoint_index", refusing<checkpoint_index>},
                                {"idx", refusing<idx>},
+                               {"imported_config", refusing<imported_config>},
                                {"jsonl", refusing<jsonl>},
                                {"metrics", refusing<metrics>},
                                {"past", refusing<past>},
@@ -209,6 +240,7 @@ constexpr Target kTargets[] = {{"checkpoint_index", refusing<checkpoint_index>},
                                {"run_config", refusing<run_config>},
                                {"safetensors", refusing<safetensors>},
                                {"safetensors_index", refusing<safetensors_index>},
+                               {"score_request", refusing<score_request>},
                                {"trace", refusing<trace>},
                                {"vocabulary", refusing<vocabulary>},
                                {"yaml", refusing<yaml>}};

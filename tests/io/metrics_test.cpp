@@ -189,9 +189,9 @@ TEST(Metrics, UnknownKeysAreReadOver) {
 TEST(Metrics, GarbageIsRefusedWithItsLine) {
   const std::string good = lines(0, 2);
   const std::pair<std::string, std::string> cases[] = {
-      {"hello", "is not JSON"},
-      {"[1, 2]", "is not a JSON object"},
-      {"", "is not JSON"},
+      {"hello", "is no step: no JSON"},
+      {"[1, 2]", "is no step: a JSON object is wanted, and this is a list"},
+      {"", "is no step: no JSON"},
       {R"({"step": 2})", "has no \"tokens\""},
       {R"({"step": 2.5, "tokens": 1})", "has no count under \"step\" but 2.5"},
       {R"({"step": -2, "tokens": 1})", "has no count under \"step\" but -2"},
@@ -199,10 +199,13 @@ TEST(Metrics, GarbageIsRefusedWithItsLine) {
       {R"({"step": 9223372036854775807, "tokens": 1})", "has no count under \"step\" but 9223372036854775807"},
       {R"({"step": 18446744073709551615, "tokens": 1})", "has no count under \"step\" but 18446744073709551615"},
       {R"({"step": 2, "tokens": 1, "loss": "nan"})", "has no number under \"loss\" but \"nan\""},
-      {R"({"step": 2, "tokens": 1, "loss": NaN})", "is not JSON"},
-      {"{\"step\": \"\xff\"}", "is not JSON"},
+      {R"({"step": 2, "tokens": 1, "loss": NaN})", "is no step: no JSON"},
+      {R"({"step": [[2]], "tokens": 1})", "has no count under \"step\" but a list"},
+      {R"({"step": 2, "tokens": 1, "loss": {"a": 1}})", "has no number under \"loss\" but an object"},
+      {"{\"step\": \"\xff\"}", "is no step: no JSON"},
       {std::string(70000, '['), "is longer than 65536 bytes"},
-      {std::string(60000, '['), "is not JSON"},
+      {std::string(60000, '['), "is no step: a JSON object is wanted, and this is a list"},
+      {"{\"step\": " + std::string(60000, '['), "is no step: it is nested deeper than 128 levels"},
       {lines(1, 2).substr(0, lines(1, 2).size() - 1), "has step 1 after step 1"},
   };
   TempFolder folder;
@@ -213,6 +216,23 @@ TEST(Metrics, GarbageIsRefusedWithItsLine) {
     EXPECT_EQ(status, 2);
     EXPECT_THAT(error_of([&] { MetricsWriter(folder / "m", 9); }).first, HasSubstr("m:3"));
     EXPECT_EQ(text_of(folder / "m"), good + line + "\n" + lines(5, 6)) << "a refused file must stay as it is";
+  }
+}
+
+// Whoever reads the message has a terminal: it shows little of what is foreign, and nothing that the terminal obeys.
+TEST(Metrics, AMessageHasLittleOfTheLine) {
+  const std::string rest =
+      ", \"tokens\": 1, \"loss\": 2, \"grad_norm\": 1, \"lr\": 1, \"step_s\": 1, \"tokens_per_s\": 1}\n";
+  const std::string many(30000, '1'), brackets = std::string(100, '[') + std::string(100, ']');
+  TempFolder folder;
+  for (const std::string& step :
+       {"\"" + many + "\"", "0." + many, many, brackets, "\"\\u001b[2J" + many + "\"", many + "x"}) {
+    put(folder / "m", "{\"step\": " + step + rest);
+    const auto [what, status] = error_of([&] { read_metrics(folder / "m"); });
+    EXPECT_EQ(status, 2);
+    EXPECT_THAT(what, HasSubstr("m:1 "));
+    EXPECT_LT(what.size(), (folder / "m").string().size() + 400) << what.substr(0, 200);
+    EXPECT_EQ(what.find('\x1b'), std::string::npos);
   }
 }
 

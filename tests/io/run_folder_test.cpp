@@ -90,16 +90,35 @@ TEST(RunFolder, LinksInItAreNotWrittenThrough) {
   EXPECT_FALSE(fs::exists(folder / "nothing"));
 }
 
-// As a user sets it up: the run, or its checkpoints, on another disk.
-TEST(RunFolder, FoldersMayBeLinks) {
+// As a user sets it up: the run on another disk. By either name it is one run.
+TEST(RunFolder, MayBeALinkItself) {
   const TempFolder folder;
-  for (const char* name : {"disk", "disk/run-0", "disk/large"}) fs::create_directory(folder / name);
+  for (const char* name : {"disk", "disk/run-0"}) fs::create_directory(folder / name);
   fs::create_symlink("disk", folder / "out");
-  fs::create_symlink("../large", folder / "disk/run-0/checkpoints");
   fs::create_symlink("run-0", folder / "disk/run-1");
   const RunFolder run(RunPaths(folder / "out/run-1"));
   EXPECT_TRUE(run.is_exclusive());
   EXPECT_TRUE(fs::exists(folder / "disk/run-0/lock"));
+  expect_refused({"disk/run-0 is in use by process"}, [&] { RunFolder(RunPaths(folder / "disk/run-0")); });
+}
+
+// The lock of one run says nothing of another's checkpoints.
+TEST(RunFolder, CheckpointsElsewhereAreRefused) {
+  const TempFolder folder;
+  const RunFolder other(RunPaths(folder / "run-0"));
+  for (const char* to : {"../run-0/checkpoints", "../nothing", "steps"}) {
+    const RunPaths paths(folder / "run-1");
+    fs::create_directories(paths.root() / "steps");
+    fs::create_symlink(to, paths.checkpoints());
+    expect_refused({paths.checkpoints(), cat("is a symbolic link to ", to), paths.root().string() + " on that disk"},
+                   [&] { RunFolder{paths}; });
+    EXPECT_FALSE(fs::exists(paths.lock())) << "and nothing is changed";
+    fs::remove(paths.checkpoints());
+    EXPECT_TRUE(RunFolder(paths).is_exclusive()) << "it was the link";
+    fs::remove_all(paths.root());
+  }
+  EXPECT_TRUE(fs::is_empty(other.checkpoints()));
+  EXPECT_FALSE(fs::exists(folder / "nothing"));
 }
 
 }  // namespace

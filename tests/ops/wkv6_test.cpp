@@ -140,5 +140,21 @@ TEST(Wkv6, GoesOnFromAState) {
   }
 }
 
+// What a GPU's kernels work in is asked for on the meta device that stands for one, whatever the build: in bf16 the
+// state before each chunk of 64 steps.
+TEST(Wkv6, AMetaGpuHasItsWorkingMemory) {
+  const auto bytes = [](Device device, DType dtype) {
+    Arena arena(device);
+    Tape tape(arena, Tape::Mode::evaluate);
+    const auto leaf = [&] { return tape.leaf(tape.empty({1, 128, 64}, dtype), false); };
+    wkv6({.r = leaf(), .k = leaf(), .v = leaf(), .w = leaf(), .u = {}, .add = {}, .num_heads = 1});
+    return arena.peak_bytes();
+  };
+  const size_t rows = 5 * 128 * 64;
+  EXPECT_EQ(bytes(kMetaGpu, DType::bf16), 2 * (rows + 2 * 64 * 64));
+  EXPECT_EQ(bytes(kMetaGpu, DType::f32), 4 * rows);
+  EXPECT_EQ(bytes(kMeta, DType::f32), 4 * rows);
+}
+
 }  // namespace
 }  // namespace gf

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <memory>
@@ -87,6 +88,19 @@ TEST(HangWatchThreads, TheLimitMayComeLater) {
   const HangWatch::Doing start(&watch, "the start");
   watch.set_limit(0.01);
   EXPECT_EQ(doing(said.get()), "the start");
+}
+
+// Ctrl-Z, or a queue that suspends jobs: nobody was there to give a sign.
+TEST(HangWatchThreads, TimeInWhichTheProcessWasStoppedDoesNotCount) {
+  Told told;
+  auto said = told.what.get_future();
+  std::atomic<double> stopped = 0;
+  HangWatch watch(0.5, told.hung(), [&] { return seconds_now() + stopped; });
+  const HangWatch::Doing step(&watch, "step 3");
+  stopped = 1000;
+  const std::string what = said.get();
+  EXPECT_EQ(doing(what), "step 3");
+  EXPECT_TRUE(what.starts_with("has been at this for 0.") || what.starts_with("has been at this for 1.")) << what;
 }
 
 struct Gpu final : HangWatch::Witness {

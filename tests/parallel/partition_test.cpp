@@ -108,7 +108,26 @@ TEST(Partition, RefusesWhatLeavesBlocksOutOrTwice) {
 
 TEST(Partition, MoreStagesThanBlocksAreRefused) {
   const ModelConfig c = model(6);
-  expect_refused({"7 stages", "model.n_layer 6"}, [&] { balanced_partition(c, layer_costs(c), 7); });
+  expect_refused({"7 stages", "model.n_layer 6", "--parallel.pipeline 6 at most"},
+                 [&] { balanced_partition(c, layer_costs(c), 7); });
+}
+
+// What is to be tried is not refused likewise.
+TEST(Partition, FewerRanksOrFewerPiecesAreFewerStages) {
+  const ModelConfig c = model(6);
+  const auto refused = [&](int pipeline, int64_t pieces, const std::string& hint) {
+    const int stages = pipeline * static_cast<int>(pieces);
+    const std::vector<std::string> said = {cat("parallel.pipeline ", pipeline, " times parallel.pieces ", pieces,
+                                               " is ", stages, " stages, and model.n_layer 6"),
+                                           "[try: " + hint + "]"};
+    expect_refused(said, [&] { balanced_partition(c, layer_costs(c), stages, pieces); });
+    expect_refused(said, [&] { given_partition(c, "0-1,2-5", stages, pieces); });
+  };
+  refused(4, 2, "--parallel.pipeline 3 at most, or --parallel.pieces 1");
+  refused(2, 4, "--parallel.pipeline 1 at most, or --parallel.pieces 3 at most");
+  refused(7, 2, "--parallel.pipeline 3 at most");
+  refused(1, 8, "--parallel.pieces 6 at most");
+  refused(7, 7, "--parallel.pipeline 6 at most, with --parallel.pieces 1");
 }
 
 TEST(Partition, WhatDoesNotFitIsNotTaken) {

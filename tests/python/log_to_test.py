@@ -187,6 +187,73 @@ class LogTo(unittest.TestCase):
         (self.run_folder / ".log_to-tensorboard.json").write_text("{")
         self.assertIn("is damaged", self.log_to("tensorboard", self.run_folder, status=2))
 
+    def link(self, name, to):
+        """In place of what is there. A run folder handed over is somebody else's work."""
+        path = self.run_folder / name
+        path.unlink(missing_ok=True)
+        path.symlink_to(to)
+        return path
+
+    def test_links_to_files_are_refused_before_anything_is_sent(self):
+        (self.folder / "secret").write_text('{"next_step": 1}\ntrain:\n  wandb: leaked\n')
+        for service, name in (("wandb", "config.yaml"), ("wandb", "metrics.jsonl"), ("tensorboard", "metrics.jsonl"),
+                              ("wandb", ".log_to-wandb.json"), ("tensorboard", ".log_to-tensorboard.json")):
+            for to in ("../secret", "../nothing"):
+                kept = (self.run_folder / name).read_text() if (self.run_folder / name).exists() else None
+                path = self.link(name, to)
+                error = self.log_to(service, self.run_folder, status=2)
+                self.assertIn(f"{path} is a symbolic link to {to}", error)
+                self.assertEqual(error.count("\n"), 2, error)
+                path.unlink()
+                if kept is not None:
+                    path.write_text(kept)
+        self.assertFalse(self.sent_file.exists())
+        self.assertFalse((self.folder / "nothing").exists())
+        self.log_to("wandb", self.run_folder)
+        self.assertEqual(self.steps(), [0, 1, 2])
+
+    def test_the_state_is_a_file_of_its_own(self):
+        (self.folder / "victim").write_text("precious")
+        for step, to in enumerate(("../victim", "../nothing"), start=3):
+            self.append(line(step))
+            for service in ("wandb", "tensorboard"):
+                path = self.link(f".log_to-{service}.new", to)
+                self.log_to(service, self.run_folder)
+                self.assertFalse(os.path.lexists(path))
+                self.assertEqual(json.loads(path.with_suffix(".json").read_text())["next_step"], step + 1)
+        self.assertEqual((self.folder / "victim").read_text(), "precious")
+        self.assertFalse((self.folder / "nothing").exists())
+
+    def test_the_folder_of_a_service_is_no_link(self):
+        victim = self.folder / "victim"
+        victim.mkdir()
+        for service, name in (("tensorboard", "tensorboard"), ("wandb", "wandb"), ("wandb", ".wandb"),
+                              ("tensorboard", "tensorboard/events.out.tfevents.1.node.2.0"),
+                              ("wandb", "wandb/run-20250101_000000-0123456789ab"),
+                              ("wandb", "wandb/offline-run-20250101_000000-0123456789ab")):
+            (self.run_folder / name).parent.mkdir(exist_ok=True)
+            path = self.link(name, victim)
+            self.assertIn(f"{path} is a symbolic link to {victim}", self.log_to(service, self.run_folder, status=2))
+            path.unlink()
+            if "/" in name:
+                path.parent.rmdir()
+        self.assertFalse(self.sent_file.exists())
+        self.assertEqual(list(victim.iterdir()), [])
+        (self.run_folder / "wandb").mkdir()
+        self.link("wandb/latest-run", "run-20250101_000000-0123456789ab")  # of the service's own making
+        self.log_to("wandb", self.run_folder)
+        self.assertEqual(self.steps(), [0, 1, 2])
+
+    def test_a_run_folder_may_be_a_link_itself(self):
+        (self.folder / "link").symlink_to(self.run_folder)
+        self.log_to("tensorboard", self.folder / "link")
+        self.assertEqual(self.steps(), [0, 1, 2])
+
+    def test_a_pipe_is_no_file_to_wait_for(self):
+        (self.run_folder / "config.yaml").unlink()
+        os.mkfifo(self.run_folder / "config.yaml")
+        self.assertIn("config.yaml is not a regular file", self.log_to("wandb", self.run_folder, status=2))
+
     def test_a_missing_package_is_named_with_the_command(self):
         (self.folder / "fakes" / "wandb.py").write_text("raise ImportError('no wandb here')\n")
         self.assertIn("-m pip install wandb", self.log_to("wandb", self.run_folder, status=2))

@@ -70,6 +70,23 @@ class MqarTest(unittest.TestCase):
             self.assertIn(seen, plot)
         self.assertNotIn("goldfinch, 64: 0.625", plot)
 
+    def test_links_in_the_folder_are_not_written_through(self):
+        [row] = self.mqar("--only", "llama")
+        (self.root / "out/results.jsonl").unlink()
+        victim = self.root / "victim"
+        victim.write_text("precious")
+        for name in (f"{row['run']}.log", "data-64-4-train-100000.bin", "data-64-4-test-3000.mask.bin"):
+            path = self.root / "out" / name
+            path.unlink(missing_ok=True)
+            path.symlink_to(victim)
+            words = ["--bin", self.root, "--out", self.root / "out", "--tasks", "64:4", "--only", "llama"]
+            done = subprocess.run([sys.executable, MQAR, *words], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn(f"{path} is a symbolic link to {victim}", done.stderr)
+            self.assertEqual(self.trained(), 1)
+            path.unlink()
+        self.assertEqual(victim.read_text(), "precious")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -34,9 +34,38 @@ TEST(GrowingRows, TakeTheirBlocksOrAPage) {
   EXPECT_EQ(wide.bytes(), 256u * 32 * 4);
 }
 
-// From within a block and from the end of one, with blocks of the same page after it.
+// As large as all before it together, up to a size; then each of the same.
+TEST(GrowingRows, TakeLargerPagesTheMoreThereAre) {
+  constexpr int64_t kBlock = GrowingRows::kBlock, kMost = GrowingRows::kMostRows;
+  for (const int64_t width : {32, 512}) {  // as many rows as may be; fewer, of as many bytes as may be
+    const int64_t row = 4 * width, page = std::min(kMost, static_cast<int64_t>(GrowingRows::kMostBytes) / row);
+    GrowingRows rows(width, DType::f32);
+    int64_t room = 0;
+    for (int64_t size = kBlock; size <= 3 * kMost; size += kBlock) {
+      rows.append(Tensor::zeros({kBlock, width}, DType::f32, kCpu));
+      if (size > room) room += std::min(std::max(room, kBlock), page);
+      ASSERT_EQ(rows.bytes(), static_cast<size_t>(room * row)) << size << " rows of " << width;
+    }
+    EXPECT_EQ(room, 3 * kMost);  // the pages end where it does
+  }
+}
+
+TEST(GrowingRows, AreTheSameInWhateverPagesTheyLie) {
+  GrowingRows narrow(1, DType::u16), whole(1, DType::i32);
+  for (int64_t first = 0; first < 30000; first += 1000) {
+    narrow.append(numbers(static_cast<int32_t>(first), 1000));
+    whole.append(numbers(static_cast<int32_t>(first), 1000));
+  }
+  for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 30000}, {2047, 2049}, {4096, 8192}, {8000, 25000}}) {
+    expect_numbers(narrow, begin, end, static_cast<int32_t>(begin));
+    expect_numbers(whole, begin, end, static_cast<int32_t>(begin));
+  }
+}
+
+// From within a block and from the end of one, with blocks of the same page after it; and from the first block of a
+// page and from a later one.
 TEST(GrowingRows, ACopyAndWhatItIsOfGrowByThemselves) {
-  for (const int64_t common : {300, 256, 0}) {
+  for (const int64_t common : {300, 256, 0, 2048, 2100, 4000, 8448, 9000}) {
     GrowingRows one(1, DType::u16);
     if (common > 0) one.append(numbers(0, common));
     GrowingRows other = one.copy();
@@ -48,6 +77,13 @@ TEST(GrowingRows, ACopyAndWhatItIsOfGrowByThemselves) {
     expect_numbers(one, common, common + 600, 10000);
     expect_numbers(other, common, common + 700, 20000);
     expect_numbers(one, common + 600, common + 610, 30000);
+    GrowingRows third = other.copy();  // whose pages are a copy's
+    third.append(numbers(15000, 9000));
+    other.append(numbers(25000, 300));
+    if (common > 0) expect_numbers(third, 0, common, 0);
+    expect_numbers(third, common, common + 700, 20000);
+    expect_numbers(third, common + 700, common + 9700, 15000);
+    expect_numbers(other, common + 700, common + 1000, 25000);
   }
 }
 

@@ -189,7 +189,46 @@ TEST_F(Ablate, RunsOneByOneGiveTheSameRuns) {
   const ProgramResult rest = ablate();
   ASSERT_EQ(rest.status, 0);
   EXPECT_NE(rest.out.find("goldfinch-s2: done already"), std::string::npos);
-  EXPECT_EQ(csv().at("finch").at("runs_done"), "2");
+  EXPECT_EQ(csv().at("finch").at("runs_done"), "3") << "that of --seeds=5 too";
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "3");
+  EXPECT_NE(read_file(out() / "report.html").find("finch-s5"), std::string::npos);
+}
+
+// Whoever trained it: a seed that was added stays in the means. What only looks like one does not count.
+TEST_F(Ablate, TheReportHasAllRunsThatAreThere) {
+  ASSERT_EQ(ablate({"--only", "goldfinch", "--seeds", "1,2,30"}).status, 0);
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "3");
+  const std::string loss = csv().at("goldfinch").at("val_loss");
+  fs::copy(run("goldfinch-s30"), run("goldfinch-s030"), fs::copy_options::recursive);
+  fs::copy(run("goldfinch-s30"), run("goldfinch-sx"), fs::copy_options::recursive);
+  fs::create_directories(run("goldfinch-s31"));
+  ASSERT_EQ(ablate({"--only", "goldfinch"}).status, 0);
+  EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "3");
+  EXPECT_EQ(csv().at("goldfinch").at("val_loss"), loss);
+  // It is checked as the others are.
+  fs::copy(run("goldfinch-s30"), run("finch-s30"), fs::copy_options::recursive);
+  const ProgramResult other = ablate({"--dry-run"});
+  EXPECT_EQ(other.status, 2) << other.out;
+  EXPECT_NE(other.err.find("variant finch, seed 30: model.tmix is "), std::string::npos) << other.err;
+}
+
+// Under the same name, and as many.
+TEST_F(Ablate, RunsOnOtherTokensAreRefused) {
+  ASSERT_EQ(ablate({"--seeds=1"}).status, 0);
+  const std::string report = read_file(out() / "report.csv"), data = folder_ / "data",
+                    before = read_file(data + ".bin");
+  write_file(data + ".bin", before.substr(2) + before.substr(0, 2));  // the first of them comes last
+  for (const char* way : {"--dry-run", "--only=goldfinch", "--seeds=2"}) {
+    const ProgramResult result = ablate({way});
+    EXPECT_EQ(result.status, 2) << result.out;
+    EXPECT_EQ(result.out, "");
+    for (const std::string piece :
+         {"variant finch, seed 1: train.data_file: ", "fingerprint", "the data as it was; or ", "remove "})
+      EXPECT_NE(result.err.find(piece), std::string::npos) << piece << ": " << result.err;
+  }
+  EXPECT_EQ(read_file(out() / "report.csv"), report);
+  write_file(data + ".bin", before);
+  EXPECT_EQ(ablate({"--dry-run"}).status, 0);
 }
 
 // Reports that are made at once wait for one another, and the last one has all runs.

@@ -205,6 +205,28 @@ TEST_F(GfCkpt, ImportTakesTheWeightsOfItsConfigurationOnly) {
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
+// Of a configuration that somebody else put there nothing is made before it is known to be of a size that makes sense.
+TEST_F(GfCkpt, AHugeConfigurationInAFileIsRefused) {
+  std::string config = "model: [a";
+  while (config.size() < 10'000'000) config += ",a";
+  const std::string header = "{\"__metadata__\":{\"config\":\"" + config +
+                             "]\"},\"emb.weight\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+  const uint64_t length = header.size();
+  std::ofstream(file_, std::ios::binary).write(reinterpret_cast<const char*>(&length), 8) << header << "1234";
+  const std::vector<std::string> arguments{"ckpt", "import", file_.string(), folder_ / "out"};
+  const std::string said = "the configuration in " + file_.string() + " is larger than 1048576 bytes";
+#if defined(GF_SANITIZED)  // which cannot live with a limit on address space
+  const ProgramResult result = run_program("gf", arguments);
+#else
+  std::vector<std::string> words{"-c", "ulimit -v 600000 && exec \"$@\"", "bash", GF_BIN_DIR "/gf"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  const ProgramResult result = run_program("/bin/bash", words, {{"OMP_NUM_THREADS", "1"}});
+#endif
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_NE(result.err.find(said), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
 TEST_F(GfCkpt, WhatCannotBeWrittenIsRefused) {
   expect("export " + checkpoints_.string() + " /nonexistent/x.safetensors", 2,
          {"/nonexistent/x", "try: a folder that"});

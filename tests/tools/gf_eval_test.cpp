@@ -206,7 +206,9 @@ TEST_F(GfEval, AnotherPositionEncodingThanInTraining) {
   EXPECT_NEAR(loss({"--rope.rebase", "100", "--rope.rescale", "2"}), of_a_model(2, 100), kLastBits);
   EXPECT_EQ(loss({"--rope.rescale", "1"}), loss({}));
   expect_refused({"eval", "--checkpoint", run.checkpoint(), "--data", data(), "--rope.rescale", "0"},
-                 {"model.rope.rescale is 0"});
+                 {"--rope.rescale is 0 and must be above 0", "try: without --rope.rescale"});
+  expect_refused({"eval", "--checkpoint", run.checkpoint(), "--data", data(), "--rope.rebase", "-1"},
+                 {"--rope.rebase is -1", "try: without --rope.rebase"});
 }
 
 TEST_F(GfEval, WrongInputIsRefused) {

@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include "support/files.h"
+#include "support/process.h"
 #include "support/tiny_run.h"
 #include "support/world_file.h"
 
@@ -128,6 +131,26 @@ TEST_F(GfGenerate, TheTextDoesNotDependOnPiecesOrCaches) {
     EXPECT_EQ(text(*learned_, prompt, {"--tokens=40", "--temperature=0", option}), want) << option;
 }
 
+// What is kept is rounded; what is made anew from it would not be by itself.
+TEST_F(GfGenerate, TheTextThatIsDrawnDoesNotDependOnTheCache) {
+  const std::string prompts = *folder_ / "many.jsonl";
+  std::string lines;
+  for (int i = 0; i < 40; ++i) lines += "{\"prompt\": \"the goldfinch says " + std::to_string(i) + "\"}\n";
+  write_file(prompts, lines);
+  for (const char* dtype : {"f32", "bf16"}) {
+    const auto texts = [&](const char* cache) {
+      const ProgramResult result = run_program(
+          "gf", {"generate", "--checkpoint", learned_->checkpoint(), "--vocab", "byte", "--prompt-file", prompts,
+                 "--tokens=60", "--temperature=1.5", "--seed=3", "--cache-dtype", dtype, "--cache", cache});
+      EXPECT_EQ(result.status, 0) << result.err;
+      return result.out;
+    };
+    const std::string compressed = texts("compressed");
+    EXPECT_GT(compressed.size(), 2000u);
+    EXPECT_EQ(compressed, texts("expanded")) << dtype;
+  }
+}
+
 TEST_F(GfGenerate, AKeptStateIsGoneOnFrom) {
   const std::string state = *folder_ / "state";
   const std::vector<std::string> greedy{"--tokens=10", "--temperature=0"};
@@ -140,9 +163,86 @@ TEST_F(GfGenerate, AKeptStateIsGoneOnFrom) {
   EXPECT_EQ(text(*learned_, "", with({"--state-in", state})), "\u20AC5. the ");
   EXPECT_EQ(text(*learned_, "\u20AC5. the goldfi", with({"--state-in", state})), "nch says ");
   expect_refused({"--tokens=1", "--state-in", state}, {"its model is"});
+  const ProgramResult weights = generate(*learned_, "", with({"--state-in", state, "--weights=bf16"}));
+  EXPECT_EQ(weights.status, 2);
+  EXPECT_NE(weights.err.find("its weights is f32, and here it is bf16"), std::string::npos) << weights.err;
+  EXPECT_NE(weights.err.find("try: the same --weights"), std::string::npos) << weights.err;
   const ProgramResult other = generate(*learned_, "", with({"--state-in", state, "--cache=compressed"}));
   EXPECT_EQ(other.status, 2);
   EXPECT_NE(other.err.find("its cache is expanded, and here it is compressed"), std::string::npos) << other.err;
+}
+
+// What was read and written is kept, and goes on as if nothing had happened.
+TEST_F(GfGenerate, ASignalEndsTheTextAndLosesNothing) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    SCOPED_TRACE(signal);
+    const std::string state = *folder_ / cat("stopped", signal);
+    Process process("gf", {"generate", "--checkpoint", learned_->checkpoint(), "--vocab", "byte", "--prompt",
+                           "the goldf", "--tokens=100000", "--temperature=0", "--state-out", state});
+    ASSERT_TRUE(process.wait_until([&] { return process.out().size() > 20; }));
+    process.send(signal);
+    const ProgramResult result = process.wait();
+    EXPECT_EQ(result.status, 75) << result.err;
+    EXPECT_NE(result.err.find("; ended by a signal"), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find(cat("stopped by ", signal == SIGINT ? "SIGINT; " : "SIGTERM; ", state)),
+              std::string::npos)
+        << result.err;
+    EXPECT_FALSE(std::filesystem::exists(state + ".partial"));
+    const std::string before = "; text: ";
+    const int made = std::stoi(result.err.substr(result.err.find(before) + before.size()));
+    const std::string whole = text(*learned_, "the goldf", {cat("--tokens=", made + 10), "--temperature=0"});
+    const std::string rest = text(*learned_, "", {"--tokens=10", "--temperature=0", "--state-in", state});
+    EXPECT_TRUE(whole.starts_with(result.out)) << result.out << "\nand not\n" << whole;
+    EXPECT_TRUE(whole.ends_with(rest)) << rest << "\nand not\n" << whole;
+  }
+}
+
+// Nor is a prompt read to its end that takes long.
+TEST_F(GfGenerate, ASignalEndsTheReadingOfAPrompt) {
+  const std::string state = *folder_ / "stopped_prompt";
+  const std::string lines = "one\n" + std::string(200'000, 'a') + "\n";
+  Process process("gf",
+                  {"generate", "--checkpoint", fresh_->checkpoint(), "--vocab", "byte", "--interactive", "--tokens=5",
+                   "--chunk=8", "--state-out", state},
+                  {}, lines);
+  ASSERT_TRUE(process.wait_until([&] { return !process.out().empty(); }));
+  process.send(SIGINT);
+  const ProgramResult result = process.wait();
+  EXPECT_EQ(result.status, 75) << result.err;
+  EXPECT_TRUE(std::filesystem::exists(state));
+  EXPECT_FALSE(std::filesystem::exists(state + ".partial"));
+}
+
+// As the end of the lines does: nothing is cut off but half a line.
+TEST_F(GfGenerate, ASignalWhileItWaitsForALineEndsTheSession) {
+  const std::string kept = *folder_ / "waited", answered = *folder_ / "ended", pipe = *folder_ / "lines";
+  const auto words = [&](const std::string& state) {
+    return std::vector<std::string>{"generate",      "--checkpoint", learned_->checkpoint(), "--vocab",     "byte",
+                                    "--interactive", "--tokens=5",   "--temperature=0",      "--state-out", state};
+  };
+  const ProgramResult ended = run_program("gf", words(answered), {}, "the goldf\n");
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::vector<std::string> all{"-c", "exec \"$@\" <> " + pipe, "bash", std::string(GF_BIN_DIR) + "/gf"};
+  for (const std::string& word : words(kept)) all.push_back(word);
+  std::fstream writer(pipe, std::ios::in | std::ios::out);  // so that it waits for no reader
+  writer << "the goldf\nhalf a li" << std::flush;
+  Process process("/bin/bash", all);
+  ASSERT_TRUE(process.wait_until([&] { return process.out() == ended.out; }));
+  process.send(SIGINT);
+  const ProgramResult result = process.wait();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, ended.out);
+  EXPECT_EQ(read_file(kept), read_file(answered));
+  EXPECT_FALSE(std::filesystem::exists(kept + ".partial"));
+}
+
+TEST_F(GfGenerate, WithoutAStateASignalEndsItAtOnce) {
+  Process process(
+      "gf", {"generate", "--checkpoint", fresh_->checkpoint(), "--vocab", "byte", "--prompt", "a", "--tokens=100000"});
+  ASSERT_TRUE(process.wait_until([&] { return !process.out().empty(); }));
+  process.send(SIGINT);
+  EXPECT_EQ(process.wait().status, 128 + SIGINT);
 }
 
 TEST_F(GfGenerate, PenaltiesCountWhatWasReadBefore) {
@@ -249,6 +349,12 @@ TEST_F(GfGenerate, ManyPromptsFromAFile) {
   EXPECT_EQ(refused.out, "");
   EXPECT_NE(refused.err.find("wrong.jsonl:2"), std::string::npos) << refused.err;
   EXPECT_NE(refused.err.find("try: one JSON object a line: {\"prompt\": TEXT}"), std::string::npos) << refused.err;
+  write_file(wrong, "{\"prompt\": \"a\"}\n{\"id\": " + std::string(100000, '[') + std::string(100000, ']') +
+                        ", \"prompt\": \"a\"}\n");
+  const ProgramResult deep = with({wrong});
+  EXPECT_EQ(deep.status, 2);
+  EXPECT_EQ(deep.out, "");
+  EXPECT_NE(deep.err.find("wrong.jsonl:2: it is nested deeper than 128 levels"), std::string::npos) << deep.err;
   EXPECT_EQ(with({prompts, "--prompt", "a"}).status, 2);
 }
 

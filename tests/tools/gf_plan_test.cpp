@@ -2,6 +2,10 @@
 // gf plan, as a person runs it. That its best layouts run is tested in tests/end_to_end/plan_test.cpp.
 #include <gtest/gtest.h>
 
+#include <cctype>
+#include <set>
+#include <sstream>
+
 #include "support/files.h"
 #include "support/run_program.h"
 #include "support/temp_folder.h"
@@ -38,9 +42,88 @@ TEST_F(GfPlan, PlansForShippedHardware) {
     SCOPED_TRACE(name);
     const ProgramResult r = plan({"--hardware", kConfigs + "hardware/" + name, "--ranks", "16", "--top", "4"});
     ASSERT_EQ(r.status, 0) << r.err;
-    has(r.out, {"16 ranks of 32", "reckoned from operations and bytes", "128 sequences of 2048 tokens", "pipeline data",
-                "and ", " slower ones", "step     ", " predicted, ", "best     --parallel.pipeline "});
+    has(r.out, {"16 ranks of 32", "machine  each rank on a GPU, in bf16\n", "reckoned from operations and bytes",
+                "128 sequences of 2048 tokens", "pipeline data", "and ", " slower ones", "step     ", " predicted, ",
+                "best     --parallel.pipeline "});
   }
+}
+
+// Of a model that an H100 has room for; all that is printed of this layout.
+TEST_F(GfPlan, ReckonsInThePrecisionThatItNames) {
+  const std::string text = read_file(kConfigs + "hardware/h100.yaml");
+  const auto layout = [&](const std::string& file, const Words& more) {
+    Words words = {"--hardware", file, "--ranks", "8", "--layout", "--parallel.pipeline", "2", "--parallel.data", "4"};
+    words.insert(words.end(), more.begin(), more.end());
+    return plan(words);
+  };
+  const auto with = [&](const std::string& accelerator, const std::string& precision) {
+    std::string changed = text;
+    for (const auto& [key, line] : {std::pair("accelerator: ", accelerator), {"  precision: ", precision}}) {
+      const size_t at = changed.find(key);
+      changed.replace(at, changed.find('\n', at) + 1 - at, line);
+    }
+    const std::string file = folder_ / "changed.yaml";
+    write_file(file, changed);
+    return file;
+  };
+  const std::string h100 = kConfigs + "hardware/h100.yaml", silent = with("", "");
+  const ProgramResult bf16 = layout(h100, {});
+  ASSERT_EQ(bf16.status, 0) << bf16.err;
+  // Said by the run, for figures of which the file says nothing: the same plan.
+  const Words gpu = {"--train.accelerator", "gpu", "--train.precision", "bf16"};
+  const ProgramResult as_said = layout(silent, gpu);
+  ASSERT_EQ(as_said.status, 0) << as_said.err;
+  has(as_said.out, {"machine  each rank on a GPU, in bf16; the hardware file does not say"});
+  EXPECT_EQ(as_said.out.substr(as_said.out.find("\nplan ")), bf16.out.substr(bf16.out.find("\nplan ")));
+  // Nobody says anything: as for a CPU.
+  const ProgramResult cpu = layout(silent, {});
+  ASSERT_EQ(cpu.status, 0) << cpu.err;
+  has(cpu.out, {"machine  each rank on a CPU, in float32; the hardware file does not say"});
+  EXPECT_NE(cpu.out.substr(cpu.out.find("\nplan ")), bf16.out.substr(bf16.out.find("\nplan ")));
+  const ProgramResult of_cpus = layout(with("accelerator: cpu\n", "  precision: 32\n"), {});
+  ASSERT_EQ(of_cpus.status, 0) << of_cpus.err;
+  has(of_cpus.out, {"machine  each rank on a CPU, in float32\n"});
+  // What the figures are not of is refused.
+  const std::vector<std::pair<std::string, Words>> mixtures = {{h100, {"--train.precision", "32"}},
+                                                               {h100, {"--train.accelerator", "cpu"}},
+                                                               {with("accelerator: cpu\n", "  precision: 32\n"), gpu}};
+  for (const auto& [file, more] : mixtures) {
+    const ProgramResult r = layout(file, more);
+    EXPECT_EQ(r.status, 2) << r.out;
+    has(r.err, {".yaml: its figures are of accelerator ", "rank.precision ", ", and train.accelerator is ",
+                "--train.accelerator auto --train.precision auto"});
+  }
+  refused({"--measure", folder_ / "x.yaml", "--train.accelerator", "gpu"},
+          {"x.yaml: its figures are of accelerator cpu and rank.precision 32, and train.accelerator is gpu"});
+}
+
+// The defaults too, on the command line and in a file.
+TEST_F(GfPlan, WhatIsSaidStays) {
+  const std::string file = folder_ / "said.yaml";
+  write_file(file, "parallel: {pieces: 1, schedule: gpipe}\n");
+  const auto rows = [&](const Words& more) {
+    Words words = {"--hardware", kConfigs + "hardware/h100.yaml", "--ranks", "8", "--top", "100"};
+    words.insert(words.end(), more.begin(), more.end());
+    const ProgramResult r = plan(words);
+    EXPECT_EQ(r.status, 0) << r.err;
+    std::vector<std::vector<std::string>> all;  // pipeline, data, zero, schedule, pieces
+    std::istringstream lines(r.out.substr(r.out.find("pipeline data")));
+    std::string line;
+    for (std::getline(lines, line); std::getline(lines, line) && !line.starts_with("plan ");) {
+      std::istringstream words_of(line);
+      std::vector<std::string> row(5);
+      for (std::string& word : row) words_of >> word;
+      if (std::isdigit(static_cast<unsigned char>(row[0][0]))) all.push_back(row);
+    }
+    EXPECT_GT(all.size(), 1u) << r.out;
+    return all;
+  };
+  for (const auto& row : rows({"--parallel.pipeline", "1"})) EXPECT_EQ(row[0], "1");
+  for (const auto& row : rows({"--parallel.schedule", "one_f_one_b"})) EXPECT_EQ(row[3], "one_f_one_b");
+  for (const auto& row : rows({"-c", file})) EXPECT_EQ(row[3] + row[4], "gpipe1");
+  std::set<std::string> schedules;
+  for (const auto& row : rows({})) schedules.insert(row[3]);
+  EXPECT_EQ(schedules.size(), 4u) << "what is not said is tried";
 }
 
 TEST_F(GfPlan, DrawsTheLayoutThatIsSaid) {
@@ -81,6 +164,8 @@ TEST_F(GfPlan, MeasuresThisMachineAndPlansForIt) {
       {"milliseconds", "key_expand", "measured, 1 rank at once, 1 thread each", "best     --parallel.pipeline 1"});
   const Hardware h = load_hardware(file);
   EXPECT_EQ(h.ranks(), 1);
+  EXPECT_EQ(h.accelerator.value_or("auto"), "cpu");
+  EXPECT_EQ(h.rank.precision.value_or("auto"), "32");
   EXPECT_GT(h.rank.flops, 1e6);
   EXPECT_GT(h.rank.fresh_bandwidth, 1e6);
   EXPECT_FALSE(h.within_node) << "one rank has nobody to talk to";
@@ -89,7 +174,7 @@ TEST_F(GfPlan, MeasuresThisMachineAndPlansForIt) {
   EXPECT_EQ(h.measured->micro_bsz, 2);
   const ProgramResult again = plan({"--hardware", file}, model);
   ASSERT_EQ(again.status, 0) << again.err;
-  has(again.out, {"layers   measured"});
+  has(again.out, {"machine  each rank on a CPU, in float32\n", "layers   measured"});
   Words other = model;
   other.back() = "4";
   has(plan({"--hardware", file}, other).out, {"layers   reckoned", "they were measured with train.micro_bsz 2, not 4"});
@@ -114,6 +199,10 @@ TEST_F(GfPlan, SaysWhatIsWrong) {
   refused({"--hardware", folder_ / "nowhere.yaml"}, {"nowhere.yaml"});
   refused({"--hardware", h100, "--ranks", "29"}, {"no layout of 29 ranks"});
   refused({"--hardware", h100, "--ranks", "3", "--layout", "--parallel.pipeline", "2"}, {"parallel.pipeline 2"});
+  refused({"--hardware", h100, "--ranks", "4", "--layout", "--parallel.pipeline", "4", "--parallel.schedule",
+           "interleaved", "--parallel.pieces", "8"},
+          {"parallel.pipeline 4 times parallel.pieces 8 is 32 stages, and model.n_layer 24",
+           "--parallel.pipeline 3 at most, or --parallel.pieces 6 at most"});
   refused({"--hardware", h100, "--model.n_embd", "2049"}, {"model.n_embd is 2049"});
   refused({"--hardware", h100, "--hardwear", "x"}, {"there is no option --hardwear", "gf plan --help"});
   // A model that no rank has room for: the table is printed, and what would help is said.

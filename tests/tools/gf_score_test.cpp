@@ -55,7 +55,7 @@ TEST_F(GfScore, ABadLineIsToldAndTheOthersAnswered) {
   const std::string good = "{\"context\": \"a\", \"continuation\": \"b\"}\n";
   const std::vector<std::pair<std::string, std::string>> bad{
       {"nonsense", "no JSON"},
-      {"[1]", "no JSON object"},
+      {"[1]", "a JSON object is wanted, and this is a list"},
       {"{\"continuation\": \"b\"}", "neither context nor context_tokens is there"},
       {"{\"context\": \"a\", \"continuation\": \"\"}", "the continuation has no tokens"},
       {"{\"context_tokens\": [257], \"continuation\": \"b\"}", "token 257 is not one of the model's 257"},
@@ -72,6 +72,22 @@ TEST_F(GfScore, ABadLineIsToldAndTheOthersAnswered) {
     EXPECT_NE(result.err.find("line " + std::to_string(2 * i + 2) + ": "), std::string::npos) << result.err;
     EXPECT_NE(result.err.find(bad[i].second), std::string::npos) << bad[i].second << ": " << result.err;
   }
+}
+
+// Lines come from other programs: none of them may end this one.
+TEST_F(GfScore, ALineThatIsNestedDeepIsABadOne) {
+  const std::string good = "{\"context\": \"a\", \"continuation\": \"b\"}\n", open(100000, '['), close(100000, ']');
+  const ProgramResult result =
+      score(good + "{\"context_tokens\": [" + open + close + "], \"continuation\": \"a\"}\n" + good +
+            "{\"id\": " + open + close + ", \"context\": \"a\", \"continuation\": \"b\"}\n" + good);
+  EXPECT_EQ(result.status, 2);
+  EXPECT_NE(result.err.find("line 2: context_tokens has a list"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("line 4: it is nested deeper than 128 levels"), std::string::npos) << result.err;
+  EXPECT_LT(result.err.size(), 1000u);
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 5) << result.out;
+  size_t answers = 0;
+  for (size_t at = 0; (at = result.out.find("\"logprob\"", at)) != std::string::npos; ++at) ++answers;
+  EXPECT_EQ(answers, 3u) << result.out;
 }
 
 // They have their numbers, and no answers.

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <chrono>
+#include <csignal>
+#include <thread>
 
 #include "support/expect_error.h"
 
@@ -24,7 +27,9 @@ class InputLinesOfPipe : public testing::Test {
     if (ends_[1] >= 0) ::close(ends_[1]);
     ends_[1] = -1;
   }
-  InputLines lines(size_t longest) const { return InputLines(ends_[0], longest); }
+  InputLines lines(size_t longest, const StopSignal* stop = nullptr) const {
+    return InputLines(ends_[0], longest, stop);
+  }
 
  private:
   std::array<int, 2> ends_{};
@@ -42,6 +47,23 @@ TEST_F(InputLinesOfPipe, ComeAsTheyAreWritten) {
   end();
   EXPECT_EQ(in.next(), "three");
   EXPECT_EQ(in.next(), std::nullopt);
+}
+
+// A line that is whole comes all the same; what would come after it is not waited for.
+TEST_F(InputLinesOfPipe, ASignalEndsTheWait) {
+  const StopSignal stop;
+  InputLines in = lines(100, &stop);
+  write("one\ntwo\nthr");
+  EXPECT_EQ(in.next(), "one");
+  std::thread other([] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    kill(getpid(), SIGTERM);
+  });
+  EXPECT_EQ(in.next(), "two");
+  EXPECT_EQ(in.next(), std::nullopt);
+  other.join();
+  EXPECT_EQ(in.next(), std::nullopt);
+  EXPECT_EQ(stop.received(), SIGTERM);
 }
 
 TEST_F(InputLinesOfPipe, OneThatIsTooLongTakesLittleMemoryAndIsRefused) {

@@ -147,6 +147,22 @@ TEST(Config, LaterFilesAndThenOptionsOverrideKeyByKey) {
   EXPECT_EQ(c.train.lr_final, 1e-5);
 }
 
+TEST(Config, WhatIsNamedIsKnownBeItTheDefault) {
+  const TempFolder folder;
+  std::ofstream(folder / "a.yaml") << "parallel: {pipeline: 1, zero: 2, data: 4}\ntrain: {precision: null}\n";
+  const Path files[] = {folder / "a.yaml"};
+  const Setting options[] = {{.path = "parallel.schedule", .text = "one_f_one_b"},
+                             {.path = "parallel.data", .text = "auto"}};
+  GivenKeys given = {"of.before"};
+  const Config c = load_config(files, options, &given);
+  EXPECT_EQ(c.parallel.pipeline, Config().parallel.pipeline);
+  for (const char* key : {"parallel.pipeline", "parallel.zero", "parallel.schedule"})
+    EXPECT_TRUE(given.contains(key)) << key;
+  // Not named, or left to the program by whoever had the last word.
+  for (const char* key : {"parallel.pieces", "parallel.data", "train.precision", "train.data_file", "of.before"})
+    EXPECT_FALSE(given.contains(key)) << key;
+}
+
 TEST(Config, AListIsReplacedAsAWhole) {
   const TempFolder folder;
   std::ofstream(folder / "a.yaml") << "train: {data_file: [a, b], validation_data_file: [v, w]}\n";
@@ -253,6 +269,19 @@ TEST(Config, GpuNeedsABuildWithCuda) {
   refused([](auto& c) { c.train.accelerator.emplace("gpu"); }, {"train.accelerator is gpu", "without CUDA", "auto"});
 }
 #endif
+
+TEST(Config, PlanningAGpuNeedsNone) {
+  Config c = good();
+  c.train.accelerator.emplace("gpu");
+  resolve(c);
+  EXPECT_EQ(*c.train.precision, "bf16");
+  EXPECT_TRUE(c.train.on_gpu());
+  EXPECT_NO_THROW(check(c, Purpose::planning));
+  c.train.precision.emplace("16");
+  expect_refused({"train.precision is 16", "narrow range"}, [&] { check(c, Purpose::planning); });
+  c.train.accelerator.emplace("cpu"), c.train.precision.emplace("bf16");
+  expect_refused({"train.precision is bf16", "needs a GPU"}, [&] { check(c, Purpose::planning); });
+}
 
 TEST(Config, ValuesThatCannotBe) {
   refused([](auto& c) { c.model.n_layer = 0; }, {"model.n_layer is 0"});

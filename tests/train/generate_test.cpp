@@ -73,6 +73,17 @@ TEST(Generate, EndsBeforeAStopText) {
   EXPECT_EQ(said.report.end, Generation::End::stop);
 }
 
+TEST(Generate, EndsBetweenTokensWhereItIsAsked) {
+  Parrot parrot("hello");
+  const Said said =
+      say(parrot, {.tokens = 100, .sampling = kGreedy, .asked_to_stop = [&] { return parrot.read.size() >= 3; }});
+  EXPECT_EQ(said.text, "he");
+  EXPECT_EQ(said.report.end, Generation::End::asked);
+  EXPECT_EQ(said.report.tokens, 2);
+  EXPECT_EQ(said.report.steps, 2);
+  EXPECT_TRUE(said.report.unread.empty()) << "all that was said is read";
+}
+
 TEST(Generate, LeavesOutACharacterThatIsNotFinished) {
   Parrot parrot("5 \u20AC");
   const Said said = say(parrot, {.tokens = 4, .sampling = kGreedy});

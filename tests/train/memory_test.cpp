@@ -57,8 +57,8 @@ TEST(Memory, ARunThatTakesMoreThanThereIsIsToldWhatFits) {
                  [&] { check_memory(c, whole(c, 1, 0), f, {f.more() - f.activations + f.activations / 4}); });
   expect_refused({"a smaller model"}, [&] { check_memory(c, whole(c, 1, 0), f, {f.parameters}); });
   // Where the process has too little address space, that is what the user can change.
-  expect_refused({"ulimit -v), or --train.grad_cp 1, which needs"}, [&] {
-    check_memory(c, whole(c, 1, 0), f, {f.more() - 1, true});
+  expect_refused({"(ulimit -v ", "), or --train.grad_cp 1, which needs"}, [&] {
+    check_memory(c, whole(c, 1, 0), f, {f.more() - 1, 4096});
   });
   // 15 sequences go by fives and threes too.
   const Config odd = run_of(15);
@@ -158,6 +158,26 @@ TEST(Memory, FrozenParametersTakeNoGradients) {
   EXPECT_EQ(below.optimizer, 0u);
   first.microbatches = 1;
   EXPECT_EQ(forecast_memory(c, first).activations, below.activations) << "none stays for a backward pass";
+}
+
+// In any build: activations of half the bytes, and bf16 values beside masters, gradients and moments of float32.
+TEST(Memory, OfAGpuIsThatOfItsPrecision) {
+  Config c = run_of(16);
+  c.train.accelerator.emplace("gpu");
+  const auto in = [&](const char* precision) {
+    c.train.precision.emplace(precision);
+    return forecast(c, 1, 16);
+  };
+  const MemoryForecast wide = in("32"), narrow = in("bf16");
+  EXPECT_TRUE(wide.on_gpu && narrow.on_gpu);
+  EXPECT_EQ(narrow.parameters, wide.parameters + wide.parameters / 2);
+  EXPECT_EQ(narrow.gradients, wide.gradients);
+  EXPECT_EQ(narrow.optimizer, wide.optimizer);
+  // Half, but for statistics, logits and what some kernels work in; and a GPU's arenas grow by 32 MiB.
+  const double share = static_cast<double>(narrow.activations) / static_cast<double>(wide.activations);
+  EXPECT_GT(share, 0.4);
+  EXPECT_LT(share, 0.8);
+  EXPECT_LE(narrow.validation, wide.validation);
 }
 
 TEST(Memory, ValidationCounts) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/text.h"
 #include "base/yaml.h"
 #include "support/expect_error.h"
 
@@ -79,6 +80,40 @@ TEST(ParameterGroups, WhatCannotBeIsRefused) {
   refused("b", {"entry 2", "section"});
   expect_refused({"train.groups", "list"}, [] { in_option("blocks.*"); });
   expect_refused({"groups", "list"}, [] { in_file("groups: {match: a, freeze: 1}\n"); });
+}
+
+// A matcher that goes back tries 2^n ways through a name of n characters.
+TEST(ParameterGroups, AnExpressionIsMatchedInBoundedTime) {
+  const std::vector<std::string> names{"blocks.10.att.time_maa_rkvw_w1.weight", std::string(100, 'a')};
+  for (const char* match : {"(.*)*x", "((a|.)*)*x", "(?=(.*)*x).*"})
+    expect_refused({"entry 1", "matches no parameter"}, [&] {
+      in_option(cat("[{match: '", match, "', freeze: 1}, {match: '.*', lr_scale: 1}]")).check(names);
+    });
+  const auto refused = [](const std::string& match, const std::vector<std::string>& pieces) {
+    expect_refused(pieces, [&] { in_option(cat("[{match: '", match, "', freeze: 1}]")); });
+  };
+  refused("(a)\\1", {"entry 1", "back-reference"});
+  refused("\\1", {"back-reference"});
+  refused("(a?){30000}", {"entry 1", "330000 characters with its repetitions written out", "more than 10000"});
+  refused("((a{1,100}){100}){100}", {"more than 10000"});
+  refused("(?=.*(?=.*(?=.*(?!.*x)))).*", {"looked ahead", "more than 10000"});
+}
+
+// As other programs understand them.
+TEST(ParameterGroups, ExpressionsAreThoseOfECMAScript) {
+  const auto matching = [](const std::string& match) {
+    const TuningRule rule = in_option(cat("[{match: '", match, "', freeze: 1}]")).rule();
+    std::vector<std::string> names;
+    for (const std::string& name : kNames)
+      if (rule(name).frozen) names.push_back(name.substr(0, name.find(".att")));
+    return joined(names);
+  };
+  EXPECT_EQ(matching("emb\\..*|blocks\\.[0-7]\\..*"), "emb.weight, blocks.0, blocks.1");
+  EXPECT_EQ(matching("blocks\\.(8|9|10|11)\\..*"), "blocks.10");
+  EXPECT_EQ(matching("emb\\..*|blocks\\.([0-9]|1[0-9]|2[0-2])\\..*"), "emb.weight, blocks.0, blocks.1, blocks.10");
+  EXPECT_EQ(matching("blocks.[0-7].*"), "blocks.0, blocks.1, blocks.10");
+  EXPECT_EQ(matching("(?!blocks|head).*"), "emb.weight");
+  EXPECT_EQ(matching("blocks\\.\\d{2}\\..*?\\bkey\\.(?:weight|bias)"), "blocks.10");
 }
 
 TEST(ParameterGroups, EachMustDecideAboutSomething) {

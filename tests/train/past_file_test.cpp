@@ -11,6 +11,7 @@
 #include "io/files.h"
 #include "support/expect_error.h"
 #include "support/files.h"
+#include "support/model_variants.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 #include "tensor/arithmetic.h"
@@ -60,22 +61,26 @@ class PastFileOfText : public testing::Test {
   StatefulDecoder decoder{model.layers, {}};
 };
 
-TEST(PastFile, ATextGoesOnFromItWithTheSameBits) {
+class PastFileOf : public testing::TestWithParam<ModelVariant> {};
+
+TEST_P(PastFileOf, ATextGoesOnFromItWithTheSameBits) {
   const TempFolder folder;
-  for (const auto& [mix, upper] : {std::pair("x060c2", "gold"), {"x052", ""}, {"llama", ""}})
-    for (const bool expanded : {true, false})
-      for (const DType cache : {DType::f32, DType::bf16}) {
-        const Model model(1, mix, upper);
-        const StatefulDecoder::Options options{.past = {.expanded = expanded, .cache = cache}};
-        StatefulDecoder whole(model.layers, options);
-        const auto after = values(whole.feed(kText));
-        write(folder.path() / "text.past", whole);
-        StatefulDecoder again = read_past(folder.path() / "text.past", model.layers, options);
-        EXPECT_EQ(values(again.feed({})), after);
-        EXPECT_EQ(again.counts().times(), whole.counts().times());
-        EXPECT_EQ(values(again.feed(kRest)), values(whole.feed(kRest)));
-      }
+  const Model model(1, GetParam().config());
+  for (const bool expanded : {true, false})
+    for (const DType cache : {DType::f32, DType::bf16}) {
+      const StatefulDecoder::Options options{.past = {.expanded = expanded, .cache = cache}};
+      StatefulDecoder whole(model.layers, options);
+      const auto after = values(whole.feed(kText));
+      write(folder.path() / "text.past", whole);
+      StatefulDecoder again = read_past(folder.path() / "text.past", model.layers, options);
+      EXPECT_EQ(values(again.feed({})), after);
+      EXPECT_EQ(again.counts().times(), whole.counts().times());
+      EXPECT_EQ(values(again.feed(kRest)), values(whole.feed(kRest)));
+    }
 }
+
+INSTANTIATE_TEST_SUITE_P(Every, PastFileOf, testing::ValuesIn(kModelVariants),
+                         [](const auto& variant) { return std::string(variant.param.name); });
 
 TEST_F(PastFileOfText, RefusesThatOfAnotherModelOrOtherOptions) {
   expect_refused({"text.past", "its model is"}, [&] { read_past(path, Model(2).layers, {}); });
@@ -84,6 +89,19 @@ TEST_F(PastFileOfText, RefusesThatOfAnotherModelOrOtherOptions) {
                  [&] { read_past(path, model.layers, {.past = {.expanded = false}}); });
   expect_refused({"its cache-dtype is f32", "bf16"},
                  [&] { read_past(path, model.layers, {.past = {.cache = DType::bf16}}); });
+}
+
+// Of the same checkpoint: another would not help.
+TEST_F(PastFileOfText, RefusesThatOfOtherWeights) {
+  Model narrow;
+  narrow.layers.parameters().narrow();
+  expect_refused({"text.past", "its weights is f32, and here it is bf16", "the same --weights"},
+                 [&] { read_past(path, narrow.layers, {}); });
+  StatefulDecoder reader(narrow.layers, {});
+  reader.feed(kText);
+  write(path, reader);
+  EXPECT_NO_THROW(read_past(path, narrow.layers, {}));
+  expect_refused({"its weights is bf16, and here it is f32"}, [&] { read_past(path, model.layers, {}); });
 }
 
 // With the same weights.

@@ -16,7 +16,7 @@ TrainConfig minutes(double save_every, double most) {
 
 // Steps of 10 s, a save every minute, which takes `save_s` to its end. `also`: a save that another setting asks for.
 std::vector<int64_t> saved_steps(double save_s, int64_t also) {
-  RunClock clock(minutes(1, 0), 0, 0, 0);
+  RunClock clock(minutes(1, 0), 0, 0, 0, 0);
   std::vector<int64_t> saves;
   double now = 0, end = 0;
   for (int64_t step = 1; step <= 20; ++step) {
@@ -38,20 +38,20 @@ TEST(RunClock, SavesOnceInEachPeriod) {
 }
 
 TEST(RunClock, WithoutLimitsNothingIsDue) {
-  const RunClock clock(minutes(0, 0), 0, 0, 1e9);
+  const RunClock clock(minutes(0, 0), 0, 0, 1e9, 1e9);
   EXPECT_FALSE(clock.save_due(1e9));
-  EXPECT_FALSE(clock.over(1e9));
+  EXPECT_FALSE(clock.over(1e9, 2));
 }
 
 // The first moment, in whole seconds, at which it is over.
-int over_at(const RunClock& clock) {
+int over_at(const RunClock& clock, int validations = 0) {
   int now = 0;
-  while (!clock.over(now)) ++now;
+  while (!clock.over(now, validations)) ++now;
   return now;
 }
 
 TEST(RunClock, LeavesTimeForAStepAndASave) {
-  RunClock clock(minutes(0, 10), 100, 160, 20);
+  RunClock clock(minutes(0, 10), 100, 160, 20, 0);
   EXPECT_EQ(over_at(clock), 100 + 600 - 40) << "before the first step, from when the process began";
   clock.stepped(165, 5, -1);
   EXPECT_EQ(over_at(clock), 100 + 600 - 50);
@@ -63,6 +63,27 @@ TEST(RunClock, LeavesTimeForAStepAndASave) {
   EXPECT_EQ(over_at(clock), 100 + 600 - 50) << "most of it in the time that steps left";
   clock.saved(7, true);
   EXPECT_EQ(over_at(clock), 100 + 600 - 24);
+}
+
+// The step that is begun now is taken in any case, with its validation; the next one only if there is time for both.
+TEST(RunClock, LeavesTimeForValidations) {
+  RunClock clock(minutes(0, 10), 0, 0, 0, 8);
+  EXPECT_EQ(over_at(clock, 1), 600) << "nothing is known yet";
+  clock.stepped(5, 5, -1);
+  EXPECT_EQ(over_at(clock), 600 - 10);
+  EXPECT_EQ(over_at(clock, 1), 600 - 10 - 50) << "thought to take 8 steps";
+  clock.validated(20);
+  EXPECT_EQ(over_at(clock, 1), 600 - 10 - 25) << "as it was measured";
+  EXPECT_EQ(over_at(clock, 2), 600 - 10 - 50);
+  clock.validated(200);
+  EXPECT_EQ(over_at(clock, 1), 600 - 10 - 250);
+}
+
+// What is only thought must not leave no time for steps.
+TEST(RunClock, AValidationIsThoughtToTakeAnEighthOfTheTimeAtMost) {
+  RunClock clock(minutes(0, 10), 0, 0, 0, 1000);
+  clock.stepped(5, 5, -1);
+  EXPECT_EQ(over_at(clock, 1), 497) << "600 - 10 - 1.25 * 75, the next whole second";
 }
 
 TEST(RunClock, ASaveIsThoughtToTakeSecondsForAGigabyte) {

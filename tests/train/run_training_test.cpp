@@ -63,5 +63,28 @@ TEST(RunTraining, MetricsThatCannotBeWrittenLoseNoStep) {
   EXPECT_EQ(newest_checkpoint(run / "checkpoints")->step, kLines + 1) << "with the step that could not be told of";
 }
 
+// The pieces of one rank, too.
+TEST(RunTraining, MorePiecesThanBlocksAreRefused) {
+  const TempFolder folder;
+  Config c = tiny(folder, 1);
+  c.parallel.schedule = "interleaved", c.parallel.pieces = 3;
+  RankOrigin here(0, 1, "here");
+  expect_refused({"parallel.pipeline 1 times parallel.pieces 3 is 3 stages, and model.n_layer 2",
+                  "[try: --parallel.pieces 2 at most]"},
+                 [&] { run_training(c, make_self_communicator(), here, nullptr); });
+  EXPECT_FALSE(std::filesystem::exists(folder / "out"));
+}
+
+// Times of one kind of machine tell nothing of a run on another.
+TEST(RunTraining, AHardwareFileOfAnotherMachineIsRefused) {
+  const TempFolder folder;
+  Config c = tiny(folder, 1);
+  c.parallel.hardware = GF_SOURCE_DIR "/configs/hardware/h100.yaml";
+  RankOrigin here(0, 1, "here");
+  expect_refused({"parallel.hardware ", "h100.yaml", "accelerator gpu and rank.precision bf16",
+                  "train.accelerator is cpu and train.precision 32", "gf plan --measure"},
+                 [&] { run_training(c, make_self_communicator(), here, nullptr); });
+}
+
 }  // namespace
 }  // namespace gf

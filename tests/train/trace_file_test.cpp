@@ -101,6 +101,7 @@ TEST_F(TraceFile, DamageIsTold) {
   const std::string whole = page().dump();
   refused("", "JSON");
   refused("[]", "not a JSON object");
+  refused("{\"a\": " + std::string(200, '[') + std::string(200, ']') + "}", "nested deeper than 128 levels");
   for (size_t length = 1; length < whole.size(); length += 97) refused(whole.substr(0, length), "not JSON");
   const auto changed = [&](const char* pointer, const json& value, const std::string& what) {
     SCOPED_TRACE(pointer);

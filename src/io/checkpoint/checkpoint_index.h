@@ -28,6 +28,9 @@ struct Attributes {
   int64_t tokens = 0;
 };
 
+// Of elements under one checksum, in a checkpoint of any version.
+inline constexpr int64_t kLargestBlock = int64_t{4} << 20;
+
 struct Block {
   int64_t begin, end;  // elements of the whole tensor
   int64_t part;

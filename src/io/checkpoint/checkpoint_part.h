@@ -21,7 +21,7 @@ namespace gf {
 
 // A checksum covers this many elements of a piece (the last one of a piece: what is left), so that a rank which needs a
 // small range of a large piece can verify it without reading all of it.
-inline constexpr int64_t kBlockElements = int64_t{4} << 20;
+inline constexpr int64_t kBlockElements = int64_t{1} << 18;
 
 struct Piece {
   std::string name;

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/parallel_for.h"
+#include "base/text.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/files.h"
 
@@ -126,7 +127,8 @@ void CheckpointReader::read_block(const File& file, const IndexedTensor& tensor,
       whole == views.end() ? beside.data() : (*whole)->data + (block.begin - (*whole)->begin) * size;
   Checksum sum;
   sum.read(file, {data, static_cast<size_t>(bytes_of(tensor, block))}, block.offset);
-  compare(file, cat(tensor.name, ", elements ", block.begin, " to ", block.end, ","), sum.value(), block.xxh3);
+  compare(file, cat(shortened(tensor.name), ", elements ", block.begin, " to ", block.end, ","), sum.value(),
+          block.xxh3);
   for (const ShardView* view : views) {
     if (whole != views.end() && view == *whole) continue;
     const int64_t begin = std::max(view->begin, block.begin), end = std::min(view->end, block.end);

@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "io/checkpoint/checkpoint_index.h"
 
 namespace gf {
@@ -37,9 +38,9 @@ std::string_view check_seal(const std::filesystem::path& path, std::string_view 
   const char* hint = "a whole copy of the file, or another step folder beside it";
   const std::string_view format = file.substr(0, std::min(file.find('\n'), kSealBytes));
   if (format != kCheckpointFormat && format.starts_with(kAnyFormat))
-    refuse(
-        cat(path.string(), " is a checkpoint of the format ", format, ", and this program reads ", kCheckpointFormat),
-        "gf ckpt export of the version that wrote it makes a .safetensors, which every version reads");
+    refuse(cat(path.string(), " is a checkpoint of the format ", shortened(format), ", and this program reads ",
+               kCheckpointFormat),
+           "gf ckpt export of the version that wrote it makes a .safetensors, which every version reads");
   if (format != kCheckpointFormat)
     refuse(cat(path.string(), " is no checkpoint: it does not begin with ", kCheckpointFormat), hint);
   const std::string_view seal = file.substr(0, kSealBytes);

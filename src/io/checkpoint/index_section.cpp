@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace gf {
 namespace {
@@ -62,7 +63,7 @@ class Cursor {
 DType dtype_called(std::string_view name) {
   for (const DType dtype : kTypes)
     if (name == name_of(dtype)) return dtype;
-  fail(cat("an element type called ", name));
+  fail("an element type called " + shortened(name));
 }
 
 Shape read_shape(Cursor& in) {
@@ -77,14 +78,15 @@ Shape read_shape(Cursor& in) {
 }
 
 void check_block(const IndexedTensor& tensor, const Block& b, const std::vector<CheckpointIndex::Part>& parts) {
-  if (b.end <= b.begin || b.end > tensor.shape.numel() || b.end - b.begin > kBlockElements)
-    fail(cat(tensor.name, " has a piece from ", b.begin, " to ", b.end, " of ", tensor.shape.numel(), " elements"));
+  if (b.end <= b.begin || b.end > tensor.shape.numel() || b.end - b.begin > kLargestBlock)
+    fail(cat(shortened(tensor.name), " has a piece from ", b.begin, " to ", b.end, " of ", tensor.shape.numel(),
+             " elements"));
   if (b.part < 0 || b.part >= static_cast<int64_t>(parts.size()))
-    fail(cat(tensor.name, " has a piece in part ", b.part, " of ", parts.size()));
+    fail(cat(shortened(tensor.name), " has a piece in part ", b.part, " of ", parts.size()));
   const int64_t bytes = (b.end - b.begin) * static_cast<int64_t>(size_of(tensor.dtype));
   const int64_t room = parts[static_cast<size_t>(b.part)].bytes;
   if (b.offset < 0 || bytes > room || b.offset > room - bytes)
-    fail(cat(tensor.name, " has ", bytes, " bytes at ", b.offset, " in a part of ", room));
+    fail(cat(shortened(tensor.name), " has ", bytes, " bytes at ", b.offset, " in a part of ", room));
 }
 
 IndexedTensor read_tensor(Cursor& in, const std::vector<CheckpointIndex::Part>& parts) {
@@ -98,7 +100,7 @@ IndexedTensor read_tensor(Cursor& in, const std::vector<CheckpointIndex::Part>& 
     at = end;
   }
   if (at != tensor.shape.numel())
-    fail(cat("the pieces of ", tensor.name, " end at ", at, " of ", tensor.shape.numel(), " elements"));
+    fail(cat("the pieces of ", shortened(tensor.name), " end at ", at, " of ", tensor.shape.numel(), " elements"));
   return tensor;
 }
 
@@ -142,7 +144,7 @@ CheckpointIndex decode_index(std::string_view bytes) {
   for (size_t i = 0; i < tensors; ++i) {
     IndexedTensor tensor = read_tensor(in, index.parts);
     if (tensor.name.empty() || (i > 0 && tensor.name <= index.tensors.back().name))
-      fail(cat("a tensor called \"", tensor.name, "\" out of order"));
+      fail(cat("a tensor called ", cited(tensor.name), " out of order"));
     index.tensors.push_back(std::move(tensor));
   }
   if (!in.at_end()) fail("it goes on after its last tensor");

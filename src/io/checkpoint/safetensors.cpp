@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "io/checkpoint/safetensors_header.h"
 #include "io/partial_file.h"
 #include "tensor/float_formats.h"
@@ -37,7 +38,7 @@ const Format& format_of(FloatFormat format) {
 
 // Why a tensor cannot be read; empty where it can.
 std::string obstacle(const SafetensorsEntry& e) {
-  if (!format_named(e.dtype)) return "is stored as " + e.dtype + "; F32, BF16 and F16 can be read";
+  if (!format_named(e.dtype)) return "is stored as " + shortened(e.dtype) + "; F32, BF16 and F16 can be read";
   return obstacle_of(e.name, e.shape);
 }
 
@@ -49,7 +50,7 @@ void narrow(FloatFormat format, std::span<const float> from, uint16_t* to, const
   for (size_t i = 0; i < from.size(); ++i) {
     to[i] = f16_from_float(from[i]);
     if ((to[i] & 0x7fff) == 0x7c00 && !std::isinf(from[i]))
-      refuse(cat(name, " holds ", from[i], ", and F16 ends at 65504"), "--dtype bf16 or f32");
+      refuse(cat(shortened(name), " holds ", from[i], ", and F16 ends at 65504"), "--dtype bf16 or f32");
   }
 }
 
@@ -111,6 +112,7 @@ SafetensorsReader::SafetensorsReader(const fs::path& path, File::Links links) : 
   std::vector<Entry> entries;
   std::map<std::string, std::string> unreadable;
   for (const SafetensorsEntry& e : all_) {
+    by_name_[e.name] = &e;
     const std::string reason = obstacle(e);
     if (reason.empty())
       entries.push_back({std::string(kModelPrefix) + e.name, DType::f32, Shape(e.shape)});
@@ -126,10 +128,8 @@ std::string SafetensorsReader::config() const {
 }
 
 void SafetensorsReader::fill(std::span<const ShardView> views) const {
-  std::map<std::string_view, const SafetensorsEntry*> by_name;
-  for (const SafetensorsEntry& e : all_) by_name[e.name] = &e;
   for (const ShardView& view : views) {
-    const SafetensorsEntry& e = *by_name.at(parameter_name(view.name));
+    const SafetensorsEntry& e = *by_name_.at(parameter_name(view.name));
     const FloatFormat format = format_named(e.dtype)->format;
     const std::span out(reinterpret_cast<float*>(view.data), static_cast<size_t>(view.end - view.begin));
     read_floats(file_, data_ + e.begin + view.begin * bytes_of(format), format, out);

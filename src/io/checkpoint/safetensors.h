@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/checkpoint/float_values.h"
@@ -26,6 +27,8 @@ struct SafetensorsEntry {
 class SafetensorsReader final : public TensorSource {
  public:
   explicit SafetensorsReader(const std::filesystem::path&, File::Links = File::Links::follow);
+  SafetensorsReader(const SafetensorsReader&) = delete;
+  SafetensorsReader& operator=(const SafetensorsReader&) = delete;
   const std::vector<SafetensorsEntry>& all() const { return all_; }  // also those of other types; sorted by place
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   std::string config() const override;
@@ -37,6 +40,7 @@ class SafetensorsReader final : public TensorSource {
   File file_;
   int64_t data_ = 0;  // where the values begin
   std::vector<SafetensorsEntry> all_;
+  std::map<std::string_view, const SafetensorsEntry*> by_name_;  // of all_: a read that looked at each would take long
   std::map<std::string, std::string> metadata_;
 };
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace gf {
 namespace {
@@ -58,9 +59,9 @@ class HeaderEvents final : public nlohmann::json_sax<nlohmann::json> {
       return true;
     }
     field_ = key;
-    if (!fields_.insert(key).second) wrong(cat("\"", key, "\" twice"));
+    if (!fields_.insert(key).second) wrong(cited(key) + " twice");
     if (!in_metadata_ && key != "dtype" && key != "shape" && key != "data_offsets")
-      wrong(cat("an unknown field ", key));
+      wrong("an unknown field " + shortened(key));
     return true;
   }
   bool start_array(size_t) override {
@@ -82,7 +83,7 @@ class HeaderEvents final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool number_unsigned(number_unsigned_t value) override {
     if (!list_) wrong("a number in an unexpected place");
-    if (value > INT64_MAX || numbers_.size() == kMostDimensions) wrong(cat("an impossible ", field_));
+    if (value > INT64_MAX || numbers_.size() == kMostDimensions) wrong("an impossible " + shortened(field_));
     numbers_.push_back(static_cast<int64_t>(value));
     return true;
   }
@@ -100,16 +101,16 @@ class HeaderEvents final : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool) override { wrong("true or false in an unexpected place"); }
   bool number_integer(number_integer_t value) override { wrong(cat("a negative number, ", value)); }
   bool number_float(number_float_t, const std::string& text) override {
-    wrong(cat("no whole number that fits: ", text));
+    wrong("no whole number that fits: " + shortened(text));
   }
   bool binary(binary_t&) override { wrong("binary data"); }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) override {
-    refuse(cat(file_, ": its header is no JSON, at byte ", 8 + position, ": ", e.what()), kBroken);
+    refuse(cat(file_, ": its header is no JSON, at byte ", 8 + position, ": ", parser_message(e.what())), kBroken);
   }
 
  private:
   [[noreturn]] void wrong(const std::string& what) const {
-    refuse(cat(file_, ": its header is wrong: ", what, name_.empty() ? "" : cat(" (at \"", name_, "\")")), kBroken);
+    refuse(cat(file_, ": its header is wrong: ", what, name_.empty() ? "" : cat(" (at ", cited(name_), ")")), kBroken);
   }
   std::string file_, name_, field_;
   std::set<std::string> names_, fields_;
@@ -120,8 +121,8 @@ class HeaderEvents final : public nlohmann::json_sax<nlohmann::json> {
 
 void check_entry(const std::string& file, const SafetensorsEntry& e, int64_t at, int64_t data_bytes) {
   if (e.begin != at || e.end < e.begin || e.end > data_bytes)
-    refuse(cat(file, ": ", e.name, " lies at bytes ", e.begin, " to ", e.end, "; the tensor before it ends at ", at,
-               " and the file has ", data_bytes, " bytes of values"),
+    refuse(cat(file, ": ", shortened(e.name), " lies at bytes ", e.begin, " to ", e.end,
+               "; the tensor before it ends at ", at, " and the file has ", data_bytes, " bytes of values"),
            "the file is cut off or was written wrongly; take a whole copy");
   const int64_t element = element_bytes(e.dtype);
   if (element == 0) return;
@@ -132,7 +133,7 @@ void check_entry(const std::string& file, const SafetensorsEntry& e, int64_t at,
   if (overflow || bytes != e.end - e.begin) {
     std::string shape;
     for (const int64_t d : e.shape) shape += cat(shape.empty() ? "" : "x", d);
-    refuse(cat(file, ": ", e.name, " is ", shape.empty() ? "scalar" : shape, " of ", e.dtype, " and has ",
+    refuse(cat(file, ": ", shortened(e.name), " is ", shape.empty() ? "scalar" : shape, " of ", e.dtype, " and has ",
                e.end - e.begin, " bytes"),
            kBroken);
   }

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "io/partial_file.h"
 
 namespace gf {
@@ -17,7 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kLongestIndex = int64_t{64} << 20;
-constexpr size_t kMostShards = 10'000;
+constexpr size_t kMostShards = 10'000, kLongestName = 255;
 constexpr std::string_view kSuffix = ".safetensors";
 constexpr const char* kBroken = "a whole copy of the index and its files";
 
@@ -43,7 +44,7 @@ class IndexEvents final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool string(std::string& value) override {
     if (in_map_ && depth_ != 2) wrong("no object under weight_map");
-    if (in_map_ && !files.try_emplace(name_, value).second) wrong(cat(name_, " twice"));
+    if (in_map_ && !files.try_emplace(name_, value).second) wrong(shortened(name_) + " twice");
     return true;
   }
   bool null() override { return other(); }
@@ -53,7 +54,7 @@ class IndexEvents final : public nlohmann::json_sax<nlohmann::json> {
   bool number_float(number_float_t, const std::string&) override { return other(); }
   bool binary(binary_t&) override { return other(); }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) override {
-    refuse(cat(file_, " is no JSON, at byte ", position, ": ", e.what()), kBroken);
+    refuse(cat(file_, " is no JSON, at byte ", position, ": ", parser_message(e.what())), kBroken);
   }
 
  private:
@@ -83,9 +84,8 @@ class IndexEvents final : public nlohmann::json_sax<nlohmann::json> {
 // No path in an index is followed: a bare name in the index's own folder, and no link there.
 void check_file_name(const std::string& index, const std::string& name) {
   const bool text = std::ranges::none_of(name, [](unsigned char c) { return c < 32 || c == '/' || c == '\\'; });
-  if (!text || !name.ends_with(kSuffix) || name.starts_with('.'))
-    refuse(cat(index, " names a file \"", text ? name : "...",
-               "\", which is not the name of a .safetensors file beside it"),
+  if (!text || !name.ends_with(kSuffix) || name.starts_with('.') || name.size() > kLongestName)
+    refuse(cat(index, " names a file ", cited(name), ", which is not the name of a .safetensors file beside it"),
            "do not trust where it came from");
 }
 
@@ -133,23 +133,22 @@ SafetensorsShards::SafetensorsShards(const fs::path& index) : index_(index) {
         *shards_.emplace_back(std::make_unique<SafetensorsReader>(index.parent_path() / file, File::Links::refuse));
     for (const std::string& name : names)
       if (!shard.has(cat(kModelPrefix, name)) && !shard.unreadable().contains(name))
-        refuse(cat(index.string(), " has ", name, " in ", file, ", which does not have it"), kBroken);
+        refuse(cat(index.string(), " has ", shortened(name), " in ", file, ", which does not have it"), kBroken);
     if (names.size() != shard.all().size())
       refuse(
           cat(file, " has ", shard.all().size(), " tensors, and ", index.string(), " knows ", names.size(), " of them"),
           kBroken);
     entries.insert(entries.end(), shard.entries().begin(), shard.entries().end());
+    for (const Entry& e : shard.entries()) shard_of_.emplace(e.name, &shard);
     unreadable.insert(shard.unreadable().begin(), shard.unreadable().end());
   }
   set_entries(std::move(entries), std::move(unreadable));
 }
 
 void SafetensorsShards::fill(std::span<const ShardView> views) const {
-  for (const auto& shard : shards_) {
-    std::vector<ShardView> own;
-    std::ranges::copy_if(views, std::back_inserter(own), [&](const ShardView& v) { return shard->has(v.name); });
-    shard->read(own);
-  }
+  std::map<const SafetensorsReader*, std::vector<ShardView>> own;
+  for (const ShardView& v : views) own[shard_of_.at(v.name)].push_back(v);
+  for (const auto& [shard, its_views] : own) shard->read(its_views);
 }
 
 std::vector<fs::path> write_safetensors_shards(const fs::path& path, const TensorSource& source, FloatFormat format,

@@ -4,6 +4,7 @@
 // files must agree in full; it can name files of its own folder only.
 #pragma once
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,6 +27,7 @@ class SafetensorsShards final : public TensorSource {
 
   std::filesystem::path index_;
   std::vector<std::unique_ptr<SafetensorsReader>> shards_;
+  std::map<std::string_view, const SafetensorsReader*> shard_of_;  // by the name of an entry of entries()
 };
 
 // Writes all parameters as `path`, which ends in .safetensors, where their values have at most so many bytes; otherwise

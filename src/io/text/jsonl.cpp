@@ -2,65 +2,35 @@
 #include "io/text/jsonl.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <optional>
-#include <stdexcept>
+#include <utility>
 
 #include "base/error.h"
+#include "io/text/json_object.h"
 
 namespace gf {
 namespace {
 
 constexpr size_t kChunk = size_t{4} << 20;
 
-using json = nlohmann::json;
-
-// Takes events of the parser instead of building the object, which for a line of small numbers would need many times
-// the line's memory.
-class TextsUnderKeys final : public nlohmann::json_sax<json> {
+// The text under each of some keys.
+class TextsUnderKeys final : public JsonObjectReader {
  public:
   explicit TextsUnderKeys(std::span<const std::string> keys) : texts(keys.size()), keys_(keys) {}
   std::vector<std::optional<std::string>> texts;
 
-  bool null() override { return value("null"); }
-  bool boolean(bool) override { return value("a boolean"); }
-  bool number_integer(number_integer_t) override { return value("a number"); }
-  bool number_unsigned(number_unsigned_t) override { return value("a number"); }
-  bool number_float(number_float_t, const string_t&) override { return value("a number"); }
-  bool binary(binary_t&) override { return value("binary"); }
-  bool string(string_t& s) override {
-    if (depth_ == 1 && wanted_ < keys_.size()) {
-      texts[wanted_] = std::move(s);  // of several under one key the last counts, as in Python
-      return true;
-    }
-    return value("text");
+  void key(const std::string& name) override {
+    wanted_ = static_cast<size_t>(std::ranges::find(keys_, name) - keys_.begin());
   }
-  bool start_object(size_t) override { return value("an object"), ++depth_, true; }
-  bool start_array(size_t) override { return value("a list"), ++depth_, true; }
-  bool end_object() override { return --depth_, true; }
-  bool end_array() override { return --depth_, true; }
-  bool key(string_t& name) override {
-    if (depth_ == 1) wanted_ = static_cast<size_t>(std::ranges::find(keys_, name) - keys_.begin());
-    return true;
-  }
-  bool parse_error(size_t, const std::string&, const json::exception& e) override {
-    const std::string_view what = e.what();  // [json.exception.parse_error.101] parse error at line 1, column 5: ...
-    const size_t place = what.find("column");
-    throw std::runtime_error("no JSON: " + std::string(what.substr(place == std::string_view::npos ? 0 : place)));
+  void value(JsonValue v) override {
+    if (wanted_ == keys_.size()) return;
+    if (v.kind != JsonValue::Kind::text)
+      refuse(cat("text is wanted under \"", keys_[wanted_], "\", and there is ", name_of(v.kind)));
+    texts[wanted_] = std::move(v.text);  // of several under one key the last counts, as in Python
   }
 
  private:
-  bool value(const char* kind) {
-    if (depth_ == 0 && kind != std::string_view("an object")) {
-      throw std::runtime_error(std::string("a JSON object is wanted, and this is ") + kind);
-    }
-    if (depth_ == 1 && wanted_ < keys_.size())
-      throw std::runtime_error("text is wanted under \"" + keys_[wanted_] + "\", and there is " + kind);
-    return true;
-  }
-
   std::span<const std::string> keys_;
-  int64_t depth_ = 0;
   size_t wanted_ = keys_.size();  // which key's value comes next; their number: none
 };
 
@@ -123,10 +93,10 @@ bool is_blank(std::string_view line) {
 
 std::vector<std::string> json_texts(std::string_view line, std::span<const std::string> keys) {
   TextsUnderKeys handler(keys);
-  json::sax_parse(line.begin(), line.end(), &handler);
+  read_json_object(line, handler);
   std::vector<std::string> texts;
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (!handler.texts[i]) throw std::runtime_error("no \"" + keys[i] + "\" in this object");
+    if (!handler.texts[i]) refuse(cat("no \"", keys[i], "\" in this object"));
     texts.push_back(std::move(*handler.texts[i]));
   }
   return texts;
@@ -154,7 +124,7 @@ void read_jsonl(File& file, std::span<const std::string> keys, const std::string
       found = json_texts(*line, keys);
     } catch (const std::bad_alloc&) {
       too_large(lines.number(), "", line->size());
-    } catch (const std::runtime_error& e) {
+    } catch (const Error& e) {
       refuse(cat(file.path().string(), ":", lines.number(), ": ", e.what()), wanted);
     }
     texts(found);

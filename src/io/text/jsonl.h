@@ -13,8 +13,8 @@
 
 namespace gf {
 
-// The texts under `keys`, which differ, in a line that is one JSON object. Throws a std::runtime_error that says what
-// is wrong: no JSON, no object, no such key, no text under it.
+// The texts under `keys`, which differ, in a line that is one JSON object. Refuses, with what is wrong alone: no JSON,
+// no object, no such key, no text under it.
 std::vector<std::string> json_texts(std::string_view line, std::span<const std::string> keys);
 
 bool is_blank(std::string_view line);  // a line with nothing on it, over which all readers of such files pass

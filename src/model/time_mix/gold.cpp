@@ -9,6 +9,7 @@
 #include "ops/ddlerp/ddlerp.h"
 #include "ops/linear/linear.h"
 #include "ops/lora/lora.h"
+#include "tensor/arithmetic.h"
 
 namespace gf {
 namespace {
@@ -79,6 +80,16 @@ class Gold final : public TimeMix {
     return {rotated(kv.keys, config_, rotary_, begin), kv.values};
   }
 
+  // As it comes back from a Past: what is made anew is rounded like what is kept, so that both attend to the same.
+  static Tensor as_kept(const Var& made, DType kept) {
+    const Tensor& from = made.value();
+    if (kept == from.dtype()) return from;
+    const Tensor narrow = made.tape().empty(from.shape(), kept), wide = made.tape().empty(from.shape(), from.dtype());
+    convert(from, narrow);
+    convert(narrow, wide);
+    return wide;
+  }
+
   // Over all that was read, block by block: made anew each time, or once and kept.
   Var attend_past(const Var& q, const Flow& flow, Past& past) const {
     const int64_t end = past.size();
@@ -95,7 +106,8 @@ class Gold final : public TimeMix {
     for (int64_t at = 0, next; at < end; at = next) {
       next = std::min(end, at + GrowingRows::kBlock);
       const KeysValues kv = made(flow, at, next);
-      attention.add(kv.keys.value(), kv.values.value(), at);
+      const DType kept = past.options().cache;
+      attention.add(as_kept(kv.keys, kept), as_kept(kv.values, kept), at);
     }
     return attention.result();
   }

@@ -65,7 +65,7 @@ size_t shared_memory_of(Device device) {
 // Working memory for the kernels on a GPU; on a CPU they have their own.
 template <class T>
 Tensor scratch(Tape& tape, const Wkv6Args<T>& args, int64_t cuda::Wkv6Scratch::*bytes) {
-  if (!kWithCuda || !is_like_gpu(tape.arena().device())) return {};
+  if (!is_like_gpu(tape.arena().device())) return {};
   const int64_t size =
       cuda::wkv6_scratch(args, cuda::wkv6_kernel(args, shared_memory_of(tape.arena().device()))).*bytes;
   return size > 0 ? tape.empty({(size + 3) / 4}, DType::f32) : Tensor();

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace gf {
 
@@ -53,7 +54,7 @@ const ScheduleEntry& find_schedule(std::string_view name) {
     if (e.name == name) return e;
   std::string known;
   for (const ScheduleEntry& e : kSchedules) known += cat(" ", e.name);
-  refuse(cat("parallel.schedule is \"", name, "\", and there is no such schedule"), cat("one of:", known));
+  refuse(cat("parallel.schedule is ", cited(name), ", and there is no such schedule"), cat("one of:", known));
 }
 
 int peak_in_flight(const std::vector<Compute>& plan) {

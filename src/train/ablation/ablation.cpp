@@ -35,7 +35,7 @@ bool cuts_data(std::string_view key) {
 
 void check_key(const std::string& key) {
   if (!key.starts_with("model.") || cuts_data(key))
-    refuse(cat("it sets ", key, ", and variants share their data, its order, the batch and the schedule"),
+    refuse(cat("it sets ", shortened(key), ", and variants share their data, its order, the batch and the schedule"),
            "keys of the section model but ctx_len and vocab_size; what holds for all of them stands in the base");
 }
 
@@ -49,7 +49,8 @@ void flatten(const Setting& section, const std::string& prefix, std::vector<Sett
       continue;
     }
     check_key(s.path);
-    if (s.kind == Setting::Kind::list) refuse(cat(s.path, " is a list, and no key of the model is one"), kHint);
+    if (s.kind == Setting::Kind::list)
+      refuse(cat(shortened(s.path), " is a list, and no key of the model is one"), kHint);
     if (s.kind == Setting::Kind::section) s.kind = Setting::Kind::text, s.text = "on";
     if (s.kind == Setting::Kind::null) s.kind = Setting::Kind::text, s.text = "none";
     s.entries.clear();
@@ -150,7 +151,7 @@ Ablation::Match match_named(const std::string& name) {
   if (name == "none") return Ablation::Match::none;
   if (name == "params") return Ablation::Match::params;
   if (name == "flops") return Ablation::Match::flops;
-  refuse(cat("match is ", in_quotes(name), " and must be one of: none, params, flops"), "match: none");
+  refuse(cat("match is ", cited(name), " and must be one of: none, params, flops"), "match: none");
 }
 
 // Calls body(i) for each variant; what is refused there is told with its name.

@@ -66,7 +66,7 @@ int64_t matching_width(const ModelConfig& config, const PlannedVariant& like, Ab
                width = static_cast<double>(config.dim_ffn) + kUnit * std::round((want - have) / slope);
   if (width < kUnit)
     refuse(cat(wanted(), ", and it has ", with(kUnit), " with the least dim_ffn, ", kUnit),
-           "another first variant, or match: none");
+           cat("a larger variant ", like.name, ", which the others are matched to; or match: none"));
   return static_cast<int64_t>(width);
 }
 

@@ -34,17 +34,31 @@ bool counts(std::string_view key) {
          (key.starts_with(kTrain) && std::ranges::count(kFree, key.substr(kTrain.size())) == 0);
 }
 
+// Of the newest checkpoint. A run that trains at this moment removes one once it has a newer one.
+std::optional<Attributes> newest_attributes(const std::filesystem::path& checkpoints) {
+  while (const auto newest = newest_checkpoint(checkpoints)) {
+    try {
+      return CheckpointReader(newest->path).attributes();
+    } catch (const Error&) {
+      const auto now = newest_checkpoint(checkpoints);
+      if (now && now->step == newest->step) throw;
+    }
+  }
+  return std::nullopt;
+}
+
 // Empty where there is no run.
-std::string config_in(const RunPaths& paths, const std::optional<StepFolder>& newest) {
+std::string config_in(const RunPaths& paths, const std::optional<Attributes>& newest) {
   if (std::filesystem::exists(paths.config())) return read_small_file(paths.config(), kLongestYaml);
-  return newest ? CheckpointReader(newest->path).attributes().config : "";
+  return newest ? newest->config : "";
 }
 
 }  // namespace
 
-void check_same_run(const std::filesystem::path& folder, const Config& asked, int64_t last_step) {
+void check_same_run(const std::filesystem::path& folder, const Config& asked, const TrainingData* data,
+                    int64_t last_step) {
   const RunPaths paths(folder);
-  const auto newest = newest_checkpoint(paths.checkpoints());
+  const auto newest = newest_attributes(paths.checkpoints());
   const std::string text = config_in(paths, newest);
   if (text.empty()) return;
   const Config then = config_from_text(text, paths.config().string());
@@ -62,6 +76,11 @@ void check_same_run(const std::filesystem::path& folder, const Config& asked, in
   if (!all.empty())
     refuse(cat(all[0].key, " is ", all[0].now, ", and the run in ", folder.string(), " was begun with ", all[0].then),
            hint);
+  // Files may be others under the same names. Of what a run without a checkpoint has read nothing is known.
+  const std::string read = data && newest && !newest->data.empty() ? data->difference(newest->data) : "";
+  if (!read.empty())
+    refuse(cat("train.data_file: ", read, " when the run in ", folder.string(), " read it"),
+           cat("the data as it was; or ", hint));
   if (newest && newest->step > last_step)
     refuse(cat("a run is to end at step ", last_step, ", and the run in ", folder.string(), " is at step ",
                newest->step, " already"),

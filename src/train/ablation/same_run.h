@@ -4,13 +4,16 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "io/data/training_data.h"
 #include "train/config.h"
 
 namespace gf {
 
 // Refuses a folder whose run was begun with another model, data, batch, schedule or validation, as its config.yaml
-// has them, or has gone beyond `last_step`. What says only where it runs, on how many ranks, and how often it saves and
-// logs may differ. `asked` as Plan settles it. A folder without a run is fine.
-void check_same_run(const std::filesystem::path& folder, const Config& asked, int64_t last_step);
+// has them, has read other tokens than `data` has, as its newest checkpoint says, or has gone beyond `last_step`. What
+// says only where it runs, on how many ranks, and how often it saves and logs may differ. `asked` and `data` as Plan
+// has them. A folder without a run is fine.
+void check_same_run(const std::filesystem::path& folder, const Config& asked, const TrainingData* data,
+                    int64_t last_step);
 
 }  // namespace gf

@@ -46,7 +46,7 @@ Partition partition_within(const Config& config, RankShare share, const std::vec
                            StageNeeds& needs) {
   const int ranks = static_cast<int>(config.parallel.pipeline), pieces = static_cast<int>(config.parallel.pieces);
   const int64_t windows = std::min(share.validation_windows, config.train.micro_bsz);
-  Partition best = balanced_partition(config.model, costs, ranks * pieces);
+  Partition best = balanced_partition(config.model, costs, ranks * pieces, pieces);
   share.partition = best;
   if (needs.all_fit(config, share, room)) return best;
   // Of several pieces each is asked to fit were all of the rank's like it. Together they may still need more, one much

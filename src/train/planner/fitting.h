@@ -15,10 +15,11 @@ namespace gf {
 class StageNeeds {
  public:
   explicit StageNeeds(const Config& config)
-      : program_(resident_bytes()), config_(config), layers_(layout_of(config.model)) {}
+      : program_(config.train.on_gpu() ? 0 : resident_bytes()), config_(config), layers_(layout_of(config.model)) {}
 
   const StageNeed& of(size_t begin, size_t end, int64_t validation_windows);
-  size_t program() const { return program_; }  // as large as it was at the beginning, so that forecasts compare
+  // As large as it was at the beginning, so that forecasts compare. Nothing of it is in a GPU's memory.
+  size_t program() const { return program_; }
   // Equal to forecast_memory(), but for the program.
   MemoryForecast forecast(const Config&, const RankShare&);
   // Whether each rank of the pipeline fits; at the worst it waits for its saves.

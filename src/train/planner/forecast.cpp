@@ -97,10 +97,11 @@ class StepModel {
   double fresh_bandwidth() const {
     return hardware_->rank.fresh_bandwidth > 0 ? hardware_->rank.fresh_bandwidth : memory_bandwidth();
   }
-  // Norm and AdamW read or write a parameter's value, gradient and moments nine times.
+  // Norm and AdamW read or write a parameter's value, gradient and moments nine times, and write its bf16 value.
   double seconds_of_update() const {
-    if (hardware_->measured) return hardware_->measured->update;
-    return 9 * kNumber / memory_bandwidth();
+    if (hardware_->measured && !config_.train.on_gpu()) return hardware_->measured->update;
+    const double rounded = values() == DType::bf16 ? static_cast<double>(size_of(values())) : 0;
+    return (9 * kNumber + rounded) / memory_bandwidth();
   }
 
   // On their way; nothing where there is no hardware.

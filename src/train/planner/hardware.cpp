@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/planner/hardware.h"
 
+#include <algorithm>
+#include <initializer_list>
+#include <string_view>
+
 #include "base/error.h"
+#include "base/text.h"
 #include "io/yaml_file.h"
+#include "train/config.h"
 
 namespace gf {
 namespace {
@@ -20,6 +26,21 @@ void check_positive(const std::string& file, const std::string& key, double valu
 
 void check_not_negative(const std::string& file, const std::string& key, double value) {
   if (!(value >= 0)) refuse_figure(file, key, value, "0 or more");
+}
+
+void check_word(const std::string& file, const std::string& key, const Auto<std::string>& value,
+                std::initializer_list<std::string_view> known) {
+  if (value && std::ranges::find(known, *value) == known.end())
+    refuse(cat(file, ": ", key, " is ", cited(*value), " and must be one of: ", joined(known)), kWhere);
+}
+
+void check_machine(const std::string& file, const Hardware& h) {
+  check_word(file, "accelerator", h.accelerator, {"cpu", "gpu"});
+  check_word(file, "rank.precision", h.rank.precision, {"32", "tf32", "bf16"});
+  if (h.rank.precision && *h.rank.precision != "32" && h.accelerator.value_or("") != "gpu")
+    refuse(cat(file, ": rank.precision is ", *h.rank.precision,
+               ", in which GPUs alone compute here, and accelerator is ", h.accelerator.value_or("auto")),
+           "accelerator: gpu");
 }
 
 void check_link(const std::string& file, const std::string& key, const std::optional<Link>& link) {
@@ -73,6 +94,7 @@ void check(const Hardware& h, const std::string& file) {
   for (const auto& [key, value] : {std::pair("nodes", h.nodes), {"ranks_per_node", h.ranks_per_node}})
     if (value < 1 || value > kMostNodes)
       refuse_figure(file, key, static_cast<double>(value), cat("from 1 to ", kMostNodes));
+  check_machine(file, h);
   check_positive(file, "rank.flops", h.rank.flops);
   if (!(h.rank.product_share > 0 && h.rank.product_share <= 1))
     refuse_figure(file, "rank.product_share", h.rank.product_share, "above 0 and at most 1");
@@ -94,6 +116,22 @@ Hardware load_hardware(const std::filesystem::path& path) {
   if (h.measured) h.measured->model.resolve();
   check(h, path.string());
   return h;
+}
+
+void plan_on(const Hardware& h, TrainConfig& t) {
+  if (!t.accelerator && h.accelerator) t.accelerator = h.accelerator;
+  // Said of the run alone: no CPU computes in another.
+  if (!t.accelerator) t.accelerator.emplace(t.precision && *t.precision != "32" ? "gpu" : "cpu");
+  if (!t.precision && h.accelerator && *h.accelerator == *t.accelerator) t.precision = h.rank.precision;
+}
+
+std::string why_not_of(const Hardware& h, const TrainConfig& t) {
+  const std::string precision = t.computes_in() == DType::bf16 ? "bf16" : *t.precision;
+  if (h.accelerator.value_or(*t.accelerator) == *t.accelerator && h.rank.precision.value_or(precision) == precision)
+    return "";
+  return cat("its figures are of accelerator ", h.accelerator.value_or("auto"), " and rank.precision ",
+             h.rank.precision.value_or("auto"), ", and train.accelerator is ", *t.accelerator, " and train.precision ",
+             *t.precision);
 }
 
 std::string to_yaml(Hardware h, const std::map<std::string, std::string>& notes) {

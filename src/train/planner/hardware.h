@@ -13,12 +13,16 @@
 
 namespace gf {
 
+struct TrainConfig;
+
 struct RankSpeed {
   double flops = 0, product_share = 1, memory = 0, memory_bandwidth = 0, fresh_bandwidth = 0;
+  Auto<std::string> precision{};
 
   template <class V>
   void visit(V& v) {
     v("flops", flops, "operations a second of products at most");
+    v("precision", precision, "that flops are of: 32, tf32 or bf16; auto: it is not said");
     v("product_share", product_share, "of these, what large products reach");
     v("memory", memory, "bytes that a rank may have");
     v("memory_bandwidth", memory_bandwidth, "bytes a second, read or written");
@@ -102,6 +106,7 @@ struct MeasuredTimes {
 struct Hardware {
   std::string name;
   int64_t nodes = 1, ranks_per_node = 1;
+  Auto<std::string> accelerator;
   RankSpeed rank;
   std::optional<Link> within_node, between_nodes;
   std::optional<MeasuredTimes> measured;
@@ -116,6 +121,7 @@ struct Hardware {
     v("name", name, "for people");
     v("nodes", nodes, "of the cluster");
     v("ranks_per_node", ranks_per_node, "one a GPU, or as many as share the cores");
+    v("accelerator", accelerator, "what a rank computes on: cpu or gpu; auto: it is not said");
     v.section("rank", rank, "one rank");
     v.section("within_node", within_node, "between ranks of a node");
     v.section("between_nodes", between_nodes, "between ranks of different nodes");
@@ -126,6 +132,12 @@ struct Hardware {
 // Refuses keys that there are not, by the nearest that there is, and figures that cannot be.
 Hardware load_hardware(const std::filesystem::path&);
 void check(const Hardware&, const std::string& file);
+// Where a run's accelerator and precision are left open, they become those that the figures are of; where the file does
+// not say, as for a CPU, which computes in float32. To be called before resolve().
+void plan_on(const Hardware&, TrainConfig&);
+// For a person, in what the figures are of another device or precision than the run, which is resolved; empty where
+// they are not, as far as the file says.
+std::string why_not_of(const Hardware&, const TrainConfig&);
 // Reads back to itself. A note goes behind the value of its key, as a comment.
 std::string to_yaml(Hardware, const std::map<std::string, std::string>& notes = {});
 

@@ -134,8 +134,9 @@ std::vector<LayerSpec> sample_layers(const ModelConfig& config, int64_t most) {
 }
 
 LayerTimes reckoned_times(const Config& config, const RankSpeed& rank) {
+  const Device device = config.train.on_gpu() ? kMetaGpu : kMeta;
   LayerStack sample(config.model, sample_layers(config.model, 1));
-  sample.parameters().allocate(kMeta, DType::f32, ParameterStore::Gradients::zeroed);
+  sample.parameters().allocate(device, config.train.computes_in(), ParameterStore::Gradients::zeroed);
   LayerTimes times;
   std::optional<Trace> trace;
   const double flops = rank.flops * rank.product_share;
@@ -149,8 +150,10 @@ LayerTimes reckoned_times(const Config& config, const RankSpeed& rank) {
   LayerHooks hooks(
       sample, [&] { trace.emplace(); }, end,
       [&](const LayerSpec& spec, Pass3 pass, double seconds) { times.of(config.model, spec).*pass += seconds; });
-  Stage stage(sample, options_of(config, kMeta));
-  pass_through(stage, batch_of(config, kMeta), hooks);
+  StageOptions options = options_of(config, device);
+  options.dtype = config.train.computes_in();
+  Stage stage(sample, options);
+  pass_through(stage, batch_of(config, device), hooks);
   return times;
 }
 
@@ -193,6 +196,7 @@ LayerTimes fixed_times(const ModelConfig& config) {
 
 std::string why_not_measured(const Hardware& hardware, const Config& config) {
   if (!hardware.measured) return "no layers were measured there";
+  if (config.train.on_gpu()) return "they were measured on a CPU";
   const MeasuredTimes& m = *hardware.measured;
   const auto other = [](const char* key, int64_t then, int64_t now) {
     return cat("they were measured with ", key, " ", then, ", not ", now);

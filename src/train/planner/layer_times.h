@@ -12,8 +12,9 @@ namespace gf {
 // Of the model's layers the first `most` of each kind, from the embedding to the head.
 std::vector<LayerSpec> sample_layers(const ModelConfig&, int64_t most);
 
-// Over tensors without memory: of each op the longer of its operations at the speed that products reach, and of its
-// bytes, each read or written once, at the memory's. So at least as fast as any real machine of these figures.
+// Over tensors without memory, on the configuration's device and in its precision: of each op the longer of its
+// operations at the speed that products reach, and of its bytes, each read or written once, at the memory's. So at
+// least as fast as any real machine of these figures.
 LayerTimes reckoned_times(const Config&, const RankSpeed&);
 
 // Medians of passes with random numbers, for about so many seconds; and of the optimizer's update, a parameter. Refuses

@@ -21,8 +21,9 @@ struct PlannedLayout {
 // The layout that the config's section parallel says, cut by the layers' times where it does not say how.
 PlannedLayout plan_layout(const Config&, int64_t ranks, const Hardware&, const LayerTimes&, StageNeeds&);
 
-// Pipeline x data x zero x schedule x pieces, as far as the batch and the layers allow. What the section parallel says
-// stays; what it leaves at its default is tried. Those that fit first, the fastest first; then by memory.
-std::vector<PlannedLayout> plan_layouts(const Config&, int64_t ranks, const Hardware&, const LayerTimes&);
+// Pipeline x data x zero x schedule x pieces, as far as the batch and the layers allow. What of the section parallel is
+// given stays, be it the default; the rest is tried. Those that fit first, the fastest first; then by memory.
+std::vector<PlannedLayout> plan_layouts(const Config&, const GivenKeys& given, int64_t ranks, const Hardware&,
+                                        const LayerTimes&);
 
 }  // namespace gf

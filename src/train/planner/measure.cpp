@@ -109,6 +109,7 @@ Hardware measure_hardware(const Config& config, Communicator& world, const std::
   h.ranks_per_node = world.size() / h.nodes;
   check_nodes(h, nodes);
   h.name = cat(nodes[0], h.nodes > 1 ? " and others" : "");
+  h.accelerator.emplace("cpu"), h.rank.precision.emplace("32");
 
   world.barrier();
   h.rank.memory_bandwidth = memory_bandwidth();

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <ctime>
 #include <fstream>
 
 #include "io/checkpoint/checkpoint_samples.h"
@@ -112,6 +113,27 @@ TEST_F(Safetensors, OtherTypesAreRefusedOnlyWhereTheyAreNeeded) {
   expect_error(Exit::bad_input, {"b is 2 in the model and 1 in the checkpoint"}, [&] { ask("b"); });
 }
 
+// An import reads tensors one by one: what a read takes does not grow with how many there are.
+TEST_F(Safetensors, AReadLooksAtItsOwnTensors) {
+  constexpr int kTensors = 20000, kReads = 1000;
+  std::string header = "{";
+  for (int i = 0; i < kTensors; ++i)
+    header +=
+        cat(i ? "," : "", "\"", i, R"(":{"dtype":"F32","shape":[1],"data_offsets":[)", 4 * i, ",", 4 * i + 4, "]}");
+  write_raw(header + "}", 4 * kTensors);
+  const std::clock_t begin = std::clock();  // of this process alone
+  const SafetensorsReader reader(file_);
+  const std::clock_t opened = std::clock();
+  for (int i = 0; i < kReads; ++i) {
+    float value = 0;
+    reader.read(std::vector<ShardView>{
+        {cat("model/", kTensors - 1 - i), DType::f32, {1}, 0, 1, reinterpret_cast<std::byte*>(&value)}});
+    ASSERT_NE(value, 0);
+  }
+  // Opening looks at each once; a thousandth of that for a read would be more than it takes.
+  EXPECT_LT(std::clock() - opened, opened - begin);
+}
+
 TEST_F(Safetensors, LyingLengths) {
   for (const uint64_t length : {uint64_t{3}, uint64_t{1} << 20, uint64_t{100'000'001}, UINT64_MAX, uint64_t{1} << 63}) {
     write_raw("{}", 0, length);
@@ -163,6 +185,19 @@ TEST_F(Safetensors, LyingHeaders) {
   expect_refused("", 0, {"does not begin with {"});
   expect_refused(R"({"__metadata__":{"a":1}})", 0, {"a number"});
   expect_refused("{\"a\":{\"shape\":" + std::string(1 << 20, '['), 0, {"a list"});
+  const std::string many(1 << 20, 'x');
+  for (const std::string& lying :
+       {"{\"" + many + "\":null}", R"({"a":{"dtype":"F32",")" + many + "\":1}}",
+        R"({"a":{"dtype":"F32","shape":[0.)" + std::string(1 << 20, '1') + "]}}", "{\"" + many,
+        "{\"" + many + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}})"}) {
+    write_raw(lying, 4);
+    try {
+      SafetensorsReader{file_};
+      ADD_FAILURE() << "no error";
+    } catch (const Error& e) {
+      EXPECT_LT(std::string(e.what()).size(), file_.string().size() + 500) << std::string(e.what()).substr(0, 1000);
+    }
+  }
   std::string dims = "1";
   for (int i = 0; i < 100; ++i) dims += ",1";
   expect_refused(R"({"a":{"dtype":"F32","shape":[)" + dims + R"(],"data_offsets":[0,4]}})", 4, {"an impossible shape"});

@@ -52,7 +52,7 @@ TEST(JsonText, SaysWhatIsWrong) {
     EXPECT_EQ(says(line).rfind("no JSON: column ", 0), 0u) << line << ": " << says(line);
   }
   EXPECT_NE(says(std::string(100'000, '[')).find("a list"), std::string::npos);
-  EXPECT_EQ(says("{\"a\":" + std::string(1'000'000, '[')).rfind("no JSON", 0), 0u);  // deep, and no deep recursion
+  EXPECT_EQ(says("{\"a\":" + std::string(1'000'000, '[')), "it is nested deeper than 128 levels");
 }
 
 class JsonlFiles : public ::testing::Test {
@@ -95,6 +95,26 @@ TEST_F(JsonlFiles, RefusesABadLineByItsNumber) {
   const std::string good = "{\"text\":\"a\"}\n\n";
   expect_refused({path_ + ":3: ", "no JSON", "lines of texts"}, [&] { read(good + "{\"text\":\n"); });
   expect_refused({path_ + ":3: ", "no \"text\""}, [&] { read(good + "{\"content\":\"a\"}"); });
+}
+
+// What a line has beside the texts is no matter, but for its depth.
+TEST_F(JsonlFiles, RefusesALineThatIsNestedDeep) {
+  const auto line = [](size_t deep) {
+    return "{\"a\":" + std::string(deep, '[') + std::string(deep, ']') + ",\"text\":\"a\"}\n";
+  };
+  EXPECT_EQ(read(line(127)), std::vector<std::string>{"a"});
+  expect_refused({path_ + ":2: it is nested deeper than 128 levels", "lines of texts"},
+                 [&] { read(line(1) + line(128)); });
+}
+
+TEST_F(JsonlFiles, AMessageHasLittleOfTheLine) {
+  const std::string key(1000, 'k');
+  try {
+    read("{\"text\":\"" + key + "\x01\"}");
+    ADD_FAILURE() << "no error";
+  } catch (const Error& e) {
+    EXPECT_LT(std::string(e.what()).size(), path_.size() + 300) << e.what();
+  }
 }
 
 TEST_F(JsonlFiles, RefusesALineWithoutEnd) {

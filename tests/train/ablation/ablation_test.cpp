@@ -176,7 +176,7 @@ TEST_F(Ablations, MatchingTakesTheFirstVariantWhereAllCanBeMatched) {
   PlannedVariant tiny{"tiny", {}, {}};
   tiny.config.model = wide;
   tiny.config.model.n_layer = 1;
-  expect_refused({"as variant tiny has", "with the least dim_ffn, 32"},
+  expect_refused({"as variant tiny has", "with the least dim_ffn, 32", "a larger variant tiny"},
                  [&] { matching_width(wide, tiny, Ablation::Match::params); });
 }
 

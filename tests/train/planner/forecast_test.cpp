@@ -151,8 +151,7 @@ TEST(Forecast, SharingTakesItsBytes) {
   }
 }
 
-// Over a slow link messages and gathered values of bf16 take half as long, gradients as long as ever. No CPU runs a
-// pass in bf16, so memory is asked for in float32.
+// Over a slow link messages and gathered values of bf16 take half as long, gradients as long as ever.
 TEST(Forecast, Bf16TakesItsBytes) {
   Hardware h = machine();
   h.within_node.emplace(Link{1e3, 0, false});
@@ -175,6 +174,22 @@ TEST(Forecast, Bf16TakesItsBytes) {
   EXPECT_NEAR(share_of_bf16(1, 2, 0), 1, 1e-6) << "gradients reduced and gathered";
   EXPECT_NEAR(share_of_bf16(1, 2, 1), 0.75, 1e-6) << "gradients reduced, values gathered";
   EXPECT_LE(share_of_bf16(1, 2, 3), 0.75 + 1e-6) << "values gathered at least once";
+}
+
+// On a GPU the update writes bf16 values too; that of a CPU, measured, tells nothing of it. All its memory is for the
+// run, none for the program.
+TEST(Forecast, OfAGpuIsOfItsUpdateAndMemory) {
+  Config c = config_of(4, 1, 1);
+  c.train.accelerator.emplace("gpu"), c.train.precision.emplace("bf16");
+  Hardware h = machine();
+  h.rank.memory_bandwidth = 1e6;
+  h.measured.emplace();
+  h.measured->update = 1;
+  const LayoutForecast f = forecast(c, blocks_take({1, 1, 1}), &h);
+  const RankShare share = share_of(c, blocks_take({1, 1, 1}));
+  EXPECT_DOUBLE_EQ(f.step.update, 38e-6 * static_cast<double>(RankLayers(c, share).trained));
+  EXPECT_EQ(f.ranks[0].memory.program, 0u);
+  EXPECT_EQ(f.ranks[0].memory.total(), f.ranks[0].memory.more());
 }
 
 // One bucket is reduced at a time: over a slow link a stage that has many waits in its last pass for all but the last

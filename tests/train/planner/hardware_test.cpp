@@ -6,6 +6,7 @@
 #include "support/expect_error.h"
 #include "support/files.h"
 #include "support/temp_folder.h"
+#include "train/config.h"
 
 namespace gf {
 namespace {
@@ -37,6 +38,8 @@ TEST_F(HardwareFile, ShippedOnesLoad) {
     const Hardware h = load_hardware(entry.path());
     EXPECT_TRUE(h.within_node && h.between_nodes);
     EXPECT_FALSE(h.measured);
+    EXPECT_EQ(h.accelerator.value_or("auto"), "gpu");
+    EXPECT_EQ(h.rank.precision.value_or("auto"), "bf16");
     EXPECT_GT(h.within_node->bandwidth, h.between_nodes->bandwidth);
     ++files;
   }
@@ -94,6 +97,58 @@ TEST_F(HardwareFile, FiguresThatCannotBeAreRefused) {
   refused(base + "measured: {update: 1e-9}\n", {"measured.layers.lower.forward is 0"});
   refused(base + "measured: {micro_bsz: 0, update: 1e-9}\n", {"measured.micro_bsz is 0"});
   refused(base + "measured: {update: 0}\n", {"measured.update is 0"});
+}
+
+TEST_F(HardwareFile, WhatItsFiguresAreOfMayBeSaid) {
+  const std::string base = kSmall;
+  const Hardware silent = load_hardware(written(base));
+  EXPECT_FALSE(silent.accelerator || silent.rank.precision);
+  const Hardware tf32 = load_hardware(written("accelerator: gpu\n" + base.substr(0, base.find("flops")) +
+                                              "precision: tf32, " + base.substr(base.find("flops"))));
+  EXPECT_EQ(*tf32.accelerator, "gpu");
+  EXPECT_EQ(*tf32.rank.precision, "tf32");
+  EXPECT_EQ(to_yaml(load_hardware(written(to_yaml(tf32)))), to_yaml(tf32));
+  refused("accelerator: tpu\n" + base, {"accelerator is \"tpu\"", "cpu, gpu"});
+  refused("accelerator: gpu\nrank: {precision: fp8, flops: 1}\n", {"rank.precision is \"fp8\"", "32, tf32, bf16"});
+  for (const std::string accelerator : {"", "accelerator: cpu\n"})
+    refused(accelerator + "rank: {precision: bf16, flops: 1}\n", {"rank.precision is bf16", "accelerator: gpu"});
+}
+
+// What a run says nothing of follows the file; without either it is a CPU's, in float32.
+TEST(HardwareOfARun, IsThatOfTheFileOrOfTheRun) {
+  const auto planned = [](const char* accelerator, const char* precision, const Hardware& h) {
+    Config c;
+    if (*accelerator) c.train.accelerator.emplace(accelerator);
+    if (*precision) c.train.precision.emplace(precision);
+    plan_on(h, c.train);
+    resolve(c);
+    const std::string why = why_not_of(h, c.train);
+    return *c.train.accelerator + " " + *c.train.precision + (why.empty() ? "" : ": " + why);
+  };
+  Hardware silent, gpu, bf16, cpu;
+  gpu.accelerator.emplace("gpu");
+  bf16.accelerator.emplace("gpu"), bf16.rank.precision.emplace("bf16");
+  cpu.accelerator.emplace("cpu"), cpu.rank.precision.emplace("32");
+  EXPECT_EQ(planned("", "", silent), "cpu 32");
+  EXPECT_EQ(planned("", "", cpu), "cpu 32");
+  EXPECT_EQ(planned("", "", gpu), "gpu bf16");
+  EXPECT_EQ(planned("", "", bf16), "gpu bf16");
+  bf16.rank.precision.emplace("tf32");
+  EXPECT_EQ(planned("", "", bf16), "gpu tf32");
+  bf16.rank.precision.emplace("bf16");
+  // The run has its say where the file has none, or the same.
+  EXPECT_EQ(planned("gpu", "", silent), "gpu bf16");
+  EXPECT_EQ(planned("", "bf16", silent), "gpu bf16");
+  EXPECT_EQ(planned("", "32", gpu), "gpu 32");
+  EXPECT_EQ(planned("", "bf16-mixed", bf16), "gpu bf16-mixed");
+  EXPECT_EQ(planned("cpu", "32", cpu), "cpu 32");
+  // Speeds of one with bytes of the other tell nothing.
+  const std::string of_bf16 = ": its figures are of accelerator gpu and rank.precision bf16, and train.accelerator is ";
+  EXPECT_EQ(planned("cpu", "", bf16), "cpu 32" + of_bf16 + "cpu and train.precision 32");
+  EXPECT_EQ(planned("", "32", bf16), "gpu 32" + of_bf16 + "gpu and train.precision 32");
+  EXPECT_EQ(planned("gpu", "", cpu),
+            "gpu bf16: its figures are of accelerator cpu and rank.precision 32, and train.accelerator is gpu and "
+            "train.precision bf16");
 }
 
 TEST_F(HardwareFile, ALinkThatIsNotThereIsMissedWhereItIsNeeded) {

@@ -59,6 +59,25 @@ TEST(LayerTimes, TheRestTakesItsBytes) {
   EXPECT_LT(together, of_products + t.lower.all());
 }
 
+// In any build. What reads and writes activations and values takes half as long; products take what they take.
+TEST(LayerTimes, InBf16TheRestTakesHalfItsBytes) {
+  for (const auto& [lower, upper] : {std::pair("x060c2", "gold"), {"llama", ""}, {"x060", ""}}) {
+    SCOPED_TRACE(lower);
+    Config c = config_of(lower, upper);
+    c.train.accelerator.emplace("gpu");
+    const auto in = [&](const char* precision, const RankSpeed& rank) {
+      c.train.precision.emplace(precision);
+      return reckoned_times(c, rank).lower;
+    };
+    const PassSeconds wide = in("32", kSlowMemory), narrow = in("bf16", kSlowMemory);
+    EXPECT_DOUBLE_EQ(narrow.forward, wide.forward / 2);
+    // Gradients of weights are summed in float32.
+    EXPECT_GE(narrow.backward(), wide.backward() / 2);
+    EXPECT_LT(narrow.backward(), 0.8 * wide.backward());
+    EXPECT_DOUBLE_EQ(in("bf16", kSlowProducts).all(), in("32", kSlowProducts).all());
+  }
+}
+
 TEST(LayerTimes, RecomputeRunsBlocksAgain) {
   const LayerTimes once = reckoned_times(config_of("x060", ""), kSlowProducts),
                    again = reckoned_times(config_of("x060", "", true), kSlowProducts);
@@ -123,6 +142,9 @@ TEST(LayerTimes, MeasuredOnesAreTakenWhereTheyAreTrue) {
   other = c;
   other.model.n_embd = 128;
   EXPECT_EQ(why_not_measured(h, other), "they were measured with model.n_embd 64, not 128");
+  other = c;
+  other.train.accelerator.emplace("gpu");
+  EXPECT_EQ(why_not_measured(h, other), "they were measured on a CPU");
 }
 
 TEST(LayerTimes, CostsAreOfEachLayer) {

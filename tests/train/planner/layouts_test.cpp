@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <set>
 
 #include "parallel/partition.h"
@@ -30,8 +31,9 @@ Hardware cluster(double memory = 1e12) {
   return h;
 }
 
-std::vector<PlannedLayout> planned(const Config& c, int64_t ranks, const Hardware& h = cluster()) {
-  return plan_layouts(c, ranks, h, reckoned_times(c, h.rank));
+std::vector<PlannedLayout> planned(const Config& c, int64_t ranks, const Hardware& h = cluster(),
+                                   const GivenKeys& given = {}) {
+  return plan_layouts(c, given, ranks, h, reckoned_times(c, h.rank));
 }
 
 std::string name_of(const PlannedLayout& l) {
@@ -62,30 +64,71 @@ TEST(Layouts, AreAllThatBatchAndLayersAllow) {
   EXPECT_EQ(names(planned(config_of(8, 6), 1)), std::set<std::string>{"1x1 0 one_f_one_b 1"});
 }
 
+// Of eight ranks, where these keys are given: with what `say` sets them to, else their defaults.
+std::vector<PlannedLayout> said(const GivenKeys& given, const std::function<void(Config&)>& say = {}) {
+  Config c = config_of(8, 8);
+  if (say) say(c);
+  return planned(c, 8, cluster(), given);
+}
+
 TEST(Layouts, WhatIsSaidStays) {
-  const auto with = [](const std::function<void(Config&)>& say) {
-    Config c = config_of(8, 8);
-    say(c);
-    return planned(c, 8);
+  const auto with = [](const std::string& key, const std::function<void(Config&)>& say) {
+    auto all = said({key}, say);
+    EXPECT_GT(all.size(), 1u) << key;
+    return all;
   };
-  for (const auto& l : with([](Config& c) { c.parallel.pipeline = 4; })) EXPECT_EQ(l.config.parallel.pipeline, 4);
-  for (const auto& l : with([](Config& c) { c.parallel.data.emplace(4); })) EXPECT_EQ(l.share.data_ranks, 4);
-  for (const auto& l : with([](Config& c) { c.parallel.schedule = "zero_bubble"; }))
+  for (const auto& l : with("parallel.pipeline", [](Config& c) { c.parallel.pipeline = 4; }))
+    EXPECT_EQ(l.config.parallel.pipeline, 4);
+  for (const auto& l : with("parallel.data", [](Config& c) { c.parallel.data.emplace(4); }))
+    EXPECT_EQ(l.share.data_ranks, 4);
+  for (const auto& l : with("parallel.schedule", [](Config& c) { c.parallel.schedule = "zero_bubble"; }))
     EXPECT_EQ(l.config.parallel.schedule, "zero_bubble");
-  for (const auto& l : with([](Config& c) { c.parallel.pieces = 2; })) EXPECT_EQ(l.config.parallel.pieces, 2);
-  for (const auto& l : with([](Config& c) { c.parallel.zero.emplace(2); }))
+  for (const int64_t pieces : {2, 3})
+    for (const auto& l : with("parallel.pieces", [&](Config& c) { c.parallel.pieces = pieces; }))
+      EXPECT_EQ(l.config.parallel.pieces, pieces);
+  for (const auto& l : with("parallel.zero", [](Config& c) { c.parallel.zero.emplace(2); }))
     EXPECT_TRUE(l.share.sharding.zero == 2 || l.share.data_ranks == 1);
-  const auto cut = with([](Config& c) { c.parallel.partition.emplace("0,1-7"); });
-  for (const auto& l : cut) EXPECT_EQ(text_of(l.config.model, l.share.partition), "0,1-7");
-  EXPECT_FALSE(cut.empty());
-  // A published file's strategy is for other machines, and leaves zero open.
-  std::set<int> zeros;
-  for (const auto& l : with([](Config& c) {
-         c.train.strategy.emplace("deepspeed_stage_2");
-         resolve(c);
-       }))
-    zeros.insert(l.share.sharding.zero);
-  EXPECT_TRUE(zeros.contains(0) && zeros.contains(3));
+  for (const auto& l : with("parallel.partition", [](Config& c) { c.parallel.partition.emplace("0,1-7"); }))
+    EXPECT_EQ(text_of(l.config.model, l.share.partition), "0,1-7");
+}
+
+// What stands in a file or on the command line is said, though it is what nobody would have to say.
+TEST(Layouts, DefaultsThatAreSaidStay) {
+  const auto of = [](const GivenKeys& given, const auto&... say) { return names(said(given, say...)); };
+  EXPECT_EQ(of({"parallel.pipeline"}), (std::set<std::string>{"1x8 0 one_f_one_b 1", "1x8 1 one_f_one_b 1",
+                                                              "1x8 2 one_f_one_b 1", "1x8 3 one_f_one_b 1"}));
+  EXPECT_EQ(of({"parallel.pipeline", "parallel.schedule", "parallel.pieces", "parallel.zero"},
+               [](Config& c) { c.parallel.zero.emplace(1); }),
+            std::set<std::string>{"1x8 1 one_f_one_b 1"});
+  for (const std::string& name : of({"parallel.schedule"}))
+    EXPECT_NE(name.find(" one_f_one_b 1"), std::string::npos) << name;
+  EXPECT_EQ(of({"parallel.schedule"}).size(), 4u + 4 + 4 + 1) << "pipelines of 1, 2, 4 and 8 ranks";
+  // One piece, of whatever schedule; that of interleaved, which is 1F1B, where it is said too.
+  const auto one = of({"parallel.pieces"});
+  EXPECT_TRUE(one.contains("8x1 0 gpipe 1") && one.contains("8x1 0 zero_bubble 1"));
+  for (const std::string& name : one)
+    EXPECT_TRUE(name.ends_with(" 1") && name.find("interleaved") == std::string::npos) << name;
+  const auto both = of({"parallel.pieces", "parallel.schedule"}, [](Config& c) { c.parallel.schedule = "gpipe"; });
+  EXPECT_EQ(both.size(), 4u + 4 + 4 + 1);
+  for (const std::string& name : both) EXPECT_NE(name.find(" gpipe 1"), std::string::npos) << name;
+  EXPECT_TRUE(of({"parallel.pieces", "parallel.schedule"}, [](Config& c) {
+                c.parallel.schedule = "interleaved";
+              }).contains("8x1 0 interleaved 1"));
+}
+
+// A published file's strategy is for other machines, and leaves zero open; not so who says as much.
+TEST(Layouts, AStrategyLeavesZeroOpen) {
+  const auto zeros = [](const GivenKeys& given) {
+    std::set<int> all;
+    for (const PlannedLayout& l : said(given, [](Config& c) {
+           c.train.strategy.emplace("deepspeed_stage_2");
+           resolve(c);
+         }))
+      if (l.share.data_ranks > 1) all.insert(l.share.sharding.zero);
+    return all;
+  };
+  EXPECT_EQ(zeros({"train.strategy"}), (std::set<int>{0, 1, 2, 3}));
+  EXPECT_EQ(zeros({"train.strategy", "parallel.zero"}), std::set<int>{2});
 }
 
 TEST(Layouts, TheFastestThatFitsComesFirst) {

@@ -18,6 +18,7 @@ namespace {
 constexpr const char* kBroken = "the file is damaged or cut off; fetch it again";
 constexpr int64_t kEndBytes = 22, kEnd64Bytes = 56, kLocator64Bytes = 20, kEntryBytes = 46, kLocalBytes = 30;
 constexpr int64_t kLongestDirectory = int64_t{64} << 20;
+constexpr size_t kLongestName = 512;  // the folder is called as the file was, and the rest is short
 constexpr uint64_t kElsewhere32 = 0xffffffff, kElsewhere16 = 0xffff;  // "see the zip64 record"
 
 // Little-endian fields of a record, which the caller has found to be long enough.
@@ -122,6 +123,8 @@ void Directory::take_zip64(Header& h, std::string_view extra) const {
 
 // No name is ever used as a path. One that looks like a way out of the archive was made by somebody with a purpose.
 void Directory::check_name(const std::string& name) const {
+  if (name.size() > kLongestName)
+    wrong(cat("an entry has a name of ", name.size(), " bytes; at most ", kLongestName, " are read"));
   const bool text = std::ranges::none_of(name, [](unsigned char c) { return c < 32 || c == '\\' || c == 127; });
   if (name.empty() || !text) wrong("an entry has a name that is empty or has control characters or backslashes");
   const std::string between = cat("/", name, name.ends_with('/') ? "" : "/");

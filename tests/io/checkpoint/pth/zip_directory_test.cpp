@@ -79,6 +79,7 @@ TEST_F(ZipDirectory, PathsOutOfTheArchive) {
   expect_refused(zip_of({{"..\\a", "x"}}), {"backslashes"});
   expect_refused(zip_of({{"a\nb", "x"}}), {"control characters"});
   expect_refused(zip_of({{"", "x"}}), {"empty"});
+  expect_refused(zip_of({{std::string(513, 'x'), "x"}}), {"a name of 513 bytes"});
 }
 
 TEST_F(ZipDirectory, WhatTorchDoesNotWrite) {
