@@ -116,7 +116,8 @@ class KeyExpand final : public Layer {
       : weight_(context.linear("w_kv_cache_b", context.config.dim_att,
                                context.config.n_embd + context.config.compressed_width(), 1)) {}
 
-  Flow forward(Tape& tape, const Pass&, Flow flow) const override {
+  Flow forward(Tape& tape, const Pass& pass, Flow flow) const override {
+    if (pass.past) return flow;  // GOLD layers ask flow.expand for those that they need
     flow.keys_BTA = rms_norm(linear_concat(flow.origin_BTC, flow.compressed_BTZ, weight_.on(tape)));
     flow.values_BTC = rms_norm(flow.origin_BTC);
     return flow;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <new>
+#include <regex>
 
 #include "base/out_of_memory.h"
 
@@ -24,7 +25,10 @@ TEST(RunMain, SaysOnceHowABodyEnded) {
 }
 
 TEST(RunMain, GivesEachProgramItsOwnHintWhereMemoryRanOut) {
-  EXPECT_EQ(said([]() -> int { throw std::bad_alloc(); }, Exit::failed), "gf test: out of memory\n  try: less of it\n");
+  const std::string of_new = said([]() -> int { throw std::bad_alloc(); }, Exit::failed);
+  EXPECT_TRUE(
+      std::regex_match(of_new, std::regex("gf test: out of memory, with [0-9.]+ [MG]B in use\n  try: less of it\n")))
+      << of_new;
   const std::string of_an_arena = said([]() -> int { throw OutOfMemory("cannot get 3 MiB"); }, Exit::failed);
   EXPECT_TRUE(of_an_arena.starts_with("gf test: cannot get 3 MiB\n  try: less of it\n")) << of_an_arena;
 }

@@ -59,6 +59,8 @@ TEST(LayerTimes, TheRestTakesItsBytes) {
   EXPECT_LT(together, of_products + t.lower.all());
 }
 
+constexpr double kRounding = 1e-12;  // of sums of some hundred terms
+
 // In any build. What reads and writes activations and values takes half as long; products take what they take.
 TEST(LayerTimes, InBf16TheRestTakesHalfItsBytes) {
   for (const auto& [lower, upper] : {std::pair("x060c2", "gold"), {"llama", ""}, {"x060", ""}}) {
@@ -72,7 +74,7 @@ TEST(LayerTimes, InBf16TheRestTakesHalfItsBytes) {
     const PassSeconds wide = in("32", kSlowMemory), narrow = in("bf16", kSlowMemory);
     EXPECT_DOUBLE_EQ(narrow.forward, wide.forward / 2);
     // Gradients of weights are summed in float32.
-    EXPECT_GE(narrow.backward(), wide.backward() / 2);
+    EXPECT_GE(narrow.backward(), (0.5 - kRounding) * wide.backward());
     EXPECT_LT(narrow.backward(), 0.8 * wide.backward());
     EXPECT_DOUBLE_EQ(in("bf16", kSlowProducts).all(), in("32", kSlowProducts).all());
   }
