@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # What launch/test.sh has no time for:
 #   launch/sanitizers.sh [asan] [tsan-openmp] [valgrind]     without names all three, in about an hour on two cores
-# asan          the tests of the preset cpu, under the address and undefined-behaviour sanitizers; some that cannot live
-#               with these are not built (GF_SANITIZED)
-# tsan-openmp   the same, but for those that start mpirun, under the thread sanitizer; needs Debian's clang and
-#               libomp-dev, whose Archer tells it of OpenMP's barriers
+# asan          the tests of the preset cpu, under the address and undefined-behaviour sanitizers (the preset ubsan has
+#               the latter alone); some that cannot live with these are not built (GF_SANITIZED)
+# tsan-openmp   the same under the thread sanitizer; needs Debian's clang and libomp-dev, whose Archer tells it of
+#               OpenMP's barriers. But for the tests that start mpirun: nobody tells it of what Open MPI's threads hand
+#               over. The same code runs there over ranks that are threads of one process
 # valgrind      the tests of base, tensor, autodiff and io, but for a few, each with its reason below
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
