@@ -26,6 +26,8 @@ start_munge() {
   chown munge: /run/munge
   # As its user, and not through su, which asks for a terminal in some containers.
   setpriv --reuid=munge --regid=munge --clear-groups /usr/sbin/munged
+  mkdir -p "$folder/run"
+  cp /run/munge/munged.pid "$folder/run/munge.pid"  # `down` ends what `up` began
 }
 
 write_conf() {
@@ -134,6 +136,8 @@ down() {
     while alive "$pid" && ((SECONDS < deadline)); do sleep 0.1; done
     if alive "$pid"; then kill -9 "$pid"; fi
   done
+  pid=$(node_pid munge)
+  if alive "$pid"; then kill "$pid"; fi
   rm -rf "$folder"
 }
 
