@@ -53,7 +53,7 @@ def make_data(a, length, pairs):
 
 
 def options_of(a, width, length):
-    return {"model.n_embd": width, "model.ctx_len": length, "train.val_check_interval": 100,
+    return {"model.n_embd": width, "model.ctx_len": length, "train.val_check_interval": 500,
             "train.my_exit_tokens": a.examples * a.passes * length, "train.seed_everything": a.seed}
 
 
