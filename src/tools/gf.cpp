@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/standard_streams.h"
+#include "base/waiting_threads.h"
 #include "tools/command_line.h"
 
 namespace gf {
@@ -40,6 +41,7 @@ int help() {
 }  // namespace gf
 
 int main(int argc, char** argv) {
+  gf::let_waiting_threads_sleep(argv);
   const std::string name = argc > 1 ? argv[1] : "";
   const auto run = [&] {
     if (name == "--help" || name == "-h" || name == "help") return gf::help();

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/standard_streams.h"
+#include "base/waiting_threads.h"
 #include "parallel/agreement.h"
 #include "parallel/gpu_of_rank.h"
 #include "parallel/hang_watch.h"
@@ -48,6 +49,7 @@ int train(World& world, const Arguments& arguments) {
 }  // namespace gf
 
 int main(int argc, char** argv) {
+  gf::let_waiting_threads_sleep(argv);
   // That nobody reads the output any more (`| head`) is no reason to end a run.
   std::signal(SIGPIPE, SIG_IGN);
   return gf::run_main("gf-dist-train", "a smaller --train.micro_bsz or model", [&] {

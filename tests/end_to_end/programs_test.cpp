@@ -32,6 +32,27 @@ TEST(ProgramOptions, HelpAndVersion) {
 }
 
 // They are all that was asked for.
+#if defined(__GNUC__) && !defined(__clang__)  // whose OpenMP tells how it waits
+// Beside another program on the same cores, a step would take ten times as long.
+TEST(ProgramOptions, WaitingThreadsSleepUnlessTheyAreToldOtherwise) {
+  for (const char* program : {"gf", "gf-dist-train"}) {
+    const auto told = [&](std::vector<std::string> variables) {
+      std::vector<std::string> words = {"-u", "OMP_WAIT_POLICY", "-u", "GOMP_SPINCOUNT", "OMP_DISPLAY_ENV=verbose"};
+      words.insert(words.end(), variables.begin(), variables.end());
+      words.insert(words.end(), {cat(GF_BIN_DIR, "/", program), "--version"});
+      const ProgramResult result = run_program("/usr/bin/env", words);
+      EXPECT_EQ(result.status, 0) << result.err;
+      // What was read last: by the program that did the work.
+      const size_t at = result.err.rfind("GOMP_SPINCOUNT = '");
+      return at == std::string::npos ? "" : result.err.substr(at, result.err.find('\n', at) - at);
+    };
+    EXPECT_EQ(told({}), "GOMP_SPINCOUNT = '1000'");
+    EXPECT_EQ(told({"OMP_WAIT_POLICY=passive"}), "GOMP_SPINCOUNT = '0'");
+    EXPECT_EQ(told({"GOMP_SPINCOUNT=77"}), "GOMP_SPINCOUNT = '77'");
+  }
+}
+#endif
+
 TEST(ProgramOptions, HelpThatIsLostIsAnError) {
   for (const char* program : {"gf", "gf-dist-train"}) {
     for (const char* option : {"--help", "--version"}) {
