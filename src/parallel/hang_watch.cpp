@@ -13,7 +13,7 @@ HangWatch::HangWatch(double limit_s, Hung hung, std::function<double()> clock)
     : hung_(std::move(hung)),
       clock_(std::move(clock)),
       limit_s_(limit_s),
-      watcher_([this](const std::stop_token& stop) { look_on(stop); }) {}
+      watcher_([this, began = now()](const std::stop_token& stop) { look_on(stop, began); }) {}
 
 HangWatch::~HangWatch() = default;
 
@@ -83,11 +83,11 @@ void HangWatch::leave_out(double seconds) {
   for (auto& [thread, doings] : threads_) doings.since = std::min(doings.since, now());
 }
 
-void HangWatch::look_on(const std::stop_token& stop) {
+void HangWatch::look_on(const std::stop_token& stop, double looked) {
   constexpr double kLook = 1;  // seconds: what is broken is told soon, and the process was stopped since the last look
   constexpr double kLate = 5;  // where this one comes so much later: no busy machine keeps a thread waiting so long
   std::unique_lock lock(mutex_);
-  double looked = now(), wait = 0;
+  double wait = 0;
   while (!stop.stop_requested()) {
     if (const double late = now() - looked - wait; late > kLate) leave_out(late);
     looked = now();

@@ -61,7 +61,7 @@ class HangWatch {
   };
   void begin(std::string what);
   void end();
-  void look_on(const std::stop_token&);
+  void look_on(const std::stop_token&, double looked);
   double now() const { return clock_() - stopped_; }
   void leave_out(double seconds);
   const Doings* oldest() const;
