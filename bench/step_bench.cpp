@@ -114,7 +114,7 @@ Batch random_batch(const Config& c, int64_t seed) {
 }
 
 void run(const Config& config, int steps, int top) {
-  const bool on_gpu = *config.train.accelerator == "gpu";
+  const bool on_gpu = config.train.on_gpu();
   const Device device = on_gpu ? choose_gpu(0) : kCpu;
   const std::string& choices = config.train.product_choices;
   if (!choices.empty()) use_product_file(choices);

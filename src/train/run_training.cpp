@@ -286,7 +286,7 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, Ran
   std::optional<MemoryForecast> forecast;
   const auto nodes = ranks->gather_text(origin.node());
   std::optional<GpuShare> gpu;
-  if (*config.train.accelerator == "gpu") {
+  if (config.train.on_gpu()) {
     gpu = share_of_gpu(*ranks);
     if constexpr (kWithCuda) cuda::use_tf32(*config.train.precision == "tf32");
     all_or_none(*ranks, [&] {
