@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "base/process_memory.h"
 #include "support/bits.h"
 #include "support/expect_error.h"
+#include "tensor/float_formats.h"
 
 namespace gf {
 namespace {
@@ -59,6 +63,28 @@ TEST(ParameterStore, IsAllocatedOnceAtTheEnd) {
   EXPECT_FALSE(store.all()[0]->grad());
   expect_error(Exit::failed, {"twice"}, [&] { store.allocate(kCpu, DType::f64, ParameterStore::Gradients::none); });
   expect_error(Exit::failed, {"b", "after"}, [&] { store.add("b", spec({2})); });
+}
+
+// What is asked of the system before a model is read counts float32 alone.
+TEST(ParameterStore, BecomesNarrowWithinTheMemoryThatItHas) {
+  constexpr int64_t kWidth = 1024, kMatrices = 16;
+  ParameterStore store;
+  for (int64_t i = 0; i < kMatrices; ++i) store.add(cat(i), spec({kWidth, kWidth}));
+  store.add("gain", {{kWidth}, Role::vector, Init::constant(0)});
+  store.allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+  for (size_t i = 0; i < store.all().size(); ++i) fill(store.all()[i]->value(), 1.0 + static_cast<double>(i));
+  std::ofstream("/proc/self/clear_refs") << 5;  // the peak begins anew
+  const size_t before = peak_resident_bytes();
+  store.narrow();
+  // One matrix in both forms, in large pages; all of them would be 32 MiB.
+  EXPECT_LT(peak_resident_bytes(), before + (size_t{10} << 20));
+  for (size_t i = 0; i < store.all().size(); ++i) {
+    const Tensor& value = store.all()[i]->value();
+    EXPECT_EQ(value.dtype(), i < kMatrices ? DType::bf16 : DType::f32);
+    const double last = i < kMatrices ? float_from_bf16(value.data<BFloat16>()[value.numel() - 1].bits)
+                                      : value.data<float>()[value.numel() - 1];
+    EXPECT_EQ(last, 1.0 + static_cast<double>(i));
+  }
 }
 
 TEST(Parameter, IsALeafOnlyWhereGradientsAre) {

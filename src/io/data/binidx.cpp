@@ -98,9 +98,9 @@ void BinIdx::read_header(const File& idx) {
   if (size < kHeader) refuse_index(idx, cat(size, " bytes, and the header alone takes ", kHeader));
   const auto header = value_at<IdxHeader>(idx, 0);
   if (header.magic != kIdxMagic) refuse_index(idx, "does not begin with MMIDIDX");
-  if (header.version != kIdxVersion) refuse_index(idx, cat("version ", header.version, ", and this program reads 1"));
-
-  const uint8_t code = header.type;  // a copy: what is packed has no address to refer to
+  const uint64_t version = header.version;  // copies: what is packed has no address to refer to
+  const uint8_t code = header.type;
+  if (version != kIdxVersion) refuse_index(idx, cat("version ", version, ", and this program reads ", kIdxVersion));
   const auto* type = std::ranges::find(kTokenTypes, code, &TokenType::code);
   if (type == std::end(kTokenTypes)) {
     refuse_index(idx, cat("dtype ", int{code}, ", and tokens have one of the integer dtypes 1, 2, 3, 4, 5, 8"));
