@@ -6,6 +6,7 @@
 takes the arguments of lm_eval itself; or import this file, and "gf" is a model of lm_eval's. It needs nothing but
 lm_eval: models and tokenizers stay on the other side of the pipe.
 """
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,15 +15,25 @@ import threading
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
+# What task files and --gen_kwargs may say, as options of gf generate. The four of MAX_TOKENS are names of one setting,
+# the first that is given counts: so it is in lm_eval's normalize_gen_kwargs.
+MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+OPTIONS = {"top_p": ("--top-p", float), "top_k": ("--top-k", int), "min_p": ("--min-p", float),
+           "repetition_penalty": ("--repetition-penalty", float), "presence_penalty": ("--presence-penalty", float),
+           "frequency_penalty": ("--frequency-penalty", float)}
+KNOWN = ("until", "do_sample", "temperature", *MAX_TOKENS, *OPTIONS, "num_beams")
+
 
 @register_model("gf")
 class GoldFinchLM(LM):
     # The last three lm_eval hands to every model, device as cuda:0 where nobody said so. Here the other side decides.
-    def __init__(self, checkpoint, vocab, gf="gf", max_gen_toks=256, batch_size=None, max_batch_size=None, device=None):
+    def __init__(self, checkpoint, vocab, gf="gf", max_gen_toks=256, seed=0, batch_size=None, max_batch_size=None,
+                 device=None):
         super().__init__()
         self._command = [gf]
         self._model = ["--checkpoint", str(checkpoint), "--vocab", str(vocab)]
         self._max_gen_toks = int(max_gen_toks)
+        self._seed, self._generated = int(seed), 0
         self._scorer = None
 
     # A process that lives as long as this object; its answers come in the order of the questions. All are read, also
@@ -63,25 +74,44 @@ class GoldFinchLM(LM):
         scores = iter(self._score([("", document) for document in documents if document]))
         return [next(scores)[0] if document else 0.0 for document in documents]
 
-    # Requests with the same settings are asked together.
+    # Requests with the same options are asked together; all settings are read first, so that a wrong one costs no time.
     def generate_until(self, requests, disable_tqdm=False):
         groups, answers = {}, [None] * len(requests)
         for i, request in enumerate(requests):
             context, settings = request.args
-            groups.setdefault(json.dumps(settings, sort_keys=True), []).append((i, context))
-        for settings, group in groups.items():
-            for (i, _), text in zip(group, self._generate([context for _, context in group], json.loads(settings))):
+            groups.setdefault(tuple(self._options(settings)), []).append((i, context))
+        for options, group in groups.items():
+            for (i, _), text in zip(group, self._generate([context for _, context in group], options)):
                 answers[i] = text
         return answers
 
-    def _generate(self, prompts, settings):
-        until = settings.get("until") or []
-        sampled = settings.get("do_sample", False)
-        options = ["--tokens", str(settings.get("max_gen_toks", self._max_gen_toks)),
-                   "--temperature", str(settings.get("temperature", 1.0) if sampled else 0),
-                   "--top-p", str(settings.get("top_p", 1.0)), "--top-k", str(settings.get("top_k", 0) if sampled else 0)]
-        for stop in [until] if isinstance(until, str) else until:
-            options += ["--stop", stop] if stop else []  # an empty one stands for the end of the document in some tasks
+    # Null is as not said. Temperature and do_sample are meant as normalize_gen_kwargs means them: do_sample decides, and
+    # where it is not given a temperature over 0 does.
+    def _options(self, settings):
+        given = {key: value for key, value in settings.items() if value is not None}
+        for key in given:
+            if key not in KNOWN:
+                raise ValueError(f"no generation setting {key!r} for gf generate; known: {', '.join(KNOWN)}")
+        if given.get("num_beams", 1) != 1:
+            raise ValueError(f"gf generate has no beam search, and num_beams is {given['num_beams']!r}")
+        sampled = given.get("do_sample", float(given.get("temperature", 0)) > 0)
+        temperature = float(given.get("temperature", 1)) if sampled else 0
+        tokens = int(next((given[key] for key in MAX_TOKENS if key in given), self._max_gen_toks))
+        options = [f"--tokens={tokens}", f"--temperature={temperature}"]
+        options += [f"{option}={kind(given[key])}" for key, (option, kind) in OPTIONS.items() if key in given]
+        until = given.get("until", [])
+        # An empty one stands for the end of the document in some tasks.
+        return options + [f"--stop={stop}" for stop in ([until] if isinstance(until, str) else until) if stop]
+
+    # gf draws the prompts of one call apart, also equal ones. So that those of several calls are too, each call has a
+    # seed of its own, made from ours and the number of texts before.
+    def _next_seed(self, count):
+        digest = hashlib.sha256(f"{self._seed} {self._generated}".encode()).digest()
+        self._generated += count
+        return int.from_bytes(digest[:8], "little") >> 1  # --seed is signed
+
+    def _generate(self, prompts, options):
+        options = [*options, f"--seed={self._next_seed(len(prompts))}"]
         lines = "".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
         done = subprocess.run([*self._command, "generate", *self._model, "--prompt-file", "/dev/stdin", *options],
                               input=lines, capture_output=True, text=True, encoding="utf-8")

@@ -19,6 +19,7 @@
 #include "base/child_process.h"
 #include "base/human.h"
 #include "base/standard_streams.h"
+#include "base/text.h"
 #include "io/files.h"
 #include "io/partial_file.h"
 #include "io/run_folder.h"
@@ -45,7 +46,8 @@ po::options_description switches_for(AblateOptions& o) {
                          "the variants and seeds (configs/ablations/)");
   switches.add_options()("only", po::value(&o.only)->value_name("NAME"), "only this variant; may be given again");
   switches.add_options()("seeds", po::value(&o.seeds)->value_name("1,2,3"), "these in place of the file's");
-  switches.add_options()("dry-run", po::bool_switch(&o.dry_run), "check all, say what would be trained, and end");
+  switches.add_options()("dry-run", po::bool_switch(&o.dry_run),
+                         "say what each variant costs, check all, say what would be trained, and end");
   return switches;
 }
 
@@ -68,6 +70,7 @@ struct Study {
   Ablation ablation;
   std::vector<PlannedVariant> planned;
   ConfigParts base;
+  bool has_data = true;  // false, in a dry run alone: nothing that depends on the data is known or checked
 
   fs::path folder() const { return folder_of(ablation, planned[0].config); }
 };
@@ -81,9 +84,10 @@ class Preparer {
   Prepared prepare(int64_t seed) {
     const Study& s = study_;
     Prepared p{run_of(s.ablation, s.planned, variant_, seed, s.base)};
+    p.folder = run_folder(p.run.config);
+    if (!s.has_data) return p;
     if (!plan_) plan_.emplace(p.run.config);
     p.last_step = plan_->last_step;
-    p.folder = run_folder(p.run.config);
     plan_->config.train.seed_everything = seed;
     try {
       check_same_run(p.folder, plan_->config, plan_->data.get(), p.last_step);
@@ -146,17 +150,47 @@ std::vector<Prepared> prepare(const Study& study, const AblateOptions& o) {
   return all;
 }
 
-// Lines that begin with "run" are for scripts too: launch/ablate.sbatch takes one of them an element of its array.
-void print_plan(const std::vector<PlannedVariant>& planned, const std::vector<Prepared>& runs) {
+void print_costs(const std::vector<PlannedVariant>& planned) {
   fmt::print("{:<28} {:>12} {:>8} {:>16} {:>14}\n", "variant", "parameters", "channels", "operations/token",
              "cache B/token");
   for (const PlannedVariant& v : planned)
     fmt::print("{:<28} {:>12} {:>8} {:>16} {:>14.0f}\n", v.name, v.parameters, channel_width(v),
                human_count(v.flops_per_token), v.cache_bytes);
-  for (const Prepared& p : runs)
-    if (p.wanted)
-      fmt::print("run --only {} --seeds {}  # {} steps in {}{}\n", planned[p.run.variant].name, p.run.seed, p.last_step,
-                 p.folder.string(), p.done() ? ", done" : "");
+}
+
+// Lines that begin with "run" are for scripts too: launch/ablate.sbatch takes one of them an element of its array.
+void print_runs(const Study& study, const std::vector<Prepared>& runs) {
+  for (const Prepared& p : runs) {
+    if (!p.wanted) continue;
+    fmt::print("run --only {} --seeds {}  # ", study.planned[p.run.variant].name, p.run.seed);
+    if (study.has_data)
+      fmt::print("{} steps in {}{}\n", p.last_step, p.folder.string(), p.done() ? ", done" : "");
+    else
+      fmt::print("not checked: in {}\n", p.folder.string());
+  }
+}
+
+// Whether any file of the data is there, or none is asked for.
+bool is_there(const DataList& data) {
+  std::error_code none;
+  for (const DataList::Source& source : data.sources())
+    for (const std::string& prefix : source.prefixes)
+      for (const char* end : {".idx", ".bin"})
+        if (fs::status(prefix + end, none).type() != fs::file_type::not_found) return true;
+  return data.empty();
+}
+
+// What variants cost follows from their configuration: that can be looked at where there is no data, and where the
+// runs that it would make are refused.
+int dry_run(Study& study, const AblateOptions& options) {
+  print_costs(study.planned);
+  const DataList& data = study.planned[0].config.train.data_file;
+  study.has_data = is_there(data);
+  print_runs(study, prepare(study, options));
+  if (!study.has_data)
+    print_note("gf ablate: train.data_file {} is not there, and nothing that depends on it was checked\n",
+               shortened(data.text()));
+  return 0;
 }
 
 std::string end_of(const fs::path& log) {
@@ -277,13 +311,8 @@ int run_ablate(const Arguments& arguments) {
   if (!given) return 0;
   if (options.ablation.empty()) refuse("no ablation is given", "-a FILE; configs/ablations/ has some");
   const Ablation ablation = read_ablation(options.ablation);
-  const Study study{ablation, plan_variants(ablation, *given), *given};
-  const auto runs = prepare(study, options);
-  if (options.dry_run) {
-    print_plan(study.planned, runs);
-    return 0;
-  }
-  return train_all(study, runs);
+  Study study{ablation, plan_variants(ablation, *given), *given};
+  return options.dry_run ? dry_run(study, options) : train_all(study, prepare(study, options));
 }
 
 }  // namespace gf

@@ -120,8 +120,10 @@ int export_to(const Arguments& arguments) {
   add_positional(line, "out", "the file to write");
   line.options.add_options()("dtype", po::value<std::string>()->value_name("TYPE")->default_value("f32"),
                              "f32, bf16 or f16");
-  line.options.add_options()("max-shard-size", po::value<std::string>()->value_name("SIZE")->default_value("5GB"),
-                             "over it, several files OUT-00001-of-0000N.safetensors and OUT.safetensors.index.json");
+  line.options.add_options()(
+      "max-shard-size", po::value<std::string>()->value_name("SIZE")->default_value("5GB"),
+      "of the tensors, without the file's header; over it, several files OUT-00001-of-0000N.safetensors "
+      "and OUT.safetensors.index.json");
   const po::variables_map values = parse(line, arguments);
   if (values.empty()) return 0;
   const FloatFormat format = float_format(values["dtype"].as<std::string>());

@@ -149,12 +149,13 @@ class Writer {
         [](int64_t) {});
     if (prompts.empty()) refuse(cat(o_.prompt_file, " has no prompt"), form);
     const StatefulDecoder first = fresh();
-    for (const std::string& prompt : prompts) {
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      const std::string& prompt = prompts[i];
       std::string text;
       StatefulDecoder decoder = o_.state_in.empty() ? StatefulDecoder(*model_.layers, o_.decoder) : first.fork();
       const std::vector<int32_t> tokens = next_prompt(decoder, prompt);
       check_memory_for(tokens.size(), decoder, o_);
-      const Generation g = write(decoder, tokens, [&](std::string_view more) { text += more; });
+      const Generation g = write(decoder, tokens, i, [&](std::string_view more) { text += more; });
       const nlohmann::ordered_json answer{
           {"prompt", prompt}, {"text", text}, {"tokens", g.tokens}, {"ended_by", name_of(g.end)}};
       print_text(answer.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
@@ -219,8 +220,11 @@ class Writer {
     return tokens;
   }
 
-  Generation write(StatefulDecoder& decoder, std::span<const int32_t> tokens, const TextStream::Sink& sink) const {
+  // `number`: of the prompts of a file, from 0, so that equal ones get texts of their own.
+  Generation write(StatefulDecoder& decoder, std::span<const int32_t> tokens, uint64_t number,
+                   const TextStream::Sink& sink) const {
     GenerateOptions options = o_.generate;
+    options.number = number;
     options.read_before = decoder.counts();
     options.asked_to_stop = [this] { return asked_to_stop(); };
     return generate(decoder, vocabulary_, tokens, options, sink);
@@ -239,7 +243,7 @@ class Writer {
       }
     };
     const int64_t before = decoder.past().size();
-    const Generation g = write(decoder, tokens, show);
+    const Generation g = write(decoder, tokens, 0, show);
     if (!end.empty()) show(end);
     const int64_t read = decoder.past().size() - before - g.steps;
     print_report(g, read, decoder.past());
@@ -291,7 +295,8 @@ po::options_description options_into(Options& o) {
          "take X from the logits of tokens that were read or made");
   option("frequency-penalty", po::value(&g.penalties.frequency)->value_name("X")->default_value(0),
          "and X for each time that they were");
-  option("seed", po::value(&o.seed)->value_name("N")->default_value(0), "the same seed gives the same text");
+  option("seed", po::value(&o.seed)->value_name("N")->default_value(0),
+         "the same seed gives the same text; equal prompts of a file are drawn apart");
   option("stop", po::value(&g.stops)->value_name("TEXT"), "end before this text; may be given again");
   option("chunk", po::value(&o.decoder.chunk)->value_name("N")->default_value(o.decoder.chunk),
          "read so many tokens of a prompt at once");

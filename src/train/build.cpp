@@ -11,6 +11,7 @@
 #include "parallel/agreement.h"
 #include "train/evaluate.h"
 #include "train/parameters.h"
+#include "train/partial_load.h"
 #include "train/planner/layer_times.h"
 
 namespace gf {
@@ -167,17 +168,6 @@ void Plan::check_tokens() const {
 
 namespace {
 
-// What train.load_partial made of a checkpoint, for a person.
-std::string taken_from(const TensorSource& load, const ModelConfig& config) {
-  const auto names = parameter_names(config);
-  const auto has = [&](const std::string& name) { return load.find(cat(kModelPrefix, name)) != nullptr; };
-  const auto taken = std::ranges::count_if(names, has);
-  const auto there =
-      std::ranges::count_if(load.entries(), [](const auto& e) { return e.name.starts_with(kModelPrefix); });
-  return cat(": ", taken, " of ", names.size(), " tensors, fresh ones for those it lacks",
-             there > taken ? cat("; ", there - taken, " of its own are not in this model") : "");
-}
-
 RankModelOptions model_options(const Plan& plan, Device device) {
   const TrainConfig& t = plan.config.train;
   RankModelOptions options;
@@ -312,6 +302,7 @@ void Run::start_from(const TensorSource* load) {
   if (!load) return;
   read(*load, views_in(*load, parameter_views(model.parameters()), t.load_partial));
   start = cat("parameters from ", t.load_model, t.load_partial ? taken_from(*load, plan.config.model) : "");
+  if (t.load_partial) warnings = dropped_mixers(*load, plan.config.model);
 }
 
 void Run::go_on_from(const StepFolder& newest) {

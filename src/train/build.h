@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_writer.h"
@@ -73,9 +74,10 @@ struct Run {
   std::unique_ptr<ShardedOptimizer> optimizer;
   Place place;
   SpikeDetector spikes;
-  int64_t skipped = 0;      // steps in a row, the last one among them
-  int64_t saved_step = -1;  // of the newest checkpoint that this process knows of
-  std::string start;        // where the parameters come from, for a person
+  int64_t skipped = 0;                // steps in a row, the last one among them
+  int64_t saved_step = -1;            // of the newest checkpoint that this process knows of
+  std::string start;                  // where the parameters come from, for a person
+  std::vector<std::string> warnings;  // of what became of them there
   std::unique_ptr<TokenStream> tokens;
   std::unique_ptr<MetricsWriter> metrics;
   std::unique_ptr<CheckpointWriter> checkpoints;  // ends before what its thread uses goes

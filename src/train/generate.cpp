@@ -6,6 +6,15 @@
 #include "base/random.h"
 
 namespace gf {
+namespace {
+
+// The first text has the seed itself, as it has where it is alone. The others' are hashed, since seed + number would
+// make the second text of one seed the first of the next.
+uint64_t seed_of_text(const GenerateOptions& o) {
+  return o.number == 0 ? o.seed : o.seed ^ splitmix64(o.number);
+}
+
+}  // namespace
 
 void check(const GenerateOptions& o) {
   if (o.tokens < 1) refuse(cat("--tokens is ", o.tokens), "1 or more");
@@ -32,7 +41,7 @@ Generation generate(Decoder& decoder, const Vocabulary& vocabulary, std::span<co
                     const GenerateOptions& options, const TextStream::Sink& sink) {
   check(options);
   check_vocabulary(vocabulary, decoder.vocab_size());
-  const Random random(options.seed, "generate");
+  const Random random(seed_of_text(options), "generate");
   // A model may have more tokens than its vocabulary (sizes are rounded up): those stand for nothing.
   const auto known = static_cast<size_t>(vocabulary.size());
   PenalisedLogits penalised(options.penalties, options.read_before);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text from a model, token by token. Which token comes at a place depends on the tokens before it, the settings and
-// the seed, and on nothing else: a text that is given as prompt goes on as it would have gone on by itself.
+// Text from a model, token by token. Which token comes at a place depends on the tokens before it, the settings, the
+// seed and the text's number, and on nothing else: a text that is given as prompt goes on as it would have gone on by
+// itself.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -21,6 +22,7 @@ struct GenerateOptions {
   Sampling sampling{};
   Penalties penalties{};
   uint64_t seed = 0;
+  uint64_t number = 0;                    // of texts that share a seed: each is drawn by random numbers of its own
   TokenCounts read_before{};              // what the decoder read before the prompt
   std::vector<std::string> stops{};       // ends before the first of these
   std::function<bool()> asked_to_stop{};  // looked at between tokens: a signal that came, say

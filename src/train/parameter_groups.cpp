@@ -91,7 +91,11 @@ ParameterGroups::Group group_of(const Setting& setting) {
   std::vector<Setting> keys = setting.entries;
   for (Setting& key : keys) key.where.clear();  // whoever catches the message says where
   Entry e;
-  apply_settings(keys, e);
+  try {
+    apply_settings(keys, e);
+  } catch (const Error& wrong) {
+    refuse(wrong.what(), kHint);  // these keys are no options
+  }
   const bool scaled = std::ranges::count(keys, "lr_scale", &Setting::path) > 0;
   if (e.match.empty()) refuse("there is no match", kHint);
   if (!e.freeze && !scaled) refuse("it says neither freeze: 1 nor lr_scale", kHint);

@@ -216,6 +216,7 @@ Exit train(Plan& plan, std::unique_ptr<Communicator> world, Device device, const
                  run.folder->is_exclusive()
                      ? ""
                      : "; this file system has no locks: nothing keeps a second run out of the folder");
+    for (const std::string& warning : run.warnings) print_output("warning  {}\n", warning);
     std::fflush(stdout);
   }
   if (plan.config.train.train_stage == 1) {

@@ -47,7 +47,8 @@ class Request final : public JsonObjectReader {
     if (v.kind != Kind::integer)
       refuse(cat(part_->name_of_tokens, " has ", shown(v), ", which is not the number of a token"), kForm);
     if (v.integer < 0 || v.integer >= vocab_size_)
-      refuse(cat("token ", v.integer, " is not one of the model's ", vocab_size_), "numbers from 0 on");
+      refuse(cat("token ", v.integer, " is not one of the model's ", vocab_size_),
+             cat("numbers from 0 to ", vocab_size_ - 1));
     part_->tokens->push_back(static_cast<int32_t>(v.integer));
   }
 

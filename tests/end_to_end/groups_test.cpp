@@ -149,6 +149,7 @@ TEST_F(ManyRanksGroups, UpgradeAFinchCheckpoint) {
     EXPECT_NE(result.out.find("fresh ones for those it lacks"), std::string::npos) << result.out;
     const bool leaves_some = result.out.find("of its own are not in this model") != std::string::npos;
     EXPECT_EQ(leaves_some, kept == 4) << "the mixer of the fifth";
+    EXPECT_EQ(result.out.find("\nwarning  blocks.4.att is gold now") != std::string::npos, kept == 4) << result.out;
     const State upgraded = state(suffix);
     EXPECT_TRUE(upgraded.contains(cat("model/blocks.", kept, ".att.ln_q.weight")));
     int same = 0;
@@ -160,6 +161,48 @@ TEST_F(ManyRanksGroups, UpgradeAFinchCheckpoint) {
     }
     EXPECT_GT(same, 20 * kept);
   }
+}
+
+// As docs/running.md has it, in small: all 24 layers as they are, and four of GOLD over them.
+TEST_F(ManyRanksGroups, UpgradeInThePublishedProportion) {
+  configs_ = {"finch"};
+  options_["train.accumulate_grad_batches"] = "1";
+  options_["train.max_steps"] = "2";
+  options_["train.groups"] = "";
+  const ProgramResult begun =
+      train({{"train.proj_suffix", "finch"}, {"model.n_layer", "24"}, {"train.train_stage", "1"}});
+  ASSERT_EQ(begun.status, 0) << begun.err;
+  configs_ = {"goldfinch_upgrade"};
+  const auto upgrade = [&](const char* suffix, const char* ratio) {
+    const ProgramResult result =
+        train({{"train.proj_suffix", suffix},
+               {"model.n_layer", "28"},
+               {"model.inv_other_layer_ratio", ratio},
+               {"train.load_model", run("finch").string()},
+               {"train.groups", "[{match: 'emb\\..*|blocks\\.([0-9]|1[0-9]|2[0-3])\\..*', freeze: 1}]"}});
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  const std::string all = upgrade("all", "7");
+  EXPECT_NE(all.find(": 678 of 808 tensors, fresh ones for those it lacks\n"), std::string::npos) << all;
+  EXPECT_EQ(all.find("\nwarning "), std::string::npos) << all;
+  const State finch = state("finch"), upgraded = state("all");
+  int same = 0;
+  for (const auto& [name, values] : finch) {
+    if (!name.starts_with("model/emb") && !name.starts_with("model/blocks.")) continue;
+    EXPECT_TRUE(upgraded.at(name) == values) << name;
+    ++same;
+  }
+  EXPECT_GT(same, 20 * 24);
+  EXPECT_TRUE(upgraded.contains("model/blocks.24.att.ln_q.weight"));
+  EXPECT_FALSE(upgraded.contains("model/blocks.23.att.ln_q.weight"));
+  // The upper sixth of 28 is five layers: one of them takes the place of a trained mixer.
+  const std::string less = upgrade("less", "6");
+  EXPECT_NE(less.find(": 665 of 812 tensors"), std::string::npos) << less;
+  EXPECT_NE(less.find("\nwarning  blocks.23.att is gold now, and 13 tensors of the mixer that the checkpoint has there "
+                      "are dropped; --model.inv_other_layer_ratio 7 "),
+            std::string::npos)
+      << less;
 }
 
 }  // namespace

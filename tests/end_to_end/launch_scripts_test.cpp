@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "support/files.h"
 #include "support/process.h"
 #include "support/temp_folder.h"
@@ -142,14 +143,14 @@ TEST_F(Scripts, GivesEachThreadACore) {
 class AblationScript : public Scripts {
  protected:
   // gf lists two runs, and `run` is what it does for one of them. The script as element `index` of the array.
-  std::unique_ptr<Process> start(int index, const std::string& run, const std::string& scontrol) const {
+  std::unique_ptr<Process> start(int index, const std::string& run, const std::string& scontrol,
+                                 const std::vector<std::string>& options = {"-c", "base.yaml"}) const {
     program("gf", cat("echo \"$@\" >>", called(),
                       "\ncase \"$*\" in *--dry-run) echo 'two variants'; echo 'run --only a --seeds 1  # 3 steps';"
                       "echo 'run --only b --seeds 2  # 3 steps'; exit 0;; esac\n",
                       run));
     slurm(scontrol);
-    return std::make_unique<Process>(cat(GF_SOURCE_DIR, "/launch/ablate.sbatch"),
-                                     std::vector<std::string>{"-c", "base.yaml"},
+    return std::make_unique<Process>(cat(GF_SOURCE_DIR, "/launch/ablate.sbatch"), options,
                                      environment({{"SLURM_ARRAY_JOB_ID", "9"}, {"SLURM_ARRAY_TASK_ID", cat(index)}}));
   }
   std::string called() const { return folder_ / "called"; }
@@ -160,6 +161,22 @@ TEST_F(AblationScript, RunsTheOneOfItsIndex) {
   EXPECT_EQ(read_file(called()), "ablate -c base.yaml --dry-run\nablate -c base.yaml --only b --seeds 2\n");
   EXPECT_EQ(start(0, "exit 3", kTakeAway)->wait().status, 3);
   EXPECT_FALSE(fs::exists(requeued()));
+}
+
+// They choose what is listed; the run itself is named once, by its own.
+TEST_F(AblationScript, HasOneRunOfThoseThatWereAskedFor) {
+  using Words = std::vector<std::string>;
+  for (const Words& asked : {Words{"--seeds", "5,6"}, Words{"--seeds=5,6"}, Words{"--only", "finch", "--only", "b"},
+                             Words{"--only=finch", "--seeds", "2", "--only=b"}}) {
+    fs::remove(called());
+    Words options{"-c", "base.yaml"};
+    options.insert(options.end(), asked.begin(), asked.end());
+    options.insert(options.end(), {"--train.wandb=", "--model.n_layer", "3"});
+    const ProgramResult result = start(1, "exit 0", kTakeAway, options)->wait();
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(read_file(called()), cat("ablate ", joined(options, " "), " --dry-run\n",
+                                       "ablate -c base.yaml --train.wandb= --model.n_layer 3 --only b --seeds 2\n"));
+  }
 }
 
 TEST_F(AblationScript, RefusesAnIndexBeyondTheRuns) {

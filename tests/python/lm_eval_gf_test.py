@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lm_eval_gf.py with the real gf, on a model of a golden case, and stand-ins for what it takes from lm_eval."""
+"""lm_eval_gf.py with the real gf, on a model of a golden case. Where lm_eval is not installed, with stand-ins for what it
+takes from there, and without the tests of lm_eval itself."""
+import importlib.util
 import json
 import math
 import os
@@ -27,8 +29,12 @@ def install_fakes():
                         "lm_eval.api.model": model, "lm_eval.api.registry": registry})
 
 
-install_fakes()
+HAS_LM_EVAL = importlib.util.find_spec("lm_eval") is not None
+needs_lm_eval = unittest.skipUnless(HAS_LM_EVAL, "lm_eval is not installed")
+if not HAS_LM_EVAL:
+    install_fakes()
 sys.path.insert(0, str(ROOT / "python"))
+import lm_eval_gf  # noqa: E402
 from lm_eval_gf import GoldFinchLM  # noqa: E402
 
 MASK = 2**64 - 1
@@ -166,6 +172,96 @@ class LmEvalGf(unittest.TestCase):
     def test_a_failure_of_generate_gives_its_message(self):
         with self.assertRaisesRegex(RuntimeError, "status 2: gf generate: --top-p is 7"):
             self.model.generate_until(requests(("a", {"top_p": 7})))
+
+    # As lm_eval's repeats asks, each request as often as it says, or in calls of its own.
+    def test_repeats_are_drawn_apart_and_again_the_same(self):
+        settings = {"max_gen_toks": 12, "do_sample": True, "temperature": 1.5}
+        same = requests(*[(text_of(golden_rows()[0]), settings)] * 4)
+
+        def texts(**arguments):
+            model = GoldFinchLM(self.folder / "model", self.folder / "vocab.txt", gf=GF, **arguments)
+            return model.generate_until(same) + model.generate_until(same[:1]) + model.generate_until(same[:1])
+
+        first = texts()
+        self.assertEqual(texts(seed=0), first)
+        self.assertEqual(len({*first, *texts(seed=1)}), 12, "each is another")
+
+    # What gf would be asked: a stand-in answers with its options.
+    def asked(self, *settings):
+        script = self.folder / "asked"
+        script.write_text(f"#!{sys.executable}\nimport json, sys\n"
+                          "for _ in sys.stdin: print(json.dumps({'text': json.dumps(sys.argv[1:])}))\n")
+        script.chmod(0o700)
+        options = GoldFinchLM("model", "byte", gf=script, max_gen_toks=77).generate_until(
+            requests(*(("a", one) for one in settings)))
+        return [dict(o[2:].split("=", 1) for o in json.loads(one) if "=" in o) for one in options]
+
+    def test_settings_reach_gf(self):
+        names = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+        tokens = self.asked(*({name: 5 + i} for i, name in enumerate(names)), dict(zip(names[1:], "234")),
+                            {"max_gen_toks": None, "max_tokens": 9}, {})
+        self.assertEqual([one["tokens"] for one in tokens], ["5", "6", "7", "8", "2", "9", "77"])
+        [all_of_them] = self.asked({"top_p": 0.9, "top_k": 40, "min_p": 0.1, "repetition_penalty": 1.2, "num_beams": 1,
+                                    "presence_penalty": -0.5, "frequency_penalty": 0.25, "until": "--"})
+        del all_of_them["seed"]
+        self.assertEqual(all_of_them, {"tokens": "77", "temperature": "0", "top-p": "0.9", "top-k": "40", "min-p": "0.1",
+                                       "repetition-penalty": "1.2", "presence-penalty": "-0.5",
+                                       "frequency-penalty": "0.25", "stop": "--"})
+
+    def test_settings_matter(self):
+        prompt = text_of(golden_rows()[0][:5])
+        greedy, penalised, short = self.model.generate_until(requests(
+            (prompt, {"max_new_tokens": 20}), (prompt, {"max_new_tokens": 20, "frequency_penalty": 50}),
+            (prompt, {"max_completion_tokens": 3})))
+        self.assertNotEqual(penalised, greedy)
+        self.assertTrue(len(short) < len(greedy) and greedy.startswith(short))
+
+    SAMPLED = (({"temperature": 0.5}, 0.5), ({"temperature": 0}, 0), ({}, 0), ({"do_sample": False}, 0),
+               ({"do_sample": False, "temperature": 0.7}, 0), ({"do_sample": True, "temperature": 0.7}, 0.7))
+
+    def test_do_sample_and_temperature(self):
+        got = [float(one["temperature"]) for one in self.asked(*(settings for settings, _ in self.SAMPLED))]
+        self.assertEqual(got, [temperature for _, temperature in self.SAMPLED])
+        # A sampler that is told to sample, and no temperature, has its own.
+        self.assertEqual(float(self.asked({"do_sample": True})[0]["temperature"]), 1)
+
+    @needs_lm_eval
+    def test_settings_mean_what_lm_eval_means(self):
+        from lm_eval.models.utils import normalize_gen_kwargs
+
+        for settings, temperature in self.SAMPLED:
+            normal = normalize_gen_kwargs(settings)
+            self.assertEqual(normal.get("temperature", 0) if normal["do_sample"] else 0, temperature)
+        for i in range(len(lm_eval_gf.MAX_TOKENS)):
+            settings = {name: 10 + k for k, name in reversed([*enumerate(lm_eval_gf.MAX_TOKENS)][i:])}
+            normal = normalize_gen_kwargs(settings)
+            self.assertEqual(self.asked(settings)[0]["tokens"], str(normal.pop("max_gen_toks")))
+            self.assertLessEqual(set(normal), {"until", "do_sample"}, "a name was not understood")
+
+    def test_a_setting_that_gf_has_not_is_refused(self):
+        for settings, message in (({"top_q": 1}, "'top_q'.*known: until, .*max_new_tokens.*frequency_penalty"),
+                                  ({"num_beams": 4}, "num_beams is 4")):
+            with self.assertRaisesRegex(ValueError, message):
+                self.model.generate_until(requests(("a", {}), ("a", settings)))
+
+    # lm_eval itself, on the two tasks of python/lm_eval_example: scores, and eight texts for each document.
+    @needs_lm_eval
+    def test_an_evaluation(self):
+        out = self.folder / "results"
+        done = subprocess.run(
+            [sys.executable, ROOT / "python/lm_eval_gf.py", "--model", "gf", "--model_args",
+             f"checkpoint={self.folder / 'model'},vocab={self.folder / 'vocab.txt'},gf={GF},seed=2", "--include_path",
+             "python/lm_eval_example", "--tasks", "gf_example_words,gf_example_endings", "--log_samples",
+             "--output_path", out], cwd=ROOT, capture_output=True, text=True,
+            env={**os.environ, "HF_HOME": str(self.folder / "cache"), "HF_HUB_OFFLINE": "1"})
+        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+        self.assertRegex(done.stdout, r"gf_example_words *\|Yaml *\|none *\| *0\|acc ")
+        self.assertRegex(done.stdout, r"gf_example_endings *\|Yaml *\|first *\| *0\|exact_match")
+        [samples] = out.rglob("samples_gf_example_endings_*.jsonl")
+        documents = [json.loads(line)["resps"][0] for line in samples.open(encoding="utf-8")]
+        self.assertEqual([len(texts) for texts in documents], [8] * 8)  # four, with each of two filters
+        for texts in documents:
+            self.assertGreater(len(set(texts)), 4)
 
     def test_an_unknown_argument_is_refused(self):
         with self.assertRaisesRegex(TypeError, "vocabulary"):

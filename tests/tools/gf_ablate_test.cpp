@@ -9,7 +9,9 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <regex>
 #include <sstream>
+#include <tuple>
 
 #include "io/metrics.h"
 #include "support/files.h"
@@ -54,6 +56,11 @@ class Ablate : public testing::Test {
     for (const auto& piece : pieces)
       EXPECT_NE(result.err.find(piece), std::string::npos) << piece << ": " << result.err;
     EXPECT_FALSE(fs::exists(folder_ / "out")) << "nothing was begun";
+  }
+  // Neither begun nor listed; a dry run has told what the variants cost.
+  static void expect_no_run(const std::string& way, const ProgramResult& result) {
+    EXPECT_EQ(result.out.find("run --only"), std::string::npos) << result.out;
+    EXPECT_EQ(result.out.starts_with("variant "), way == "--dry-run") << result.out;
   }
   fs::path out() const { return fs::path(folder_ / "out") / "tiny"; }
   fs::path run(const std::string& name) const { return out() / name; }
@@ -147,7 +154,7 @@ TEST_F(Ablate, FinishedRunsOfOtherSettingsAreRefused) {
       all.emplace_back(way);
       const ProgramResult result = ablate(all);
       EXPECT_EQ(result.status, 2) << result.out;
-      EXPECT_EQ(result.out, "");
+      expect_no_run(way, result);
       for (const auto& piece : pieces)
         EXPECT_NE(result.err.find(piece), std::string::npos) << piece << ": " << result.err;
       EXPECT_NE(result.err.find("remove " + run("finch-s1").string()), std::string::npos) << result.err;
@@ -221,7 +228,7 @@ TEST_F(Ablate, RunsOnOtherTokensAreRefused) {
   for (const char* way : {"--dry-run", "--only=goldfinch", "--seeds=2"}) {
     const ProgramResult result = ablate({way});
     EXPECT_EQ(result.status, 2) << result.out;
-    EXPECT_EQ(result.out, "");
+    expect_no_run(way, result);
     for (const std::string piece :
          {"variant finch, seed 1: train.data_file: ", "fingerprint", "the data as it was; or ", "remove "})
       EXPECT_NE(result.err.find(piece), std::string::npos) << piece << ": " << result.err;
@@ -295,6 +302,43 @@ TEST_F(Ablate, ADryRunTrainsNothing) {
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("run --only goldfinch --seeds 2  # 6 steps in "), std::string::npos) << result.out;
   EXPECT_EQ(result.out.find("run --only finch"), std::string::npos);
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
+// As in a fresh clone: the published files, whose data is nowhere, and who need not know how long the runs would be.
+TEST_F(Ablate, ADryRunTellsOfCostsWithoutData) {
+  const auto dry = [&](const std::string& size, const std::string& ablation, const std::string& data) {
+    const std::string configs = cat(GF_SOURCE_DIR, "/configs/"), out = folder_ / "out";
+    return run_program(
+        "gf", {"ablate", "-c", configs + size, "-a", cat(configs, "ablations/", ablation), "--train.data_file=" + data,
+               "--train.validation_data_file=" + data, "--train.proj_dir=" + out, "--dry-run"});
+  };
+  using Row = std::pair<const char*, const char*>;  // a variant and its parameters
+  const std::string none = folder_ / "none", small = folder_ / "small";
+  write_byte_tokens(small, std::string(10'000, 'x'));
+  for (const auto& [size, ablation, rows] :
+       {std::tuple("L24D2048ctx2048minipile.yaml", "published-1.5B.yaml",
+                   std::vector<Row>{{"llama", "1473454080"}, {"finch", "1599873024"}, {"goldfinch", "1445257216"}}),
+        {"L12D768ctx1024minipile.yaml", "published-L12.yaml",
+         std::vector<Row>{{"finchc2", "191056896"}, {"llama", "185637888"}, {"goldfinch_1_6", "189169152"}}}}) {
+    const ProgramResult result = dry(size, ablation, none);
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_NE(result.err.find(cat("train.data_file ", none.substr(0, 20))), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("is not there"), std::string::npos) << result.err;
+    for (const auto& [name, parameters] : rows) {
+      EXPECT_TRUE(std::regex_search(result.out, std::regex(cat("(^|\n)", name, " +", parameters, " "))))
+          << name << ": " << result.out;
+      EXPECT_NE(
+          result.out.find(cat("\nrun --only ", name, " --seeds 1337  # not checked: in ", folder_.path().string())),
+          std::string::npos)
+          << result.out;
+    }
+    // Data that is there is checked, and this is too little for a single step.
+    const ProgramResult little = dry(size, ablation, small);
+    EXPECT_EQ(little.status, 2) << little.out;
+    EXPECT_NE(little.err.find("warm-up and wait take"), std::string::npos) << little.err;
+    expect_no_run("--dry-run", little);
+  }
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 

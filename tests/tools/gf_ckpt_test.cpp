@@ -109,6 +109,10 @@ TEST_F(GfCkpt, SeveralFilesWithAnIndexAreOneModel) {
   CheckpointWriter(two, *self, 0)
       .write(a, std::vector<ShardView>{{"model/emb.weight", DType::f32, {2, 3}, 0, 6, weight_.raw()},
                                        {"model/head.weight", DType::f32, {2, 3}, 0, 6, weight_.raw()}});
+  // The size is that of the tensors, 24 bytes each: a file is larger by its header.
+  const fs::path whole = folder_ / "whole.safetensors";
+  expect("export " + two.string() + " " + whole.string() + " --max-shard-size 48", 0, {whole.string() + ": "});
+  EXPECT_GT(fs::file_size(whole), 48u);
   expect("export " + two.string() + " " + file_.string() + " --max-shard-size 47", 0,
          {first.string(), second.string(), index.string()});
   EXPECT_FALSE(fs::exists(file_));
@@ -124,6 +128,10 @@ TEST_F(GfCkpt, SeveralFilesWithAnIndexAreOneModel) {
   for (const char* size : {"0", "-1", "5XB", "GB", "9999999999GB", "5 GB", "1.5GB"})
     expect("export " + two.string() + " " + file_.string() + " --max-shard-size '" + size + "'", 2,
            {std::string("--max-shard-size is ") + size, "5GB"});
+}
+
+TEST_F(GfCkpt, HelpSaysWhatTheSizeCounts) {
+  expect("export --help", 0, {"max-shard-size", "of the tensors, without the"});
 }
 
 TEST_F(GfCkpt, FilesOfTorchAreImportedAndNothingInThemIsExecuted) {

@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "support/files.h"
 #include "support/process.h"
@@ -356,6 +359,34 @@ TEST_F(GfGenerate, ManyPromptsFromAFile) {
   EXPECT_EQ(deep.out, "");
   EXPECT_NE(deep.err.find("wrong.jsonl:2: it is nested deeper than 128 levels"), std::string::npos) << deep.err;
   EXPECT_EQ(with({prompts, "--prompt", "a"}).status, 2);
+}
+
+// The first as it would be alone; a blank line is no prompt, and moves no text.
+TEST_F(GfGenerate, EqualPromptsOfAFileAreDrawnApart) {
+  const std::string prompts = *folder_ / "equal.jsonl";
+  write_file(prompts, "{\"prompt\": \"a\"}\n\n{\"prompt\": \"a\"}\n{\"prompt\": \"a\"}\n");
+  const auto texts = [&](const char* seed) {
+    const ProgramResult result =
+        run_program("gf", {"generate", "--checkpoint", learned_->checkpoint(), "--vocab", "byte", "--prompt-file",
+                           prompts, "--tokens=40", "--temperature=1.5", "--seed", seed});
+    EXPECT_EQ(result.status, 0) << result.err;
+    std::vector<std::string> all;
+    std::istringstream lines(result.out);
+    for (std::string line; std::getline(lines, line);) all.push_back(nlohmann::json::parse(line).at("text"));
+    return all;
+  };
+  std::set<std::string> different;
+  for (const char* seed : {"3", "4"}) {
+    const std::vector<std::string> three = texts(seed);
+    ASSERT_EQ(three.size(), 3u);
+    // Where the text is no UTF-8, its answer differs from it.
+    const std::string alone = text(*learned_, "a", {"--tokens=40", "--temperature=1.5", "--seed", seed});
+    EXPECT_EQ(three[0], nlohmann::json::parse(
+                            nlohmann::json(alone).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+    EXPECT_EQ(three, texts(seed));
+    different.insert(three.begin(), three.end());
+  }
+  EXPECT_EQ(different.size(), 6u);
 }
 
 // Not the end of the input: a folder cannot be read.

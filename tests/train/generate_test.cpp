@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/random.h"
 #include "support/expect_error.h"
@@ -141,6 +142,31 @@ TEST(Generate, ATextGoesOnFromItsOwnBeginning) {
   fewer.tokens = 40 - 12;
   generate(rest, *vocabulary, std::span(whole.read).first(15), fewer, ignore);
   EXPECT_EQ(rest.read, whole.read);
+}
+
+// Texts that share a seed: the first is as it is alone, and none is one of a neighbouring seed.
+TEST(Generate, EachTextOfASeedIsDrawnApart) {
+  struct Even final : Decoder {  // all that comes is drawn
+    int64_t vocab_size() const override { return 257; }
+    std::span<const float> feed(std::span<const int32_t> tokens) override {
+      read.insert(read.end(), tokens.begin(), tokens.end());
+      return logits;
+    }
+    std::vector<float> logits = std::vector<float>(257);
+    std::vector<int32_t> read;
+  };
+  const auto drawn = [](GenerateOptions options) {
+    Even decoder;
+    options.tokens = 12;
+    say(decoder, options);
+    return decoder.read;
+  };
+  EXPECT_EQ(drawn({.seed = 5, .number = 0}), drawn({.seed = 5}));
+  EXPECT_EQ(drawn({.seed = 5, .number = 2}), drawn({.seed = 5, .number = 2}));
+  std::set<std::vector<int32_t>> texts;
+  for (uint64_t seed = 0; seed < 8; ++seed)
+    for (uint64_t number = 0; number < 8; ++number) texts.insert(drawn({.seed = seed, .number = number}));
+  EXPECT_EQ(texts.size(), 64u);
 }
 
 // Whoever made or gave the tokens before: penalties count them, so that a text goes on from its own beginning with

@@ -74,7 +74,11 @@ TEST(ParameterGroups, WhatCannotBeIsRefused) {
   refused("{match: b, freeze: 1, lr_scale: 0.5}", {"freeze: 1", "0.5", "no rate"});
   refused("{match: b, lr_scale: 0}", {"lr_scale is 0", "above 0", "freeze: 1"});
   refused("{match: b, lr_scale: -1}", {"lr_scale is -1"});
-  refused("{match: b, lr_scael: 1}", {"lr_scael", "lr_scale"});
+  const std::string hint = "[try: [{match: ";  // an entry's keys are no options, to be given by themselves
+  for (const char* bad : {"inf", ".nan", "1e999", "fast", "[1]"})
+    refused(cat("{match: b, lr_scale: ", bad, "}"), {"entry 2: lr_scale is ", "must be a real number", hint});
+  refused("{match: b, freeze: 2}", {"freeze is \"2\" and must be 0 or 1", hint});
+  refused("{match: b, lr_scael: 1}", {"lr_scael", "lr_scale", hint});
   refused("{match: '(', lr_scale: 1}", {"\"(\"", "no regular expression"});
   refused("{match: " + std::string(2000, 'a') + ", lr_scale: 1}", {"2000 characters", "1000"});
   refused("b", {"entry 2", "section"});

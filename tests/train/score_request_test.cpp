@@ -50,8 +50,10 @@ TEST(ScoreRequest, WrongOnesAreRefused) {
   for (const char* bad : {"1.5", "true", "null", "18446744073709551615", "1e2"})
     refused(cat(R"({"context_tokens": [1, )", bad, R"(], "continuation": "b"})"),
             {"context_tokens has ", "which is not the number of a token"});
-  refused(R"({"context_tokens": [257], "continuation": "b"})", {"token 257 is not one of the model's 257"});
-  refused(R"({"context_tokens": [-1], "continuation": "b"})", {"token -1 is not one of the model's 257"});
+  refused(R"({"context_tokens": [257], "continuation": "b"})",
+          {"token 257 is not one of the model's 257", "[try: numbers from 0 to 256]"});
+  refused(R"({"context_tokens": [-1], "continuation": "b"})",
+          {"token -1 is not one of the model's 257", "[try: numbers from 0 to 256]"});
   refused(R"({"context": "a", "continuation": ""})", {"the continuation has no tokens"});
 }
 

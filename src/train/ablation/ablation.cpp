@@ -58,6 +58,16 @@ void flatten(const Setting& section, const std::string& prefix, std::vector<Sett
   }
 }
 
+// The keys of the file are no options: what is refused of one has no hint that names it as such.
+template <class Keys>
+void apply_keys(const std::vector<Setting>& settings, Keys& keys) {
+  try {
+    apply_settings(settings, keys);
+  } catch (const Error& e) {
+    refuse(e.what(), e.hint().empty() || e.hint().starts_with("--") ? kHint : e.hint());
+  }
+}
+
 // The value of the key `set`.
 struct Settings {
   static constexpr const char* kType = "settings";
@@ -104,7 +114,7 @@ struct Variants {
       std::vector<Setting> keys = s.entries;
       for (Setting& key : keys) key.where.clear();  // told by for_entries()
       Entry e;
-      apply_settings(keys, e);
+      apply_keys(keys, e);
       check_name(e.name);
       const auto same = std::ranges::find(all, e.name, &Variant::name);
       if (same != all.end())
@@ -173,7 +183,7 @@ std::string option(const Setting& s) {
 
 Ablation read_ablation(const std::filesystem::path& path) {
   File file;
-  apply_settings(read_yaml(path), file);
+  apply_keys(read_yaml(path), file);
   Ablation a{path.stem().string(), std::move(file.variants.all), std::move(file.seeds.all), Ablation::Match::none};
   try {
     check_name(a.name);

@@ -65,7 +65,9 @@ match: flops
 
 TEST_F(Ablations, WhatCannotBeIsRefusedWithItsPlace) {
   refused("{name: a}", {"mine.yaml:3", "variants: entry 2", "it is called a, as entry 1 is"});
-  refused("{name: b, sett: {}}", {"entry 2", "sett", "did you mean set"});
+  const std::string hint = "[try: variants: [{name: ";  // and no option
+  refused("{name: b, sett: {}}", {"entry 2", "sett", "did you mean set", hint});
+  refused("{name: [b]}", {"entry 2: name is a list", hint});
   refused("{set: {model.tmix: x060}}", {"entry 2", "there is no name"});
   refused("b", {"entry 2", "no section"});
   for (const char* name : {"../b", "b/c", ".b", "'b c'", "'b;c'", "'$(b)'", "-b", "b\xc3\xbc", "''"})
@@ -77,7 +79,8 @@ TEST_F(Ablations, WhatCannotBeIsRefusedWithItsPlace) {
   refused("{name: b, set: [model.tmix]}", {"set is no section"});
   refused("{name: b, set: {model.tmix: [x060]}}", {"model.tmix is a list"});
   const std::string one = "variants: [{name: a}]\n";
-  expect_refused({"mine.yaml:2", "there is no vraiants"}, [&] { read("seeds: [1]\nvraiants: []\n"); });
+  expect_refused({"mine.yaml:3: match is a list", hint}, [&] { read(one + "seeds: [1]\nmatch: [none]\n"); });
+  expect_refused({"mine.yaml:2", "there is no vraiants", hint}, [&] { read("seeds: [1]\nvraiants: []\n"); });
   expect_refused({"mine.yaml", "no variants"}, [&] { read("variants: []\nseeds: [1]\n"); });
   expect_refused({"mine.yaml", "no seeds"}, [&] { read(one); });
   expect_refused({"mine.yaml:2", "seeds: entry 3", "the seed 1 comes twice"},
