@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "base/waiting_threads.h"
 #include "bench/best_product.h"
 #include "ops/attention/attention.h"
 
@@ -58,7 +59,8 @@ void measure(int64_t B, int64_t T, int64_t H, int64_t N, AttentionBias bias = {}
 }  // namespace
 }  // namespace gf
 
-int main() {
+int main(int, char** argv) {
+  gf::let_waiting_threads_sleep(argv);
   using gf::measure;
   fmt::print("GFLOP/s and their share of dnnl_sgemm 2048x768x768\n");
   measure(4, 512, 4, 64);

@@ -19,6 +19,7 @@
 #include "base/parallel_for.h"
 #include "base/process_memory.h"
 #include "base/random.h"
+#include "base/waiting_threads.h"
 #include "model/initialise.h"
 #include "tensor/arithmetic.h"
 #include "tools/train_command_line.h"
@@ -210,5 +211,6 @@ int bench(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  let_waiting_threads_sleep(argv);
   return run_main("decode_bench", "a smaller model", [&] { return bench(argc, argv); });
 }

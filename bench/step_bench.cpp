@@ -19,6 +19,7 @@
 #include "base/process_memory.h"
 #include "base/random.h"
 #include "base/trace.h"
+#include "base/waiting_threads.h"
 #include "bench/best_product.h"
 #include "bench/gpu_limits.h"
 #include "model/initialise.h"
@@ -173,6 +174,7 @@ void run(const Config& config, int steps, int top) {
 }  // namespace gf
 
 int main(int argc, char** argv) {
+  gf::let_waiting_threads_sleep(argv);
   return gf::run_main("step_bench", "a smaller model or --train.micro_bsz", [&] {
     int steps = 6, top = 0;
     boost::program_options::options_description own("bench");

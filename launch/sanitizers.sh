@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What launch/test.sh has no time for:
-#   launch/sanitizers.sh [asan] [tsan-openmp] [valgrind]     without names all three, in about an hour on two cores
-# asan          the tests of the preset cpu, under the address and undefined-behaviour sanitizers (the preset ubsan has
-#               the latter alone); some that cannot live with these are not built (GF_SANITIZED)
-# tsan-openmp   the same under the thread sanitizer; needs Debian's clang and libomp-dev, whose Archer tells it of
-#               OpenMP's barriers. But for the tests that start mpirun: nobody tells it of what Open MPI's threads hand
-#               over. The same code runs there over ranks that are threads of one process
+#   launch/sanitizers.sh [asan] [ubsan] [tsan] [tsan-openmp] [valgrind]
+# Without names asan, tsan-openmp and valgrind, in about an hour on two cores: asan finds what ubsan does, and tsan-openmp
+# runs what tsan does.
+# asan          the tests of the preset cpu, under the address and undefined-behaviour sanitizers; some that cannot live
+#               with these are not built (GF_SANITIZED)
+# ubsan         the same under the latter alone, in less time and memory
+# tsan          the thread sanitizer with g++, whose OpenMP it cannot see into: only the few tests of our own threads
+#               (label `threads`, tests/CMakeLists.txt), on one OpenMP thread
+# tsan-openmp   the tests of the preset cpu under the thread sanitizer; needs Debian's clang and libomp-dev, whose Archer
+#               tells it of OpenMP's barriers. But for the tests that start mpirun, some 65 of 2,000: nobody tells it of
+#               what Open MPI's threads hand over. The same code runs there over ranks that are threads of one process.
+#               ignore_noninstrumented_modules (CMakePresets.json): libraries that are not compiled for it, libomp among
+#               them, are believed. It would see the memcpy and free they call and not the atomics that order them, and
+#               report races that are none
 # valgrind      the tests of base, tensor, autodiff and io, but for a few, each with its reason below
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -47,14 +55,14 @@ checks=("$@")
 for check in "${checks[@]}"; do
   printf '\n== %s\n' "$check"
   case $check in
-    asan | tsan-openmp)
+    asan | ubsan | tsan | tsan-openmp)
       build "$check"
       ctest --preset "$check" -j "$(nproc)" --quiet --output-log "build/$check/ctest.log" || failed=1
       grep -E '^[0-9]+% tests passed|\(Failed\)|\(Timeout\)|SEGFAULT' "build/$check/ctest.log"
       ;;
     valgrind) run_valgrind ;;
     *)
-      echo "launch/sanitizers.sh: there is no check $check; there are asan, tsan-openmp and valgrind" >&2
+      echo "launch/sanitizers.sh: there is no check $check; there are asan, ubsan, tsan, tsan-openmp and valgrind" >&2
       exit 2
       ;;
   esac

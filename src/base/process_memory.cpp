@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/process_memory.h"
 
+#include <link.h>
 #include <malloc.h>
 #include <omp.h>
 #include <sys/resource.h>
@@ -118,6 +119,19 @@ size_t allocated_bytes() {
   return mapped_bytes() - heap.arena + heap.uordblks;
 }
 
+// The system fills them with zeros in each thread, so that they are memory at once.
+size_t thread_bytes() {
+  size_t bytes = 0;
+  dl_iterate_phdr(
+      [](dl_phdr_info* object, size_t, void* sum) {
+        for (int i = 0; i < object->dlpi_phnum; ++i)
+          if (object->dlpi_phdr[i].p_type == PT_TLS) *static_cast<size_t*>(sum) += object->dlpi_phdr[i].p_memsz;
+        return 0;
+      },
+      &bytes);
+  return bytes;
+}
+
 std::string memory_in_use() {
   const size_t limit = limit_on_address_space();
   const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
@@ -125,10 +139,17 @@ std::string memory_in_use() {
   return text(mapped_bytes()) + " of address space in use, and " + text(limit) + " allowed (ulimit -v)";
 }
 
+std::string AvailableMemory::text() const {
+  const auto human = [](size_t n) { return human_bytes(static_cast<double>(n)); };
+  if (bytes > 0 || address_space == 0) return "there are " + human(bytes);
+  return cat("there are 0 B: of the ", human(limit_on_address_space()),
+             " of address space that ulimit -v allows the program, its libraries and its threads need ",
+             human(address_space));
+}
+
 std::string AvailableMemory::hint(size_t need, const std::string& smaller) const {
   if (address_space == 0) return smaller;
-  return cat("a higher limit on address space (ulimit -v ", (address_space + need) / 1024 + 1, ")",
-             bytes == 0 ? "" : ", or " + smaller);
+  return cat("a higher limit on address space (ulimit -v ", limit_for(need), ")", bytes == 0 ? "" : ", or " + smaller);
 }
 
 AvailableMemory available_memory(int other_threads, int64_t processes) {

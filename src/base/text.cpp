@@ -13,6 +13,9 @@ std::string shortened(std::string_view foreign, size_t most) {
   std::string out(foreign.substr(0, end));
   std::ranges::replace_if(
       out, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  // Control characters from U+0080 on, of two bytes: U+009b begins what ESC [ does.
+  for (size_t at = 0; (at = out.find('\xc2', at)) != std::string::npos; ++at)
+    if (at + 1 < out.size() && static_cast<unsigned char>(out[at + 1]) < 0xa0) out.replace(at, 2, "?");
   return end < foreign.size() ? out + "..." : out;
 }
 

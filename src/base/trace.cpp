@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "base/error.h"
 
@@ -68,6 +69,10 @@ void Trace::add_flops(double n) {
   if (g_current) g_current->flops_ += n;
 }
 
+void Trace::set_bytes(double n) {
+  if (g_current) g_current->bytes_ = n;
+}
+
 void Trace::mark() {
   mark_ = seconds_now() - zero_;
   flops_at_mark_ = flops_;
@@ -92,6 +97,7 @@ void Trace::end(Span span) {
   mark();
   span.seconds = mark_ - span.begin;
   span.flops = flops_ - span.flops_at_begin;
+  if (const auto bytes = std::exchange(bytes_, std::nullopt)) span.what.bytes = *bytes;
   if (!open_.empty()) {
     open_.back().inner_seconds += span.seconds;
     open_.back().inner_flops += span.flops;

@@ -6,6 +6,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,6 +34,7 @@ class Trace {
 
   static Trace* current();        // null where none is taken
   static void add_flops(double);  // to the span that ends next, and to those around it
+  static void set_bytes(double);  // of the span that ends next, in place of those it was described with
 
   // A span that ends now and began where the one before it ended, or the one around it began.
   void add_span(Kind, What);
@@ -84,6 +86,7 @@ class Trace {
   std::shared_ptr<Transfer> add_transfer(What);
 
   double zero_, flops_ = 0;
+  std::optional<double> bytes_;          // set for the span that ends next
   double mark_ = 0, flops_at_mark_ = 0;  // when the last span ended, or the last one opened
   std::vector<Span> open_;
   std::vector<Span> spans_;                           // that were not taken, in the order of their ends

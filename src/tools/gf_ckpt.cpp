@@ -41,15 +41,22 @@ void add_positional(CommandLine& line, const char* name, const char* text) {
 }
 
 void print_tensors(const TensorSource& source) {
+  constexpr size_t kWidest = 80;  // one long name must not fill all the others' lines
   size_t width = 0;
-  for (const auto& e : source.entries()) width = std::max(width, e.name.size());
+  for (const auto& e : source.entries()) width = std::max(width, std::min(e.name.size(), kWidest));
   for (const auto& e : source.entries())
-    std::cout << fmt::format("  {:<{}}  {}  ", e.name, width, name_of(e.dtype)) << e.shape << "\n";
+    std::cout << fmt::format("  {:<{}}  {}  ", shortened(e.name, e.name.size()), width, name_of(e.dtype)) << e.shape
+              << "\n";
 }
 
+// Whole lines, without what a terminal obeys. A tab may stand in YAML, where it means no more than a space.
 void print_indented(const std::string& text) {
   std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) std::cout << "  " << line << "\n";
+  for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    std::ranges::replace(line, '\t', ' ');
+    std::cout << "  " << shortened(line, line.size()) << "\n";
+  }
 }
 
 int info(const Arguments& arguments) {
@@ -65,10 +72,11 @@ int info(const Arguments& arguments) {
     tensors += model;
     (model ? parameters : state) += e.shape.numel();
   }
-  std::cout << "checkpoint  " << checkpoint.path().string() << "\nprogram     " << a.program << "\nstep        "
-            << a.step << "\nsamples     " << a.samples << "\ntokens      " << a.tokens << "\nparameters  " << parameters
-            << " in " << tensors << " tensors\noptimizer   " << state << " values\nfiles       "
-            << checkpoint.num_parts() << (checkpoint.num_parts() == 1 ? " part, " : " parts, ")
+  std::cout << "checkpoint  " << checkpoint.path().string() << "\nprogram     " << shortened(a.program)
+            << "\nstep        " << a.step << "\nsamples     " << a.samples << "\ntokens      " << a.tokens
+            << "\nparameters  " << parameters << " in " << tensors << " tensors\noptimizer   " << state
+            << " values\nfiles       " << checkpoint.num_parts()
+            << (checkpoint.num_parts() == 1 ? " part, " : " parts, ")
             << human_bytes(static_cast<double>(checkpoint.num_bytes())) << "\ntensors\n";
   print_tensors(checkpoint);
   if (!a.data.empty()) std::cout << "data\n";

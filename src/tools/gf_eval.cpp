@@ -13,6 +13,7 @@
 #include "io/data/data_list.h"
 #include "io/data/token_files.h"
 #include "tools/command_line.h"
+#include "tools/position_change.h"
 #include "train/evaluate.h"
 #include "train/memory.h"
 #include "train/parameters.h"
@@ -29,8 +30,7 @@ struct EvalOptions {
   std::string checkpoint, data;
   int64_t ctx_len = 0, max_samples = 0, parts = 0;
   bool masked = false, by_position = false;
-  double rescale = 1, rebase = 1;
-  bool changes_rescale = false, changes_rebase = false;
+  PositionChange positions;
 };
 
 std::shared_ptr<const TokenFiles> open_data(const EvalOptions& o) {
@@ -38,28 +38,6 @@ std::shared_ptr<const TokenFiles> open_data(const EvalOptions& o) {
   list.set({.path = "--data", .text = o.data});
   if (list.empty()) refuse("--data is empty", "--data PREFIX");
   return std::make_shared<const TokenFiles>(list.prefixes("--data"), Masked{o.masked});
-}
-
-void check_positions(const EvalOptions& o) {
-  const auto check = [](const char* option, bool given, double x) {
-    if (given && (!(x > 0) || !std::isfinite(x)))
-      refuse(cat(option, " is ", x, " and must be above 0"), cat("without ", option, ", the model is as trained"));
-  };
-  check("--rope.rescale", o.changes_rescale, o.rescale);
-  check("--rope.rebase", o.changes_rebase, o.rebase);
-}
-
-// For contexts longer than the model was trained with.
-void change_positions(ModelConfig& model, const EvalOptions& o) {
-  if (!o.changes_rescale && !o.changes_rebase) return;
-  const char* const option = o.changes_rescale ? "--rope.rescale" : "--rope.rebase";
-  if (!model.rope && (o.changes_rebase || !model.brope))
-    refuse(cat(option, " is given, and the model was trained ",
-               model.brope ? "with model.brope, which has no base" : "without model.rope"),
-           model.brope ? "--rope.rescale alone" : "no such option");
-  if (model.brope) model.brope->rescale = o.rescale;
-  if (model.rope && o.changes_rescale) model.rope->rescale = o.rescale;
-  if (model.rope && o.changes_rebase) model.rope->rebase = o.rebase;
 }
 
 void check(const EvalOptions& o, const TokenFiles& data) {
@@ -121,17 +99,13 @@ int run_eval(const Arguments& arguments) {
   option("masked", po::bool_switch(&o.masked), "count only the tokens that PREFIX.mask.bin marks");
   option("by-position", po::value(&o.parts)->value_name("BUCKETS"),
          "cut the window into so many parts, and tell of each as well");
-  option("rope.rescale", po::value(&o.rescale)->value_name("X"),
-         "divide positions by this, instead of what the model was trained with: for longer contexts");
-  option("rope.rebase", po::value(&o.rebase)->value_name("X"), "multiply the base of the position encoding, likewise");
+  o.positions.add_to(line.options);
   const auto values = parse(line, arguments);
   if (values.empty()) return 0;
-  o.changes_rescale = values.count("rope.rescale") > 0;
-  o.changes_rebase = values.count("rope.rebase") > 0;
-  check_positions(o);
+  o.positions.take(values);
 
   const auto data = open_data(o);
-  const TrainedModel model = open_model(o.checkpoint, [&](ModelConfig& config) { change_positions(config, o); });
+  const TrainedModel model = open_model(o.checkpoint, [&](ModelConfig& config) { o.positions.apply(config); });
   if (!values.count("ctx-len")) o.ctx_len = model.config.model.ctx_len;
   o.by_position = values.count("by-position") > 0;
   check(o, *data);

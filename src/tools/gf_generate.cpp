@@ -19,6 +19,7 @@
 #include "io/text/jsonl.h"
 #include "tools/command_line.h"
 #include "tools/input_lines.h"
+#include "tools/position_change.h"
 #include "train/generate.h"
 #include "train/memory.h"
 #include "train/parameters.h"
@@ -36,6 +37,7 @@ struct Options {
   int64_t seed = 0;
   StatefulDecoder::Options decoder;
   GenerateOptions generate;
+  PositionChange positions;
 };
 
 void print_text(std::string_view text) {
@@ -308,6 +310,7 @@ po::options_description options_into(Options& o) {
          "how matrices are kept: bf16 is faster, and rounds them");
   option("state-out", po::value(&o.state_out)->value_name("FILE"), "at the end keep what was read, to go on from");
   option("state-in", po::value(&o.state_in)->value_name("FILE"), "go on from there; the prompt comes after it");
+  o.positions.add_to(all);
   return all;
 }
 
@@ -327,6 +330,7 @@ void settle(Options& o, const po::variables_map& values) {
   o.decoder.past.expanded = o.cache == "expanded";
   o.decoder.past.cache = o.cache_dtype == "bf16" ? DType::bf16 : DType::f32;
   o.generate.seed = static_cast<uint64_t>(o.seed);
+  o.positions.take(values);
   check(o.generate);
 }
 
@@ -339,11 +343,11 @@ int run_generate(const Arguments& arguments) {
   const auto values = parse(line, arguments);
   if (values.empty()) return 0;
   settle(o, values);
+  const auto vocabulary = Vocabulary::open(o.vocab);
   // Before anything is made that could not be kept.
   std::optional<StateOut> state_out;
   if (!o.state_out.empty()) state_out.emplace(o.state_out);
-  const auto vocabulary = Vocabulary::open(o.vocab);
-  const TrainedModel model = open_model(o.checkpoint);
+  const TrainedModel model = open_model(o.checkpoint, [&](ModelConfig& config) { o.positions.apply(config); });
   check_vocabulary(*vocabulary, model.config.model.vocab_size);
   if (o.weights == "bf16") model.layers->parameters().narrow();
   Writer writer(o, *vocabulary, model, state_out ? &*state_out : nullptr);

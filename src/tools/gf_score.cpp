@@ -16,6 +16,7 @@
 #include "io/text/jsonl.h"
 #include "tools/command_line.h"
 #include "tools/input_lines.h"
+#include "tools/position_change.h"
 #include "train/generate.h"
 #include "train/memory.h"
 #include "train/parameters.h"
@@ -127,9 +128,13 @@ int run_score(const Arguments& arguments) {
          "a run folder (its newest checkpoint), a step folder or a checkpoint.h5");
   option("vocab", po::value(&vocab)->value_name("byte|FILE")->required(),
          "byte, or a vocabulary file in the RWKV World format: that of the training");
-  if (parse(line, arguments).empty()) return 0;
+  PositionChange positions;
+  positions.add_to(line.options);
+  const auto values = parse(line, arguments);
+  if (values.empty()) return 0;
+  positions.take(values);
   const auto vocabulary = Vocabulary::open(vocab);
-  const TrainedModel model = open_model(checkpoint);
+  const TrainedModel model = open_model(checkpoint, [&](ModelConfig& config) { positions.apply(config); });
   check_vocabulary(*vocabulary, model.config.model.vocab_size);
   Answers answers(*model.layers, *vocabulary);
   while (answers.answer_some()) {}

@@ -47,6 +47,18 @@ std::string groups(const Plan& plan) {
   return text;
 }
 
+// What is not there all the time: of a validation and a save both, or the larger one.
+std::string passing(const MemoryForecast& f) {
+  const size_t save = f.saving + f.copy;
+  const bool saves = f.meets() || save >= f.validation;
+  std::string text;
+  if (f.meets() || !saves) text = human_bytes(static_cast<double>(f.validation)) + " validation";
+  if (saves) text += (text.empty() ? "" : ", ") + human_bytes(static_cast<double>(f.saving)) + " saving";
+  if (f.copy == 0) return text + ", none for a copy: training waits while it is saved";
+  if (saves) return text + fmt::format(", {} copied to be saved", human_bytes(static_cast<double>(f.copy)));
+  return text + fmt::format(", and less than that, {}, for the save after it", human_bytes(static_cast<double>(save)));
+}
+
 std::string memory(const MemoryForecast& f) {
   const std::string reductions =
       f.reductions > 0 ? human_bytes(static_cast<double>(f.reductions)) + " reductions, " : "";
@@ -55,15 +67,12 @@ std::string memory(const MemoryForecast& f) {
         "memory   {} of the GPU's: {} parameters, {} gradients, {} optimizer, {}{} activations; {} of the CPU's are "
         "copied to, to be saved\n",
         human_bytes(f.more()), human_bytes(f.parameters), human_bytes(f.gradients), human_bytes(f.optimizer),
-        reductions, human_bytes(std::max(f.activations, f.validation)), human_bytes(static_cast<double>(f.copy)));
+        reductions, human_bytes(f.activations + f.validation), human_bytes(static_cast<double>(f.copy)));
   return fmt::format(
       "memory   {} in all: {} program and libraries, {} parameters, {} gradients, {} optimizer, {}{} activations, "
-      "{} {}, {}\n",
+      "{}\n",
       human_bytes(f.total()), human_bytes(f.program + f.libraries), human_bytes(f.parameters), human_bytes(f.gradients),
-      human_bytes(f.optimizer), reductions, human_bytes(f.activations), human_bytes(std::max(f.validation, f.saving)),
-      f.validation > f.saving ? "validation" : "saving",
-      f.copy > 0 ? human_bytes(static_cast<double>(f.copy)) + " copied to be saved"
-                 : "none for a copy: training waits while it is saved");
+      human_bytes(f.optimizer), reductions, human_bytes(f.activations), passing(f));
 }
 
 std::string machine(const TrainConfig& t, const std::vector<int>& nodes, const GpuShare* gpu) {

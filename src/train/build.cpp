@@ -133,11 +133,6 @@ Plan::Plan(Config c, int ranks) : config(std::move(c)), paths(run_folder(config)
   if (data) check_tokens();
 }
 
-RankShare Plan::share_of(int rank) const {
-  const int64_t windows = (validation_windows + data_ranks - 1) / data_ranks;
-  return {rank / data_ranks, data_ranks, rank % data_ranks, partition, sharding, microbatches, windows};
-}
-
 std::string Plan::resolved() const {
   std::map<std::string, std::string> notes = {
       {"train.strategy", "parallel.zero says it"},

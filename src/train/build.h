@@ -44,6 +44,9 @@ struct Plan {
   RunPaths paths;
 
   RankShare share_of(int rank) const;
+  // Steps after which the run saves for the first time and validates for the last time, as far as the configuration
+  // decides; where it does not, one after and one before all.
+  int64_t first_save() const, last_validation() const;
   // The configuration as text, with what came of the values that are left to the program.
   std::string resolved() const;
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/memory.h"
 
+#include <omp.h>
+
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "base/human.h"
@@ -75,6 +78,29 @@ OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers
           bytes_of(zero >= 2 ? some(trained, shared.trained, largest.trained) : trained), moments};
 }
 
+// What the process holds. It has begun with all threads that may compute; a small model has no loop with work for all
+// of them, and those that are left over end and give back what they have of their own.
+size_t program_bytes(const TrainConfig& config, int64_t context, size_t parameters) {
+  constexpr int64_t kRows = 16, kNumbers = 1 << 14;  // that a task has in loops over positions, and in updates
+  const int64_t tasks = std::max(config.micro_bsz * context / kRows,
+                                 static_cast<int64_t>(parameters / sizeof(float)) / kNumbers) +
+                        1,
+                idle = std::max<int64_t>(0, omp_get_max_threads() - tasks);
+  const size_t resident = resident_bytes();
+  return resident - std::min(resident, static_cast<size_t>(idle) * thread_bytes());
+}
+
+// How many parameters a model would have that is as this one but narrower, and for which there is `room`: what is kept
+// of each parameter shrinks with their number, the rest with the width, as the root of that. 0: there is none.
+double parameters_within(double room, const MemoryForecast& f, double parameters) {
+  const auto kept = static_cast<double>(f.parameters + f.gradients + f.optimizer + f.reductions);
+  const auto fixed = f.on_gpu ? 0.0 : static_cast<double>(f.libraries + f.spare);
+  const double others = static_cast<double>(f.more()) - kept - fixed, left = room - fixed;
+  if (left <= 0) return 0;
+  const double width = (std::sqrt(others * others + 4 * kept * left) - others) / (2 * kept);
+  return width * width * parameters;
+}
+
 std::string kind_of(const LayerSpec& spec, const ModelConfig& config) {
   switch (spec.kind) {
     case LayerSpec::Kind::embed:
@@ -133,6 +159,7 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share, con
   MemoryForecast f;
   f.on_gpu = config.train.on_gpu();
   f.validation_windows = std::min(share.validation_windows, config.train.micro_bsz);
+  f.validates_after_saving = share.validates_after_saving;
   const int64_t multiple = Sharding::layer_multiple(share.data_ranks, share.sharding.zero);
   const auto padded = [&](int64_t n) { return (n + multiple - 1) / multiple * multiple; };
   StageNeed::Numbers numbers, shared;
@@ -178,7 +205,7 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share) {
     stages.push_back(
         need_of_stage(config, cuts[s], cuts[s + 1], std::min(share.validation_windows, config.train.micro_bsz)));
   MemoryForecast f = forecast_memory(config, share, stages);
-  f.program = resident_bytes();
+  f.program = program_bytes(config.train, config.model.ctx_len, f.parameters);
   return f;
 }
 
@@ -186,7 +213,8 @@ void check_memory(const Config& config, const RankShare& share, const MemoryFore
                   const AvailableMemory& available) {
   if (f.more() <= available.bytes) return;
   const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
-  std::string hint = "a smaller model, or a machine with more memory";
+  std::string hint, settings;
+  MemoryForecast least = f;
   // From the least change on: recompute, then ever smaller microbatches, of which a step takes more.
   for (int64_t parts = 1; parts <= config.train.micro_bsz; ++parts) {
     if (config.train.micro_bsz % parts != 0) continue;
@@ -200,16 +228,29 @@ void check_memory(const Config& config, const RankShare& share, const MemoryFore
     MemoryForecast smaller_forecast = forecast_memory(smaller, same);
     smaller_forecast.fit(available.bytes);
     const size_t need = smaller_forecast.more();
-    if (need > available.bytes) continue;
-    hint = "--train.grad_cp 1";
+    settings = "--train.grad_cp 1";
     if (parts > 1)
-      hint += cat(" --train.micro_bsz ", smaller.train.micro_bsz, " --train.accumulate_grad_batches ",
-                  smaller.train.accumulate_grad_batches);
-    hint += cat(", which needs ", text(need));
+      settings += cat(" --train.micro_bsz ", smaller.train.micro_bsz, " --train.accumulate_grad_batches ",
+                      smaller.train.accumulate_grad_batches);
+    least = smaller_forecast;
+    if (need > available.bytes) continue;
+    hint = cat(settings, ", which needs ", text(need));
     break;
   }
-  refuse(cat("the run needs ", text(f.more()), " of memory, and there are ", text(available.bytes)),
-         available.hint(f.more(), hint));
+  const std::string what = cat("the run needs ", text(f.more()), " of memory, and ", available.text());
+  if (!hint.empty()) refuse(what, available.hint(f.more(), hint));
+  const double parameters = parameters_within(static_cast<double>(available.bytes), least,
+                                              static_cast<double>(LayerStack(config.model).parameters().count()));
+  const bool other = least.more() < f.more();           // settings
+  if (parameters < 1 && available.address_space > 0) {  // no model is small enough
+    hint = cat("a higher limit on address space (ulimit -v ", available.limit_for(f.more()), ")");
+    if (other) hint += cat(", or ", available.limit_for(least.more()), " with ", settings);
+    refuse(what, hint + (omp_get_max_threads() > 1 ? ", or fewer threads (OMP_NUM_THREADS)" : ""));
+  }
+  hint = parameters < 1 ? std::string("a smaller model")
+                        : cat("a model of at most about ", human_count(parameters), " parameters",
+                              other ? " with " + settings : "");
+  refuse(what, available.hint(f.more(), hint + ", or a machine with more memory"));
 }
 
 size_t evaluation_bytes(const ModelConfig& config, int64_t batch, int64_t length, bool masked) {
@@ -224,8 +265,7 @@ void check_evaluation_memory(const ModelConfig& config, int64_t batch, int64_t l
   const AvailableMemory available = available_memory();
   if (need > available.bytes)
     refuse(cat(batch, batch == 1 ? " window of " : " windows of ", length, " tokens take ",
-               human_bytes(static_cast<double>(need)), " of memory, and there are ",
-               human_bytes(static_cast<double>(available.bytes))),
+               human_bytes(static_cast<double>(need)), " of memory, and ", available.text()),
            available.hint(need, hint));
 }
 

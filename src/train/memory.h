@@ -27,13 +27,20 @@ struct MemoryForecast {
   size_t validation = 0;           // for these
   size_t copy = 0;                 // of what the rank saves, so that training can go on meanwhile; 0: it waits
   size_t saving = 0;               // what HDF5 takes to index a checkpoint
-  size_t total() const { return program + taken(); }
-  size_t more() const { return taken() + (on_gpu ? 0 : spare); }  // that has to be free
-  // Indexing a checkpoint and a validation are short, and seldom meet.
-  size_t taken() const {
-    const size_t kept = parameters + gradients + optimizer + reductions;
-    if (on_gpu) return kept + std::max(activations, validation);
-    return libraries + kept + activations + copy + std::max(validation, saving);
+  bool validates_after_saving = false;
+  // What a save took stays with the process, the copy for the next one, and so meets each validation after it. A
+  // validation gives back what it took, and the last save comes after it.
+  bool meets() const { return validates_after_saving && validation > 0; }
+  size_t passing() const {  // of validation and saving the most at a time
+    return meets() ? validation + saving + copy : std::max(validation, saving + copy);
+  }
+  size_t total() const { return program + taken(passing()); }
+  // That has to be free: a signal or the clock may begin a save at any time.
+  size_t more() const { return taken(validation + saving + copy) + (on_gpu ? 0 : spare); }
+  // Passes keep their memory from one to the next, whatever else is done in between.
+  size_t taken(size_t beside) const {
+    const size_t kept = parameters + gradients + optimizer + reductions + activations;
+    return on_gpu ? kept + validation : libraries + kept + beside;
   }
   void fit(size_t available) {  // without the copy, if that is what does not fit
     if (!on_gpu && more() > available) copy = 0;
@@ -48,6 +55,7 @@ struct RankShare {
   Sharding sharding;
   int64_t microbatches = 1;
   int64_t validation_windows = 0;  // of a whole validation on this rank, 0 for none
+  bool validates_after_saving = false;
 };
 
 // Of some layers as one stage.

@@ -25,6 +25,30 @@ void check_memory_for(const ParameterStore& store) {
                                     " parameters, or a machine with more memory")));
 }
 
+// What a checkpoint says of its own model, complete. What is wrong with it is no option's of who asks for the model.
+Config config_in(const CheckpointReader& reader) {
+  const std::string name = reader.path().string();
+  const auto refuse_as_own = [](const std::string& what) {
+    refuse(what, "another checkpoint; or gf ckpt import, with --config FILE, of the file that the weights came from");
+  };
+  Config config;
+  try {
+    config = config_from_text(reader.attributes().config, name);
+  } catch (const Error& e) {
+    refuse_as_own(e.what());  // which names it
+  }
+  if (config.model.vocab_size == 0)
+    refuse(name + " says nothing of its model's configuration",
+           "gf ckpt import with --config FILE, the model's configuration");
+  try {
+    resolve(config);
+    config.model.check();
+  } catch (const Error& e) {
+    refuse_as_own(cat("the configuration in ", name, " is wrong: ", e.what()));
+  }
+  return config;
+}
+
 }  // namespace
 
 std::vector<ShardView> parameter_views(const ParameterStore& store) {
@@ -66,13 +90,11 @@ void check_weights_of(const TensorSource& source, const Config& config) {
 
 TrainedModel open_model(const std::filesystem::path& path, const std::function<void(ModelConfig&)>& change) {
   const CheckpointReader reader(path);
-  TrainedModel model{config_from_text(reader.attributes().config, reader.path().string()), nullptr};
-  if (model.config.model.vocab_size == 0)
-    refuse(cat(reader.path().string(), " says nothing of its model's configuration"),
-           "gf ckpt import with --config FILE, the model's configuration");
-  resolve(model.config);
-  if (change) change(model.config.model);
-  model.config.model.check();
+  TrainedModel model{config_in(reader), nullptr};
+  if (change) {
+    change(model.config.model);
+    model.config.model.check();
+  }
   check_weights_of(reader, model.config);
   model.layers = std::make_unique<LayerStack>(model.config.model);
   ParameterStore& store = model.layers->parameters();

@@ -299,7 +299,7 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, Ran
   all_or_none(*ranks, [&] {
     plan.emplace(config, ranks->size());
     if (config.parallel.hardware.empty()) return;
-    hardware = load_hardware(config.parallel.hardware);
+    hardware = load_hardware(config.parallel.hardware, YamlFrom::regular);  // which each rank reads
     if (const std::string why = why_not_of(*hardware, config.train); !why.empty())
       refuse(cat("parallel.hardware ", config.parallel.hardware, ": ", why),
              "a file of what the run is on (gf plan --measure FILE), or no --parallel.hardware");

@@ -100,6 +100,24 @@ TEST(AvailableMemory, HintsNameALimitOnAddressSpace) {
       << "less is no help";
 }
 
+TEST(AvailableMemory, TellsWhereALimitWent) {
+  EXPECT_EQ((AvailableMemory{7, 0}.text()), "there are 7 B");
+  EXPECT_EQ((AvailableMemory{7, 2048}.text()), "there are 7 B");
+  EXPECT_EQ((AvailableMemory{0, 0}.text()), "there are 0 B");
+  const std::string text = AvailableMemory{0, 3'000'000}.text();
+  EXPECT_TRUE(text.starts_with("there are 0 B: of the ")) << text;
+  EXPECT_TRUE(text.ends_with("the program, its libraries and its threads need 3.00 MB")) << text;
+  EXPECT_EQ((AvailableMemory{0, 2048}.limit_for(1024)), 4u);
+}
+
+thread_local char of_each_thread[1 << 16];
+
+TEST(ThreadBytes, AreThoseOfItsVariables) {
+  of_each_thread[0] = 1;
+  EXPECT_GE(thread_bytes(), sizeof of_each_thread);
+  EXPECT_LT(thread_bytes(), size_t{64} << 20);
+}
+
 TEST(AvailableMemory, IsSharedByProcesses) {
   const auto one = static_cast<double>(available_memory().bytes),
              ten = static_cast<double>(available_memory(0, 10).bytes);

@@ -22,6 +22,10 @@ TEST(Text, WhatIsForeignIsShortInAMessage) {
 
 TEST(Text, ATerminalObeysNothingInIt) {
   EXPECT_EQ(shortened(std::string_view("a\x1b[2J\n\r\t\x7f\0b", 11)), "a?[2J?????b");
+  // U+0080 to U+009F in UTF-8, of which U+009B is ESC [ in one; what comes after them is text.
+  EXPECT_EQ(shortened("\xc2\x9b"
+                      "2J\xc2\x80\xc2\xa0\xc3\x9b"),
+            "?2J?\xc2\xa0\xc3\x9b");
 }
 
 // Of one, two, three and four bytes.

@@ -50,6 +50,24 @@ TEST(Trace, TotalsAreOfOpsWithoutWhatIsInsideThem) {
   EXPECT_GE(totals[0].seconds, totals[1].seconds);
 }
 
+// An op that reads only a part of its inputs knows better than who describes it; the next one is described as ever.
+TEST(Trace, BytesThatAreSetAreOfTheSpanThatEndsNext) {
+  Trace::set_bytes(1);  // no trace
+  Trace trace;
+  {
+    const TraceSpan outer(kOp, [] { return Trace::What{"outer", "", 8}; });
+    Trace::set_bytes(5);
+    trace.add_span(kOp, {"first", "", 100});
+    trace.add_span(kOp, {"second", "", 200});
+    Trace::set_bytes(3);
+  }
+  std::map<std::string, double> bytes;
+  for (const auto& op : trace.totals()) bytes[op.name] = op.bytes;
+  EXPECT_EQ(bytes, (std::map<std::string, double>{{"first", 5}, {"second", 200}, {"outer", 3}}));
+  const json events = json::parse("[" + trace.take_events(0) + "]");
+  EXPECT_EQ(events.at(1).at("args").at("bytes"), 5);
+}
+
 TEST(Trace, JsonIsInTheTraceEventFormat) {
   Trace trace;
   work();

@@ -7,6 +7,7 @@
 #include "end_to_end/tiny_training.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_index.h"
+#include "io/checkpoint/checkpoint_writer.h"
 #include "io/data/sampler.h"
 #include "support/binidx_files.h"
 
@@ -265,6 +266,32 @@ TEST_F(BadInput, ModelToLoad) {
   fs::remove(step / kDoneFile);
   expect_refused({{"train.load_model", step}}, {step, "DONE"});
   expect_refused({{"train.load_model", run("from")}}, {run("from"), "no complete checkpoint"});
+  write_file(folder_ / "other.h5", "\x89HDF\r\n\x1a\n and so on");
+  expect_refused({{"train.load_model", folder_ / "other.h5"}},
+                 {"other.h5 is no checkpoint: it does not begin with gf-checkpoint-", "a run folder"});
+}
+
+// Whoever asks a trained model has no options of the trainer, and none would change what a checkpoint says.
+TEST_F(BadInput, ConfigurationInACheckpoint) {
+  const auto self = make_self_communicator();
+  const Tensor values = Tensor::zeros({2, 3}, DType::f32, kCpu);
+  const std::string checkpoint = folder_ / "c", data = data_set("some", random_tokens(200, 65));
+  for (const auto& [config, said] :
+       {std::pair<std::string, std::string>{"model: {vocab_size: 257, n_embd: 32, head_size: 16, ctx_len: 99999999}\n",
+                                            "is wrong: model.ctx_len is 99999999 and must be"},
+        {"model: {vocab_size: 257, n_embd: 33}\n", "is wrong: model.n_embd is 33 and must be"},
+        {"model: {vocab_size: 257, n_embd: many}\n", "model.n_embd is \"many\" and must be"},
+        {"model: [\n", "checkpoint.h5:"}}) {
+    Attributes attributes;
+    attributes.config = config;
+    CheckpointWriter(checkpoint, *self, 0)
+        .write(attributes, std::vector<ShardView>{{"model/emb.weight", DType::f32, {2, 3}, 0, 6, values.raw()}});
+    for (const std::vector<std::string>& arguments :
+         {std::vector<std::string>{"eval", "--checkpoint", checkpoint, "--data", data},
+          {"generate", "--checkpoint", checkpoint, "--vocab", "byte", "--prompt", "a", "--tokens", "1"},
+          {"score", "--checkpoint", checkpoint, "--vocab", "byte"}})
+      expect_gf_refuses(arguments, {checkpoint, said, "\n  try: another checkpoint; or gf ckpt import, with --config"});
+  }
 }
 
 TEST_F(BadInput, Safetensors) {

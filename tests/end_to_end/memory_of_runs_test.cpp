@@ -30,7 +30,8 @@ class LittleMemory : public TinyTraining {
   }
   static bool says_what_it_needs(const ProgramResult& result) {
     return std::regex_search(
-        result.err, std::regex("^gf-dist-train: the run needs [0-9.]+ [GM]B of memory, and there are [0-9.]+ [GM]?B\n"
+        result.err, std::regex("^gf-dist-train: the run needs [0-9.]+ [GM]B of memory, and there are [0-9.]+ [GM]?B"
+                               "(: of the [0-9.]+ MB of address space that ulimit -v allows [^\n]+)?\n"
                                "  try: a higher limit on address space \\(ulimit -v [0-9]+\\)"));
   }
   // The limit that a message says would do, in kB; 0 where it says none.
@@ -157,7 +158,8 @@ TEST(MemoryOfTokenizing, IsThatOfALittleText) {
 }
 
 // Of one whose activations count most, with and without recompute; one of many small tensors, which take HDF5's memory
-// to be saved; and one so small that what nobody reckons is half of it.
+// to be saved; and one so small that what nobody reckons is half of it. Of one that validates, before all that it saves
+// and after some of it; and of a small one on more threads than it has work for.
 TEST_F(MemoryOfRuns, TakeTheMemoryThatTheBannerSays) {
   const Options wide = {{"model.n_embd", "256"},     {"model.head_size", "64"}, {"model.ctx_len", "256"},
                         {"train.micro_bsz", "8"},    {"model.n_layer", "6"},    {"train.max_steps", "2"},
@@ -165,10 +167,29 @@ TEST_F(MemoryOfRuns, TakeTheMemoryThatTheBannerSays) {
   Options recompute = wide, deep = {{"model.n_layer", "24"}, {"model.n_embd", "64"}, {"train.max_steps", "2"}},
           small = {{"model.n_layer", "4"}, {"model.n_embd", "64"}, {"train.max_steps", "2"}};
   recompute["train.grad_cp"] = "1";
-  for (auto [suffix, options] :
-       std::map<std::string, Options>{{"wide", wide}, {"recompute", recompute}, {"deep", deep}, {"small", small}}) {
+  const Options validates = {{"model.n_embd", "128"},
+                             {"model.ctx_len", "512"},
+                             {"train.micro_bsz", "8"},
+                             {"train.grad_cp", "1"},
+                             {"model.n_layer", "4"},
+                             {"train.max_steps", "2"},
+                             {"train.data_file", data_set("long", random_tokens(9000, 65))},
+                             {"train.validation_data_file", data_set("held", random_tokens(8 * 512 + 1, 65, 2))},
+                             {"train.val_check_interval", "1"}};
+  Options between = validates, never = validates;
+  between["train.save_every_steps"] = "1", between["train.max_steps"] = "3";
+  never["train.val_check_interval"] = "5";
+  for (auto [suffix, options] : std::map<std::string, Options>{{"wide", wide},
+                                                               {"recompute", recompute},
+                                                               {"deep", deep},
+                                                               {"small", small},
+                                                               {"small on 64 threads", small},
+                                                               {"validates", validates},
+                                                               {"validates between saves", between},
+                                                               {"validates after its end", never}}) {
     options["train.proj_suffix"] = suffix;
-    const ProgramResult result = train(options);
+    const bool threads = suffix.ends_with("threads");
+    const ProgramResult result = train(options, threads ? Environment{{"OMP_NUM_THREADS", "64"}} : Environment());
     ASSERT_EQ(result.status, 0) << result.err;
     const double said = megabytes_in(result.out, "memory +([0-9.]+) (MB|GB) in all"),
                  taken = megabytes_in(result.out, "peak memory ([0-9.]+) (MB|GB)");

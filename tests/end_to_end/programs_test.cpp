@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The programs as scripts and other programs meet them: help, version, what a run writes and how it fails.
+#include <dlfcn.h>
+#include <sys/auxv.h>
 #include <nlohmann/json.hpp>
 
 #include <ctime>
@@ -31,7 +33,6 @@ TEST(ProgramOptions, HelpAndVersion) {
   }
 }
 
-// They are all that was asked for.
 #if defined(__GNUC__) && !defined(__clang__)  // whose OpenMP tells how it waits
 // Beside another program on the same cores, a step would take ten times as long.
 TEST(ProgramOptions, WaitingThreadsSleepUnlessTheyAreToldOtherwise) {
@@ -53,6 +54,17 @@ TEST(ProgramOptions, WaitingThreadsSleepUnlessTheyAreToldOtherwise) {
 }
 #endif
 
+// The program of such a process is the loader: what begins anew must not be that.
+TEST(ProgramOptions, MayBeRunByTheLoader) {
+  Dl_info loader;
+  ASSERT_NE(::dladdr(reinterpret_cast<const void*>(::getauxval(AT_BASE)), &loader), 0);
+  const ProgramResult result = run_program("/usr/bin/env", {"-u", "OMP_WAIT_POLICY", "-u", "GOMP_SPINCOUNT",
+                                                            loader.dli_fname, GF_BIN_DIR "/gf", "--version"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "gf " GF_VERSION "\n");
+}
+
+// They are all that was asked for.
 TEST(ProgramOptions, HelpThatIsLostIsAnError) {
   for (const char* program : {"gf", "gf-dist-train"}) {
     for (const char* option : {"--help", "--version"}) {

@@ -76,8 +76,14 @@ void checkpoint_index(std::span<const uint8_t> bytes) {
   const fs::path path = folder() / "checkpoint.h5";
   const std::string seal = make_seal(as_text(bytes), bytes.size());
   std::ofstream(path, std::ios::binary | std::ios::trunc) << seal << as_text(bytes);
-  for (const IndexedTensor& t : read_index(path).tensors)
+  const CheckpointIndex index = read_index(path);
+  int64_t room = 0;
+  for (const auto& part : index.parts) room += part.bytes;
+  for (const IndexedTensor& t : index.tensors) {
     if (t.blocks.empty() || t.blocks.back().end != t.shape.numel()) fail("a tensor with elements that lie nowhere");
+    room -= t.shape.numel() * static_cast<int64_t>(size_of(t.dtype));
+  }
+  if (room < 0) fail("tensors of more bytes than the parts have");
 }
 
 // A whole file.

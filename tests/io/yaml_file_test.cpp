@@ -37,6 +37,14 @@ TEST(YamlFile, MayBeAPipe) {
   EXPECT_EQ(settings[0].path, "a");
 }
 
+TEST(YamlFile, APipeIsRefusedWhereNobodyMayWait) {
+  const TempFolder folder;
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  expect_refused({folder / "pipe", "is not a regular file"}, [&] { read_yaml(folder / "pipe", YamlFrom::regular); });
+  write_file(folder / "a.yaml", "a: 1\n");
+  EXPECT_EQ(read_yaml(folder / "a.yaml", YamlFrom::regular).size(), 1u);
+}
+
 TEST(YamlFile, AFailureToReadIsTold) {
   const TempFolder folder;
   write_file(folder / "a.yaml", "a: 1\n");

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "base/random.h"
+#include "base/trace.h"
 #include "support/op_check.h"
 
 namespace gf {
@@ -55,6 +57,27 @@ TEST(Embedding, EachPositionAddsItsRowOnce) {
   }
   tape.backward(std::vector{Tape::Seed{y, Tensor::of<float>({1, M, C}, dy)}});
   EXPECT_EQ(std::vector<float>(sum.data<float>(), sum.data<float>() + V * C), want);
+}
+
+// A trace counts the rows looked up, not the table, in each kind of memory that a pass or its forecast uses.
+TEST(Embedding, ATraceCountsTheRowsLookedUp) {
+  constexpr int64_t M = 128, C = 64;
+  for (const Device device : {kCpu, kMeta}) {
+    for (const auto& [V, rows] : {std::pair<int64_t, int64_t>{257, M}, {100, 100}}) {
+      const Trace trace;
+      Arena arena(device);
+      Tape tape(arena);
+      const auto zeros = [&](const Shape& shape, DType dtype) { return Tensor::zeros(shape, dtype, device); };
+      const Var table = tape.parameter(zeros({V, C}, DType::f32), zeros({V, C}, DType::f32));
+      const Var y = embedding(zeros({2, M / 2}, DType::i32), table);
+      tape.backward(std::vector{Tape::Seed{y, zeros({2, M / 2, C}, DType::f32)}});
+      std::map<std::string, double> bytes;
+      for (const auto& op : trace.totals()) bytes[op.name] = op.bytes;
+      const double row = 4 * C, tokens = 4 * M;
+      EXPECT_EQ(bytes["embedding"], tokens + M * row + static_cast<double>(rows) * row) << V;
+      EXPECT_EQ(bytes["embedding backward"], tokens + M * row + 2 * static_cast<double>(rows) * row) << V;
+    }
+  }
 }
 
 TEST(Embedding, NamesATokenOutsideTheTable) {

@@ -62,6 +62,51 @@ TEST_F(GfCkpt, InfoTellsWhatIsThere) {
           "f32  2x3", "n_embd: 3", "gf-test"});
 }
 
+// Of what stands in a checkpoint, whoever made it.
+TEST_F(GfCkpt, InfoPrintsNothingThatATerminalObeys) {
+  const auto self = make_self_communicator();
+  Attributes a;
+  a.program = "gf\x1b[2J", a.data = "9 tokens\x1b[31m\n8 tokens\n";
+  a.config =
+      "model:\r\n  n_embd: 3\t# \x1b]0;x\x07 caf\xc3\xa9 \xc2\x9b"
+      "2J\r\n";
+  CheckpointWriter(folder_ / "foreign", *self, 0)
+      .write(a, std::vector<ShardView>{{"model/emb.weight", DType::f32, {2, 3}, 0, 6, weight_.raw()}});
+  const Output out = run("info " + (folder_ / "foreign").string());
+  EXPECT_EQ(out.status, 0);
+  for (const char* piece : {"program     gf?[2J\n", "data\n  9 tokens?[31m\n  8 tokens\n",
+                            "config\n  model:\n    n_embd: 3 # ?]0;x? caf\xc3\xa9 ?2J\n"})
+    EXPECT_NE(out.text.find(piece), std::string::npos) << piece;
+  for (const char control : {'\x1b', '\x07', '\r', '\t'}) EXPECT_EQ(out.text.find(control), std::string::npos);
+}
+
+TEST_F(GfCkpt, ALongNameFillsItsOwnLineOnly) {
+  const auto self = make_self_communicator();
+  const std::string name = "model/" + std::string(900, 'x');
+  std::vector<ShardView> views{{name, DType::f32, {2, 3}, 0, 6, weight_.raw()}};
+  for (const char* other : {"model/a", "model/b", "model/c"})
+    views.push_back({other, DType::f32, {2, 3}, 0, 6, weight_.raw()});
+  CheckpointWriter(folder_ / "long", *self, 0).write({}, views);
+  const Output out = run("info " + (folder_ / "long").string());
+  EXPECT_EQ(out.status, 0);
+  EXPECT_NE(out.text.find("  " + name + "  f32  2x3\n"), std::string::npos) << out.text;
+  EXPECT_NE(out.text.find("  model/a" + std::string(73, ' ') + "  f32  2x3\n"), std::string::npos) << out.text;
+}
+
+TEST_F(GfCkpt, AFileOfTheWorkingFolderNeedsNoFolder) {
+  const auto info_here = [&](const std::string& file) {
+    return run_program("/bin/bash",
+                       {"-c", "cd \"$1\" && exec " GF_BIN_DIR "/gf ckpt info \"$2\"", "bash", folder_.path(), file});
+  };
+  std::ofstream(folder_ / "other.h5", std::ios::binary) << "\x89HDF\r\n\x1a\n and so on";
+  EXPECT_TRUE(info_here("other.h5").err.starts_with("gf ckpt: other.h5 is no checkpoint: it does not begin with gf-"));
+  for (const auto& file : fs::directory_iterator(checkpoints_ / "step-00000012"))
+    fs::copy_file(file.path(), folder_ / file.path().filename());
+  EXPECT_EQ(info_here("checkpoint.h5").status, 0);
+  fs::remove(folder_ / "DONE");
+  EXPECT_TRUE(info_here("checkpoint.h5").err.starts_with("gf ckpt: . has no DONE: writing this checkpoint was never"));
+}
+
 TEST_F(GfCkpt, VerifyFindsAFlippedBit) {
   expect("verify " + checkpoints_.string(), 0, {"ok: 2 tensors"});
   const fs::path part = checkpoints_ / "step-00000012" / "part-00000-of-00001.h5";

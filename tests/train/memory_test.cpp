@@ -5,7 +5,10 @@
 
 #include <algorithm>
 
+#include "support/binidx_files.h"
 #include "support/expect_error.h"
+#include "support/temp_folder.h"
+#include "train/build.h"
 #include "train/planner/traffic.h"
 
 namespace gf {
@@ -68,6 +71,58 @@ TEST(Memory, ARunThatTakesMoreThanThereIsIsToldWhatFits) {
     one.train.grad_cp = true;
     check_memory(odd, whole(odd, 1, 0), g, {forecast(one, 2, 0).more()});
   });
+}
+
+// Where no microbatch is small enough it is told how large a model may be; such a one fits, and one of half as many
+// more does not.
+TEST(Memory, ARunOfTooLargeAModelIsToldOfOneThatFits) {
+  const auto of = [](int64_t channels) {
+    Config c = run_of(1);
+    c.train.grad_cp = true;
+    c.model.n_embd = channels, c.model.dim_att = c.model.dim_ffn = 0;
+    c.model.resolve();
+    return c;
+  };
+  const Config large = of(2048);
+  const auto need_of = [&](const Config& c) {
+    MemoryForecast f = forecast(c, 1, 0);
+    f.fit(0);
+    return f;
+  };
+  const size_t room = need_of(of(1024)).more();
+  std::string hint;
+  try {
+    check_memory(large, whole(large, 1, 0), need_of(large), {room});
+    FAIL() << "it is refused";
+  } catch (const Error& e) {
+    hint = e.hint();
+  }
+  const std::string before = "a model of at most about ", after = "M parameters, or a machine with more memory";
+  ASSERT_TRUE(hint.starts_with(before) && hint.ends_with(after)) << hint;
+  const double most = std::stod(hint.substr(before.size())) * 1e6;
+  const auto parameters = [](const Config& c) { return static_cast<double>(LayerStack(c.model).parameters().count()); };
+  EXPECT_NEAR(most / parameters(of(1024)), 1, 0.15) << "that is just what fits";
+  // Of several microbatches the smallest ones are what is reckoned with, and told.
+  const Config several = [&] {
+    Config c = of(2048);
+    c.train.micro_bsz = 4;
+    return c;
+  }();
+  expect_refused({"a model of at most about ", " parameters with --train.grad_cp 1 --train.micro_bsz 1 "},
+                 [&] { check_memory(several, whole(several, 1, 0), need_of(several), {room}); });
+}
+
+// By what is left of a limit on address space no model fits: the limits that would do are told, with and without
+// recompute.
+TEST(Memory, ALimitThatLeavesNothingIsToldWithWhatItWouldHaveToBe) {
+  const Config c = run_of(8);
+  MemoryForecast f = forecast(c, 1, 0);
+  f.fit(0);
+  for (const size_t left : {size_t{0}, size_t{1'000'000}})
+    expect_refused({"there are ", "(ulimit -v ", "), or ", " with --train.grad_cp 1 --train.micro_bsz 1 "}, [&] {
+      check_memory(c, whole(c, 1, 0), f, {left, size_t{400} << 20});
+    });
+  expect_refused({"there are 0 B: of the "}, [&] { check_memory(c, whole(c, 1, 0), f, {0, size_t{400} << 20}); });
 }
 
 // Over ranks each needs its share, and the first one in 1F1B keeps the most microbatches.
@@ -188,6 +243,61 @@ TEST(Memory, ValidationCounts) {
   EXPECT_GT(two, 2 * activation);
   EXPECT_GT(forecast(c, 1, 4).validation, two);
   EXPECT_EQ(forecast(c, 1, 100).validation, forecast(c, 1, 4).validation) << "never more than micro_bsz";
+}
+
+// What a save takes stays, and so is there beside a later validation; the last save comes after all of them. To be free
+// it has to be in any case.
+TEST(Memory, SavesMeetTheValidationsAfterThem) {
+  const Config c = run_of(4);
+  RankShare share = whole(c, 1, 4);
+  MemoryForecast apart = forecast_memory(c, share);
+  share.validates_after_saving = true;
+  MemoryForecast together = forecast_memory(c, share);
+  ASSERT_GT(apart.validation, 0u);
+  apart.program = together.program;
+  const auto over = [](const MemoryForecast& f) {
+    return f.total() - f.program - f.libraries - f.parameters - f.gradients - f.optimizer - f.activations;
+  };
+  EXPECT_EQ(over(apart), std::max(apart.validation, apart.saving + apart.copy));
+  EXPECT_EQ(over(together), together.validation + together.saving + together.copy);
+  EXPECT_EQ(apart.more(), together.more());
+  EXPECT_EQ(together.more(), together.total() - together.program + MemoryForecast::spare);
+  share.validation_windows = 0;
+  const MemoryForecast none = forecast_memory(c, share);
+  EXPECT_EQ(over(none), none.saving + none.copy);
+}
+
+// When a run validates and saves follows from its configuration.
+TEST(Memory, OfAPlanKnowsWhatComesAfterWhat) {
+  const TempFolder folder;
+  write_binidx<uint16_t>(folder / "data", std::vector<uint16_t>(40'000, 7), 8);
+  const auto share_of = [&](const std::function<void(TrainConfig&)>& change, bool validates = true) {
+    Config c = run_of(4);
+    c.model.ctx_len = 16;
+    c.train.data_file = DataList(folder / "data");
+    if (validates) c.train.validation_data_file = DataList(folder / "data");
+    c.train.proj_dir = folder / "out";
+    c.train.my_exit_tokens = 10'000'000'000, c.train.max_steps = 10;
+    change(c.train);
+    resolve(c);
+    check(c);
+    const RankShare share = Plan(c).share_of(0);
+    return std::pair(share.validation_windows > 0, share.validates_after_saving);
+  };
+  using Is = std::pair<bool, bool>;  // it validates, and after a save
+  const auto each = [](TrainConfig& t) { t.val_check_interval.emplace(1); };
+  EXPECT_EQ(share_of([](TrainConfig&) {}), Is(false, false)) << "no epoch ends in 10 steps";
+  EXPECT_EQ(share_of(each), Is(true, false));
+  EXPECT_EQ(share_of([&](TrainConfig& t) { t.val_check_interval.emplace(11); }), Is(false, false));
+  EXPECT_EQ(share_of([&](TrainConfig& t) { each(t), t.save_every_steps = 9; }), Is(true, true));
+  EXPECT_EQ(share_of([&](TrainConfig& t) { each(t), t.save_every_steps = 10; }), Is(true, false));
+  EXPECT_EQ(share_of([&](TrainConfig& t) { each(t), t.save_every_minutes = 1; }), Is(true, true));
+  const auto epochs = [](TrainConfig& t) { t.max_steps = 3 * kSamplesPerEpoch / 4; };
+  EXPECT_EQ(share_of(epochs), Is(true, false)) << "the first save comes after five epochs";
+  EXPECT_EQ(share_of([&](TrainConfig& t) { epochs(t), t.epoch_save = 3; }), Is(true, false));
+  EXPECT_EQ(share_of([&](TrainConfig& t) { epochs(t), t.epoch_save = 2; }), Is(true, true));
+  EXPECT_EQ(share_of([&](TrainConfig& t) { epochs(t), t.check_val_every_n_epoch = 4; }), Is(false, false));
+  EXPECT_EQ(share_of([&](TrainConfig& t) { epochs(t), t.save_every_steps = 1; }, false), Is(false, false));
 }
 
 TEST(Memory, OrdinaryWindowsAreNot) {

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -83,6 +84,17 @@ TEST(RunTraining, AHardwareFileOfAnotherMachineIsRefused) {
   RankOrigin here(0, 1, "here");
   expect_refused({"parallel.hardware ", "h100.yaml", "accelerator gpu and rank.precision bf16",
                   "train.accelerator is cpu and train.precision 32", "gf plan --measure"},
+                 [&] { run_training(c, make_self_communicator(), here, nullptr); });
+}
+
+// A run takes signals as its own by then: none would end the wait for somebody who writes.
+TEST(RunTraining, AHardwareFileIsNoPipe) {
+  const TempFolder folder;
+  Config c = tiny(folder, 1);
+  c.parallel.hardware = folder / "pipe";
+  ASSERT_EQ(mkfifo(c.parallel.hardware.c_str(), 0600), 0);
+  RankOrigin here(0, 1, "here");
+  expect_refused({c.parallel.hardware, "is not a regular file", "configs/hardware/"},
                  [&] { run_training(c, make_self_communicator(), here, nullptr); });
 }
 

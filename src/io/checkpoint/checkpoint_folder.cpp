@@ -8,6 +8,8 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "io/checkpoint/checkpoint_index.h"
+#include "io/checkpoint/index_seal.h"
 #include "io/files.h"
 
 namespace gf {
@@ -113,7 +115,12 @@ fs::path find_checkpoint(const fs::path& path) {
   };
   if (!fs::is_directory(path) && path.extension() != ".h5")
     refuse(path.string() + " is no checkpoint: its name does not end in .h5", kWhatItMayBe);
-  if (!fs::is_directory(path)) return complete_index(path.parent_path(), path);
+  if (!fs::is_directory(path)) {
+    // Of another program's file nobody has promised a DONE beside it.
+    if (!begins_as_checkpoint(path))
+      refuse(cat(path.string(), " is no checkpoint: it does not begin with ", kCheckpointFormat), kWhatItMayBe);
+    return complete_index(path.has_parent_path() ? path.parent_path() : ".", path);
+  }
   if (fs::exists(path / kIndexFile)) return complete_index(path, path / kIndexFile);
   for (const fs::path& folder : {path / "checkpoints", path})
     if (const auto newest = newest_checkpoint(folder)) return newest->path / kIndexFile;

@@ -34,7 +34,7 @@ inline constexpr int64_t kLargestBlock = int64_t{4} << 20;
 struct Block {
   int64_t begin, end;  // elements of the whole tensor
   int64_t part;
-  int64_t offset;  // in bytes from the start of the part file
+  int64_t offset;  // in bytes from the start of the part file; they overlap no other block's
   uint64_t xxh3;
 };
 

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/parallel_for.h"
+#include "base/text.h"
 #include "io/checkpoint/checkpoint_folder.h"
 #include "io/checkpoint/checkpoint_part.h"
 #include "io/files.h"
@@ -29,7 +30,7 @@ void check_names(std::span<const ShardView> views) {
   for (const ShardView& v : views) {
     const bool path = !v.name.starts_with('/') && !v.name.ends_with('/') && v.name.find("//") == std::string::npos &&
                       cat("/", v.name, "/").find("/./") == std::string::npos;
-    GF_CHECK(path && !v.name.empty() && v.name.find('\0') == std::string::npos, "a tensor named \"", v.name, "\"");
+    GF_CHECK(path && is_tensor_name(parameter_name(v.name)), "a tensor named ", cited(v.name));
     GF_CHECK(v.shape.rank() > 0 && v.shape.numel() > 0, v.name, " is ", v.shape, " and has no elements to save");
     GF_CHECK(0 <= v.begin && v.begin <= v.end && v.end <= v.shape.numel(), v.name, ": ", v.begin, " to ", v.end, " of ",
              v.shape);

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <span>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "io/checkpoint/checkpoint_index.h"
+#include "io/files.h"
 
 namespace gf {
 namespace {
@@ -25,6 +27,12 @@ uint64_t number_after(std::string_view text, std::string_view key) {
 }
 
 }  // namespace
+
+bool begins_as_checkpoint(const std::filesystem::path& path) {
+  std::string first(kAnyFormat.size(), '\0');
+  File::open(path).read_some_at(std::as_writable_bytes(std::span(first)), 0);
+  return first == kAnyFormat;
+}
 
 std::string make_seal(std::string_view rest, size_t section_bytes) {
   const size_t bytes = kSealBytes + rest.size();

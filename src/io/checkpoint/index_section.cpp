@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/checkpoint/index_section.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
+#include <tuple>
 #include <type_traits>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "io/checkpoint/tensor_source.h"
 
 namespace gf {
 namespace {
@@ -77,20 +80,28 @@ Shape read_shape(Cursor& in) {
   return Shape(dims);
 }
 
+int64_t bytes_of(const IndexedTensor& tensor, const Block& b) {
+  return (b.end - b.begin) * static_cast<int64_t>(size_of(tensor.dtype));
+}
+
 void check_block(const IndexedTensor& tensor, const Block& b, const std::vector<CheckpointIndex::Part>& parts) {
   if (b.end <= b.begin || b.end > tensor.shape.numel() || b.end - b.begin > kLargestBlock)
     fail(cat(shortened(tensor.name), " has a piece from ", b.begin, " to ", b.end, " of ", tensor.shape.numel(),
              " elements"));
   if (b.part < 0 || b.part >= static_cast<int64_t>(parts.size()))
     fail(cat(shortened(tensor.name), " has a piece in part ", b.part, " of ", parts.size()));
-  const int64_t bytes = (b.end - b.begin) * static_cast<int64_t>(size_of(tensor.dtype));
+  const int64_t bytes = bytes_of(tensor, b);
   const int64_t room = parts[static_cast<size_t>(b.part)].bytes;
   if (b.offset < 0 || bytes > room || b.offset > room - bytes)
     fail(cat(shortened(tensor.name), " has ", bytes, " bytes at ", b.offset, " in a part of ", room));
 }
 
 IndexedTensor read_tensor(Cursor& in, const std::vector<CheckpointIndex::Part>& parts) {
-  IndexedTensor tensor{std::string(in.text()), dtype_called(in.text()), read_shape(in), {}};
+  const std::string_view name = in.text();
+  if (!is_tensor_name(parameter_name(name)))
+    fail(cat("a tensor called ", cited(name), ", which is no name of at most ", kLongestTensorName,
+             " bytes without control characters"));
+  IndexedTensor tensor{std::string(name), dtype_called(in.text()), read_shape(in), {}};
   int64_t at = 0;
   const size_t blocks = in.count(4 * kNumber);
   for (size_t i = 0; i < blocks; ++i) {
@@ -102,6 +113,27 @@ IndexedTensor read_tensor(Cursor& in, const std::vector<CheckpointIndex::Part>& 
   if (at != tensor.shape.numel())
     fail(cat("the pieces of ", shortened(tensor.name), " end at ", at, " of ", tensor.shape.numel(), " elements"));
   return tensor;
+}
+
+// No byte of a part is of two pieces, as none is that a save has made: together the tensors have no more bytes than the
+// files, and a small checkpoint cannot ask for any amount.
+void check_places(const std::vector<IndexedTensor>& tensors) {
+  struct Place {
+    const IndexedTensor* tensor;
+    const Block* block;
+  };
+  std::vector<Place> places;
+  for (const IndexedTensor& t : tensors)
+    for (const Block& b : t.blocks) places.push_back({&t, &b});
+  std::ranges::sort(places, {}, [](const Place& p) { return std::tuple(p.block->part, p.block->offset); });
+  for (size_t i = 1; i < places.size(); ++i) {
+    const auto& [a, first] = places[i - 1];
+    const auto& [b, second] = places[i];
+    const int64_t end = first->offset + bytes_of(*a, *first);
+    if (first->part == second->part && second->offset < end)
+      fail(cat("in part ", first->part, " ", shortened(a->name), " has the bytes ", first->offset, " to ", end, " and ",
+               shortened(b->name), " the bytes ", second->offset, " to ", second->offset + bytes_of(*b, *second)));
+  }
 }
 
 }  // namespace
@@ -134,20 +166,22 @@ CheckpointIndex decode_index(std::string_view bytes) {
   if (a.step < 0 || a.updates < 0 || a.updates > a.step || a.samples < 0 || a.tokens < 0)
     fail(cat("it counts ", a.step, " steps, ", a.updates, " updates, ", a.samples, " samples and ", a.tokens,
              " tokens"));
+  int64_t all_bytes = 0;
   const size_t parts = in.count(2 * kNumber);
   for (size_t i = 0; i < parts; ++i) {
     const int64_t size = in.number();
-    if (size < 0) fail(cat("a part of ", size, " bytes"));
+    if (size < 0 || __builtin_add_overflow(all_bytes, size, &all_bytes)) fail(cat("a part of ", size, " bytes"));
     index.parts.push_back({size, in.bits()});
   }
   const size_t tensors = in.count(4 * kNumber);
   for (size_t i = 0; i < tensors; ++i) {
     IndexedTensor tensor = read_tensor(in, index.parts);
-    if (tensor.name.empty() || (i > 0 && tensor.name <= index.tensors.back().name))
+    if (i > 0 && tensor.name <= index.tensors.back().name)
       fail(cat("a tensor called ", cited(tensor.name), " out of order"));
     index.tensors.push_back(std::move(tensor));
   }
   if (!in.at_end()) fail("it goes on after its last tensor");
+  check_places(index.tensors);
   return index;
 }
 

@@ -12,7 +12,7 @@ namespace gf {
 std::string encode_index(const CheckpointIndex&);
 
 // Nothing in it is trusted: a count is compared with the bytes that are left before memory is asked for, and pieces
-// with tensors and parts. Throws an Error that says what is wrong, without the name of the file.
+// with tensors, parts and each other. Throws an Error that says what is wrong, without the name of the file.
 CheckpointIndex decode_index(std::string_view);
 
 }  // namespace gf

@@ -53,8 +53,8 @@ class HeaderEvents final : public nlohmann::json_sax<nlohmann::json> {
   bool key(std::string& key) override {
     if (depth_ == 1) {
       name_ = key;
-      if (key.empty() || std::ranges::any_of(key, [](unsigned char c) { return c < 32; }))
-        wrong("a name that is empty or has control characters");
+      if (!is_tensor_name(key))
+        wrong(cat("a name that is empty, has control characters or more than ", kLongestTensorName, " bytes"));
       if (!names_.insert(key).second) wrong("the same name twice");
       return true;
     }

@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/fields.h"
+#include "base/text.h"
 #include "io/checkpoint/checkpoint_reader.h"
 #include "io/checkpoint/pth/pth.h"
 #include "io/checkpoint/safetensors.h"
@@ -86,11 +88,14 @@ std::unique_ptr<TensorSource> open_tensors(const std::filesystem::path& path) {
   return std::make_unique<CheckpointReader>(path);
 }
 
+bool is_tensor_name(std::string_view name) {
+  return !name.empty() && is_plain_text(name) && shortened(name, kLongestTensorName) == name;
+}
+
 // A name becomes a path in the HDF5 file, where model/a/b would lie in what model/a is.
 std::string obstacle_of(const std::string& name, std::span<const int64_t> sizes) {
   if (name.find('/') != std::string::npos) return "has a / in its name";
-  if (name.empty() || name == "." || name.find('\0') != std::string::npos)
-    return "has a name that is none in a checkpoint";
+  if (!is_tensor_name(name) || name == ".") return "has a name that is none in a checkpoint";
   if (std::ranges::find(sizes, 0) != sizes.end()) return "has no elements";
   if (sizes.empty() || sizes.size() > Shape::kMaxRank)
     return cat("has ", sizes.size(), " dimensions; 1 to ", Shape::kMaxRank, " can be read");

@@ -56,6 +56,11 @@ inline constexpr const char* kWeightFiles = ".safetensors, .safetensors.index.js
 // What --train.load_model names: such a file, or a checkpoint (see find_checkpoint).
 std::unique_ptr<TensorSource> open_tensors(const std::filesystem::path&);
 
+// Whether a file may call a parameter so: text that a terminal shows and other formats can hold. Anything else is in no
+// file but one that was made to do harm.
+bool is_tensor_name(std::string_view);
+inline constexpr size_t kLongestTensorName = 1000;
+
 // Why a tensor of a file from elsewhere cannot be one of a checkpoint; empty where it can.
 std::string obstacle_of(const std::string& name, std::span<const int64_t> sizes);
 

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace gf {
 namespace {
@@ -120,9 +121,11 @@ std::vector<std::string> TrainingData::names() const {
 
 std::string TrainingData::difference(const std::string& then) const {
   const std::vector<std::string> mine = lines_of(identity_), theirs = lines_of(then), called = names();
+  constexpr size_t kLongest = 240;  // of a line that stands in a checkpoint: more than any of ours
   const size_t both = std::min(mine.size(), theirs.size());
   for (size_t i = 0; i < both; ++i)
-    if (mine[i] != theirs[i]) return cat("file ", i + 1, ", ", called[i], ", is ", mine[i], ", and was ", theirs[i]);
+    if (mine[i] != theirs[i])
+      return cat("file ", i + 1, ", ", called[i], ", is ", mine[i], ", and was ", shortened(theirs[i], kLongest));
   if (mine.size() == theirs.size()) return "";
   return cat("there are ", mine.size(), " files, and were ", theirs.size());
 }

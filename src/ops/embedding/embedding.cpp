@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/embedding/embedding.h"
 
+#include <algorithm>
 #include <limits>
 
+#include "base/trace.h"
 #include "ops/embedding/kernels.h"
 
 namespace gf {
@@ -13,6 +15,16 @@ Shape output_shape(const Shape& tokens, int64_t C) {
   std::vector<int64_t> dims(tokens.dims().begin(), tokens.dims().end());
   dims.push_back(C);
   return Shape(std::span<const int64_t>(dims));
+}
+
+// What a trace counts of a table: the rows looked up, each once. How many tokens are the same is not counted: a GPU's
+// lie where nobody here reads them, and the meta device has none.
+double bytes_of_rows(int64_t tokens, const Shape& table, DType dtype) {
+  return static_cast<double>(std::min(tokens, table[0]) * table[1]) * static_cast<double>(size_of(dtype));
+}
+
+double bytes_of(const Tensor& tokens, const Tensor& rows) {
+  return static_cast<double>(tokens.bytes() + rows.bytes());
 }
 
 void add_rows(const Tensor& tokens, const Tensor& dy, const Tensor& order, const Tensor& heads, const Tensor& sum) {
@@ -52,8 +64,12 @@ Var embedding(const Tensor& tokens, const Var& table) {
         y.device(), args, [](const auto& p) { cpu::embedding(p); },
         [](const auto& p, auto stream) { cuda::embedding(p, stream); });
   });
-  return tape.record("embedding", {table}, std::move(y), [tokens, &tape](std::span<Tensor> grad, Grads& grads) {
+  const Shape shape = table.shape();
+  Trace::set_bytes(bytes_of(tokens, y) + bytes_of_rows(tokens.numel(), shape, table.value().dtype()));
+  return tape.record("embedding", {table}, std::move(y), [tokens, shape, &tape](std::span<Tensor> grad, Grads& grads) {
     const Tensor& dy = grad[0];
+    // Rows of the sum are read and written; the table itself is not read.
+    Trace::set_bytes(bytes_of(tokens, dy) + 2 * bytes_of_rows(tokens.numel(), shape, inner(dy.dtype())));
     const Tensor order = tape.empty({embedding_order(tokens.numel(), dy.device())}, DType::i32);
     const Tensor heads = is_like_gpu(dy.device())
                              ? tape.empty({embedding_runs(tokens.numel()).size(), dy.size(-1)}, inner(dy.dtype()))

@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "io/yaml_file.h"
 #include "train/config.h"
 
 namespace gf {
@@ -106,10 +105,10 @@ void check(const Hardware& h, const std::string& file) {
   if (h.measured) check_measured(file, *h.measured);
 }
 
-Hardware load_hardware(const std::filesystem::path& path) {
+Hardware load_hardware(const std::filesystem::path& path, YamlFrom from) {
   Hardware h;
   try {
-    apply_settings(read_yaml(path), h);
+    apply_settings(read_yaml(path, from), h);
   } catch (const Error& e) {
     throw Error(e.what(), kWhere, e.status(), e.where());
   }

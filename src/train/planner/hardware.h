@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/fields.h"
+#include "io/yaml_file.h"
 #include "model/config.h"
 #include "model/layout.h"
 
@@ -130,7 +131,7 @@ struct Hardware {
 };
 
 // Refuses keys that there are not, by the nearest that there is, and figures that cannot be.
-Hardware load_hardware(const std::filesystem::path&);
+Hardware load_hardware(const std::filesystem::path&, YamlFrom = YamlFrom::anywhere);
 void check(const Hardware&, const std::string& file);
 // Where a run's accelerator and precision are left open, they become those that the figures are of; where the file does
 // not say, as for a CPU, which computes in float32. To be called before resolve().

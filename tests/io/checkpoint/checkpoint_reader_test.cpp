@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "io/checkpoint/checkpoint_samples.h"
@@ -142,6 +143,19 @@ TEST(FindCheckpoint, RefusesWhatIsNotThereOrNotComplete) {
   EXPECT_FALSE(newest_checkpoint(folder.path()));
 }
 
+// No DONE is missing beside a file that is no checkpoint of ours.
+TEST(FindCheckpoint, AnHdf5FileOfAnotherProgramIsNoUnfinishedCheckpoint) {
+  const TempFolder folder;
+  for (const char* content : {"\x89HDF\r\n\x1a\n and so on", "", "gf-check"}) {
+    overwrite(folder / "other.h5", content);
+    expect_error(Exit::bad_input, {folder / "other.h5", "no checkpoint: it does not begin with gf-checkpoint-2"},
+                 [&] { find_checkpoint(folder / "other.h5"); });
+  }
+  overwrite(folder / "older.h5", "gf-checkpoint-1\n");
+  expect_error(Exit::bad_input, {folder.path().string() + " has no DONE"},
+               [&] { find_checkpoint(folder / "older.h5"); });
+}
+
 class DamagedCheckpoint : public testing::Test {
  protected:
   TempFolder folder_;
@@ -278,6 +292,59 @@ TEST_F(DamagedCheckpoint, AnySealedIndexIsReadOrRefused) {
   EXPECT_EQ(read, 0);
   check(section);
   EXPECT_EQ(read, 1);
+}
+
+// A small file could otherwise ask for any amount of memory, and of disk where it is exported.
+TEST_F(DamagedCheckpoint, NoByteIsOfTwoPieces) {
+  constexpr int64_t kAt = 1000;
+  const auto decode_with = [](int64_t part, int64_t offset) {
+    const CheckpointIndex index{sample_attributes(1),
+                                {{4096, 0}, {4096, 0}},
+                                {{"model/a", DType::f32, {12}, {{0, 12, part, offset, 0}}},
+                                 {"model/b", DType::f32, {18}, {{0, 18, 1, kAt, 0}}}}};
+    decode_index(encode_index(index));
+  };
+  for (const int64_t offset : {kAt - 47, kAt - 1, kAt, kAt + 8, kAt + 71}) {
+    decode_with(0, offset);
+    expect_error(Exit::failed,
+                 {"in part 1 ", "model/a", cat("the bytes ", offset, " to ", offset + 48), "model/b",
+                  cat("the bytes ", kAt, " to ", kAt + 72)},
+                 [&] { decode_with(1, offset); });
+  }
+  for (const int64_t offset : {kAt - 48, kAt + 72}) decode_with(1, offset);
+  // Of one tensor's pieces each a byte on from the one before.
+  CheckpointIndex index = read_index(made_ / kIndexFile);
+  IndexedTensor& tensor = *std::ranges::find(index.tensors, "model/emb.weight", &IndexedTensor::name);
+  const int64_t at = tensor.blocks[0].offset;
+  tensor.shape = Shape{600}, tensor.blocks.clear();
+  for (int64_t i = 0; i < 60; ++i) tensor.blocks.push_back({10 * i, 10 * i + 10, 0, at + i, 0});
+  const std::string section = encode_index(index);
+  overwrite(made_ / kIndexFile, make_seal(section, section.size()) + section);
+  expect_error(Exit::bad_input,
+               {kIndexFile, cat("in part 0 model/emb.weight has the bytes ", at, " to ", at + 40,
+                                " and model/emb.weight the bytes ", at + 1)},
+               [&] { CheckpointReader{made_}; });
+}
+
+TEST_F(DamagedCheckpoint, PartsOfMoreBytesThanCanBeCounted) {
+  CheckpointIndex index = read_index(made_ / kIndexFile);
+  index.parts[1].bytes = INT64_MAX;
+  expect_error(Exit::failed, {"a part of 9223372036854775807 bytes"}, [&] { decode_index(encode_index(index)); });
+}
+
+TEST_F(DamagedCheckpoint, NamesThatNoTensorHas) {
+  const auto with_name = [&](const std::string& name) {
+    CheckpointIndex index = read_index(made_ / kIndexFile);
+    index.tensors.back().name = name;  // behind all others
+    decode_index(encode_index(index));
+  };
+  with_name("p" + std::string(999, 'x'));
+  with_name("p\u00e9");
+  for (const std::string& name : {std::string(), std::string("p\x1b[2J"), std::string("p\n"), std::string("p\x7f"),
+                                  std::string("p\xc2\x9b"), std::string("p\xff"), std::string(1001, 'x')}) {
+    SCOPED_TRACE(name.substr(0, 10));
+    expect_error(Exit::failed, {"a tensor called ", "without control characters"}, [&] { with_name(name); });
+  }
 }
 
 TEST_F(DamagedCheckpoint, PartsThatDoNotFitTheIndex) {

@@ -178,6 +178,9 @@ TEST_F(Safetensors, LyingHeaders) {
   expect_refused(R"({"a":null})", 4, {"null"});
   expect_refused(R"({"":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4, {"empty"});
   expect_refused(R"({"a\u0000b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4, {"control characters"});
+  expect_refused(R"({"a\u009b2Jb":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4, {"control characters"});
+  expect_refused("{\"" + std::string(1001, 'a') + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4,
+                 {"more than 1000 bytes"});
   expect_refused("{\"\xff\":{}}", 0, {"no JSON"});
   expect_refused("{" + a, 4, {"no JSON"});
   expect_refused("{} {}", 0, {"no JSON"});

@@ -165,6 +165,11 @@ TEST_F(Training, TheIdentityTellsWhatIsAnother) {
   EXPECT_NE(differs(cat("[", a_, ", ", b_, ", ", c_, ", ", d_, "]")), "") << "the same files without weights";
   EXPECT_NE(differs(mixed(a_, 1, c_, 1)), "");
 
+  // The other identity stands in a checkpoint, where anything may be written.
+  const std::string foreign = data.difference("\x1b[2J" + std::string(100'000, 'x'));
+  EXPECT_NE(foreign.find(", and was ?[2Jxxx"), std::string::npos) << foreign.substr(0, 500);
+  EXPECT_LT(foreign.size(), a_.size() + 600);
+
   const TrainingData two(list(cat("[", a_, ", ", c_, "]")), kCtx);
   EXPECT_EQ(TrainingData(list(cat("[", a_, ", ", c_, ", ", d_, "]")), kCtx).difference(two.identity()),
             "there are 3 files, and were 2");
