@@ -85,7 +85,8 @@ TEST_F(BatchScript, DoesNotTryWrongInputAgain) {
   EXPECT_FALSE(fs::exists(requeued()));
 }
 
-// Nor where another rank was the one to say so, and the first was ended with it. srun has the largest of their statuses.
+// Nor where another rank was the one to say so, and the first was ended with it. srun has the largest of their
+// statuses.
 TEST_F(BatchScript, ARankThatIsEndedWithTheOthersHasNoSay) {
   const ProgramResult result = run(128 + SIGTERM, "[ $status -gt 2 ] || status=2", kTakeAway);
   EXPECT_EQ(result.status, 2) << result.err;
