@@ -42,4 +42,15 @@ inline void write_byte_tokens(const std::string& prefix, const std::string& text
   writer.finish();
 }
 
+// A model that has read this sentence again and again, for so many steps; `more` as above.
+inline TinyRun* new_run_that_read(const std::string& sentence, const char* steps, std::vector<std::string> more = {}) {
+  const TempFolder folder;
+  std::string text;
+  while (text.size() < 4000) text += sentence;
+  write_byte_tokens(folder / "data", text);
+  more.insert(more.end(), {"--train.data_file", folder / "data", "--train.micro_bsz", "8", "--train.max_steps", steps,
+                           "--train.my_exit_tokens", "100000", "--train.lr_init", "5e-3", "--train.lr_final", "5e-3"});
+  return new TinyRun(more);
+}
+
 }  // namespace gf

@@ -30,12 +30,7 @@ class GfGenerate : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder_ = new TempFolder;
-    std::string text;
-    while (text.size() < 4000) text += "the goldfinch says \u20AC5. ";
-    write_byte_tokens(*folder_ / "data", text);
-    learned_ =
-        new TinyRun({"--train.data_file", *folder_ / "data", "--train.micro_bsz", "8", "--train.max_steps", "150",
-                     "--train.my_exit_tokens", "100000", "--train.lr_init", "5e-3", "--train.lr_final", "5e-3"});
+    learned_ = new_run_that_read("the goldfinch says \u20AC5. ", "150");
     fresh_ = new TinyRun({"--train.train_stage", "1"});
   }
   static void TearDownTestSuite() {

@@ -11,14 +11,7 @@ namespace {
 
 class GfScore : public testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    TempFolder folder;
-    std::string text;
-    while (text.size() < 4000) text += "the goldfinch says hello. ";
-    write_byte_tokens(folder / "data", text);
-    run_ = new TinyRun({"--train.data_file", folder / "data", "--train.micro_bsz", "8", "--train.max_steps", "150",
-                        "--train.my_exit_tokens", "100000", "--train.lr_init", "5e-3", "--train.lr_final", "5e-3"});
-  }
+  static void SetUpTestSuite() { run_ = new_run_that_read("the goldfinch says hello. ", "150"); }
   static void TearDownTestSuite() { delete run_; }
   static ProgramResult score(const std::string& requests) {
     return run_program("gf", {"score", "--checkpoint", run_->checkpoint(), "--vocab", "byte"}, {}, requests);

@@ -15,13 +15,7 @@ namespace {
 class PositionChange : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    TempFolder folder;
-    std::string text;
-    while (text.size() < 4000) text += "the goldfinch says hello. ";
-    write_byte_tokens(folder / "data", text);
-    run_ = new TinyRun({"--train.data_file", folder / "data", "--train.micro_bsz", "8", "--train.max_steps", "40",
-                        "--train.my_exit_tokens", "100000", "--train.lr_init", "5e-3", "--train.lr_final", "5e-3",
-                        "--model.rope.base=50"});
+    run_ = new_run_that_read("the goldfinch says hello. ", "40", {"--model.rope.base=50"});
   }
   static void TearDownTestSuite() { delete run_; }
   static ProgramResult gf(const char* command, const std::vector<std::string>& more, const std::string& input = {}) {

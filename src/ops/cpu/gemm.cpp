@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <memory>
 
 #define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Core>
@@ -112,8 +113,9 @@ void gemm<float>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64
   const OneThread one_thread;
 #ifdef __AVX2__
   if (transpose_a && !transpose_b && k > 0 && TurnedOver::pays(n, k)) {
-    static thread_local TurnedOver turned_over;
-    turned_over.sgemm(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    static thread_local std::unique_ptr<TurnedOver> turned_over;  // only of threads that come here
+    if (!turned_over) turned_over = std::make_unique<TurnedOver>();
+    turned_over->sgemm(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }
 #endif
