@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/process_memory.h"
 
-#include <link.h>
 #include <malloc.h>
 #include <omp.h>
 #include <sys/resource.h>
@@ -117,19 +116,6 @@ size_t mapped_bytes() {
 size_t allocated_bytes() {
   const auto heap = mallinfo2();
   return mapped_bytes() - heap.arena + heap.uordblks;
-}
-
-// The system fills them with zeros in each thread, so that they are memory at once.
-size_t thread_bytes() {
-  size_t bytes = 0;
-  dl_iterate_phdr(
-      [](dl_phdr_info* object, size_t, void* sum) {
-        for (int i = 0; i < object->dlpi_phnum; ++i)
-          if (object->dlpi_phdr[i].p_type == PT_TLS) *static_cast<size_t*>(sum) += object->dlpi_phdr[i].p_memsz;
-        return 0;
-      },
-      &bytes);
-  return bytes;
 }
 
 std::string memory_in_use() {

@@ -12,7 +12,6 @@ size_t resident_bytes();       // of this process, now
 size_t peak_resident_bytes();  // at its largest
 size_t mapped_bytes();         // its address space: what it was given, used or not
 size_t allocated_bytes();      // of that, all but what the heap has in store
-size_t thread_bytes();         // that each thread has from its start: its thread_local variables
 // For an error: what the process has, and the limit on it, if there is one.
 std::string memory_in_use();
 

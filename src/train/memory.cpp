@@ -78,18 +78,6 @@ OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers
           bytes_of(zero >= 2 ? some(trained, shared.trained, largest.trained) : trained), moments};
 }
 
-// What the process holds. It has begun with all threads that may compute; a small model has no loop with work for all
-// of them, and those that are left over end and give back what they have of their own.
-size_t program_bytes(const TrainConfig& config, int64_t context, size_t parameters) {
-  constexpr int64_t kRows = 16, kNumbers = 1 << 14;  // that a task has in loops over positions, and in updates
-  const int64_t tasks = std::max(config.micro_bsz * context / kRows,
-                                 static_cast<int64_t>(parameters / sizeof(float)) / kNumbers) +
-                        1,
-                idle = std::max<int64_t>(0, omp_get_max_threads() - tasks);
-  const size_t resident = resident_bytes();
-  return resident - std::min(resident, static_cast<size_t>(idle) * thread_bytes());
-}
-
 // How many parameters a model would have that is as this one but narrower, and for which there is `room`: what is kept
 // of each parameter shrinks with their number, the rest with the width, as the root of that. 0: there is none.
 double parameters_within(double room, const MemoryForecast& f, double parameters) {
@@ -205,7 +193,7 @@ MemoryForecast forecast_memory(const Config& config, const RankShare& share) {
     stages.push_back(
         need_of_stage(config, cuts[s], cuts[s + 1], std::min(share.validation_windows, config.train.micro_bsz)));
   MemoryForecast f = forecast_memory(config, share, stages);
-  f.program = program_bytes(config.train, config.model.ctx_len, f.parameters);
+  f.program = resident_bytes();
   return f;
 }
 

@@ -110,14 +110,6 @@ TEST(AvailableMemory, TellsWhereALimitWent) {
   EXPECT_EQ((AvailableMemory{0, 2048}.limit_for(1024)), 4u);
 }
 
-thread_local volatile char of_each_thread[1 << 16];  // what nobody reads would be left out
-
-TEST(ThreadBytes, AreThoseOfItsVariables) {
-  of_each_thread[0] = 1;
-  EXPECT_GE(thread_bytes(), sizeof of_each_thread);
-  EXPECT_LT(thread_bytes(), size_t{64} << 20);
-}
-
 TEST(AvailableMemory, IsSharedByProcesses) {
   const auto one = static_cast<double>(available_memory().bytes),
              ten = static_cast<double>(available_memory(0, 10).bytes);
