@@ -75,32 +75,53 @@ void transpose(int64_t rows, int64_t cols, const float* from, int64_t from_strid
     for (int64_t c = r < whole_rows ? whole_cols : 0; c < cols; ++c) to[c * to_stride + r] = from[r * from_stride + c];
 }
 
-// A product of A^T by way of blocks of A that are turned over. Where a product is narrow, oneDNN's kernels for AVX2
-// read both factors where they lie, A^T at 0.7 to 0.8 of the pace of A (and at 0.35 where its rows are a multiple of 4
-// KiB apart); with AVX-512 it loses nothing.
-class TurnedOver {
+void copy(int64_t rows, int64_t cols, const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  for (int64_t r = 0; r < rows; ++r) std::copy_n(from + r * from_stride, cols, to + r * to_stride);
+}
+
+// oneDNN's kernels for AVX2 mostly read both factors where they lie: A^T at 0.7 to 0.8 of the pace of A, and A^T or B
+// at half of it where rows are a multiple of 4 KiB apart, so that all go into the same sets of the first cache. There a
+// block at a time is turned over or copied first. With AVX-512 nothing is lost.
+class Rearranged {
  public:
-  static bool pays(int64_t n, int64_t k) {
+  struct Factors {
+    bool a, b;  // whether it pays to turn over blocks of A^T, to copy blocks of B
+  };
+  static Factors pays(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, int64_t ldb) {
     static const bool avx2 = !__builtin_cpu_supports("avx512f");
-    return avx2 && (n >= 96 || k <= kSum);  // a narrow C would be read and written more than it is summed up
+    if (!avx2 || k == 0) return {false, false};
+    const bool same_sets = ldb % (4096 / static_cast<int64_t>(sizeof(float))) == 0;
+    // A narrow C would be read and written more than it is summed up.
+    return {transpose_a && !transpose_b && (n >= 96 || k <= kSum), !transpose_b && same_sets && m >= kFewRows};
   }
 
-  void sgemm(int64_t m, int64_t n, int64_t k, float alpha, const float* a, int64_t lda, const float* b, int64_t ldb,
-             float beta, float* c, int64_t ldc) {
-    for (int64_t first = 0; first < m; first += kRows) {
-      const int64_t rows = std::min(kRows, m - first);
+  void sgemm(Factors factors, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
+    const int64_t most_rows = factors.a ? kRows : m, most_cols = factors.b ? kCols : n;
+    for (int64_t col = 0; col < n; col += most_cols) {
+      const int64_t cols = std::min(most_cols, n - col);
       for (int64_t at = 0; at < k; at += kSum) {
         const int64_t sum = std::min(kSum, k - at);
-        transpose(sum, rows, a + at * lda + first, lda, block_, kStride);
-        cpu::sgemm(false, false, rows, n, sum, alpha, block_, kStride, b + at * ldb, ldb, at == 0 ? beta : 1.0f,
-                   c + first * ldc, ldc);
+        const float* b_block = b + at * ldb + col;
+        if (factors.b) copy(sum, cols, b_block, ldb, b_, kBStride);
+        for (int64_t row = 0; row < m; row += most_rows) {
+          const int64_t rows = std::min(most_rows, m - row);
+          const float* a_block = a + (transpose_a ? at * lda + row : row * lda + at);
+          if (factors.a) transpose(sum, rows, a_block, lda, a_, kAStride);
+          cpu::sgemm(transpose_a && !factors.a, transpose_b, rows, cols, sum, alpha, factors.a ? a_ : a_block,
+                     factors.a ? kAStride : lda, factors.b ? b_ : b_block, factors.b ? kBStride : ldb,
+                     at == 0 ? beta : 1.0f, c + row * ldc + col, ldc);
+        }
       }
     }
   }
 
  private:
-  static constexpr int64_t kRows = 128, kSum = 256, kStride = kSum + 16;  // not a power of two: the cache's sets
-  alignas(64) float block_[kRows * kStride];                              // 139 kB, in the second level of a cache
+  // Together in the second level of a cache; strides not a power of two, for the cache's sets.
+  static constexpr int64_t kRows = 128, kSum = 256, kCols = 256, kAStride = kSum + 16, kBStride = kCols + 16;
+  static constexpr int64_t kFewRows = 16;
+  alignas(64) float a_[kRows * kAStride];  // 139 kB
+  alignas(64) float b_[kSum * kBStride];   // 278 kB
 };
 #endif
 
@@ -112,10 +133,11 @@ void gemm<float>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64
   if (m == 0 || n == 0) return;
   const OneThread one_thread;
 #ifdef __AVX2__
-  if (transpose_a && !transpose_b && k > 0 && TurnedOver::pays(n, k)) {
-    static thread_local std::unique_ptr<TurnedOver> turned_over;  // only of threads that come here
-    if (!turned_over) turned_over = std::make_unique<TurnedOver>();
-    turned_over->sgemm(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  if (const Rearranged::Factors factors = Rearranged::pays(transpose_a, transpose_b, m, n, k, ldb);
+      factors.a || factors.b) {
+    static thread_local std::unique_ptr<Rearranged> rearranged;  // only of threads that come here
+    if (!rearranged) rearranged = std::make_unique<Rearranged>();
+    rearranged->sgemm(factors, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }
 #endif

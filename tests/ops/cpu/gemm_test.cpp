@@ -62,6 +62,10 @@ TEST_P(Gemm, AgreesWithTheDefinition) {
 INSTANTIATE_TEST_SUITE_P(Shapes, Gemm,
                          testing::Combine(testing::Bool(), testing::Bool(), testing::Values(1, 13, 128, 150),
                                           testing::Values(1, 64, 101), testing::Values(1, 8, 256, 519)));
+// Rows of B 4 KiB apart, which all lie in the same sets of a cache; more columns than a block has.
+INSTANTIATE_TEST_SUITE_P(SameSets, Gemm,
+                         testing::Combine(testing::Bool(), testing::Values(false), testing::Values(15, 130),
+                                          testing::Values(1024 - kPad), testing::Values(40, 300)));
 
 }  // namespace
 }  // namespace gf
