@@ -55,6 +55,11 @@ double read_bandwidth() {
   return best;
 }
 
+void allocate_roughly(LayerStack& layers) {
+  layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
+  initialise_roughly(layers.parameters());
+}
+
 std::vector<int32_t> some_tokens(int64_t count, int64_t vocab_size) {
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < count; ++i)
@@ -86,13 +91,6 @@ double seconds_a_token(StatefulDecoder& decoder, std::span<const int32_t> tokens
   return median(seconds);
 }
 
-double tokens_per_s(const LayerStack& layers, int64_t tokens, bool expanded) {
-  StatefulDecoder decoder(layers, {.past = {.expanded = expanded}});
-  const auto text = some_tokens(tokens + 8, layers.config().vocab_size);
-  decoder.feed(std::span(text).first(8));
-  return 1 / seconds_a_token(decoder, std::span(text).subspan(8));
-}
-
 std::vector<int64_t> lengths_of(const std::string& list) {
   std::vector<int64_t> lengths;
   std::istringstream in(list);
@@ -116,17 +114,31 @@ void decode_after(const LayerStack& layers, const std::vector<int64_t>& lengths,
   }
 }
 
-void decode(LayerStack& layers, int64_t tokens, bool expanded) {
-  const double bandwidth = read_bandwidth();
-  double before = 0;
-  for (const bool narrow : {false, true}) {
-    if (narrow) layers.parameters().narrow();
-    const double bytes = bytes_a_token(layers), speed = tokens_per_s(layers, tokens, expanded);
+// The memory's pace, and decoding with weights of either kind, in turn: a shared machine's memory is half as fast again
+// in one minute than in the next.
+void decode(const LayerStack& wide, int64_t tokens, bool expanded) {
+  constexpr int kRounds = 5;
+  LayerStack narrow(wide.config());
+  allocate_roughly(narrow);
+  narrow.parameters().narrow();
+  const LayerStack* const stacks[] = {&wide, &narrow};
+  const auto text = some_tokens(8 + kRounds * tokens, wide.config().vocab_size);
+  std::vector<StatefulDecoder> decoders;
+  for (const LayerStack* layers : stacks)
+    decoders.emplace_back(*layers, StatefulDecoder::Options{.past = {.expanded = expanded}})
+        .feed(std::span(text).first(8));
+  std::vector<double> bandwidths, seconds[2];
+  for (int round = 0; round < kRounds; ++round) {
+    bandwidths.push_back(read_bandwidth());
+    for (size_t i = 0; i < 2; ++i)
+      seconds[i].push_back(seconds_a_token(decoders[i], std::span(text).subspan(8 + round * tokens, tokens)));
+  }
+  const double bandwidth = median(bandwidths);
+  for (size_t i = 0; i < 2; ++i) {
+    const double bytes = bytes_a_token(*stacks[i]), speed = 1 / median(seconds[i]);
     fmt::print("weights {}: {:.0f} MB a token, {:.1f} tokens/s; memory {:.1f} GB/s allows {:.1f}: {:.2f}",
-               narrow ? "bf16" : "f32", bytes / 1e6, speed, bandwidth / 1e9, bandwidth / bytes,
-               speed * bytes / bandwidth);
-    fmt::print("{}\n", narrow ? fmt::format("; {:.2f} times the speed of f32", speed / before) : "");
-    before = speed;
+               i ? "bf16" : "f32", bytes / 1e6, speed, bandwidth / 1e9, bandwidth / bytes, speed * bytes / bandwidth);
+    fmt::print("{}\n", i ? fmt::format("; {:.2f} times the speed of f32", median(seconds[0]) * speed) : "");
   }
 }
 
@@ -192,8 +204,7 @@ int bench(int argc, char** argv) {
     refuse("--cache is " + cache, "compressed or expanded");
   const std::vector<bool> caches = cache.empty() ? std::vector{false, true} : std::vector{cache == "expanded"};
   LayerStack layers(config->model);
-  layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
-  initialise_roughly(layers.parameters());
+  allocate_roughly(layers);
   fmt::print("{} layers of {}, {} {}, {:.0f} M parameters, {} threads\n", config->model.n_layer, config->model.n_embd,
              config->model.tmix, config->model.tmix2, static_cast<double>(layers.parameters().count()) / 1e6,
              omp_get_max_threads());

@@ -22,7 +22,7 @@ bool begun_by_loader() {
 
 void let_waiting_threads_sleep(char** argv) {
   constexpr const char* kSpinCount = "GOMP_SPINCOUNT";
-  constexpr const char* kShortly = "1000";  // some microseconds
+  constexpr const char* kShortly = "10000";  // some tenths of a millisecond
   if (std::getenv("OMP_WAIT_POLICY") || std::getenv(kSpinCount) || begun_by_loader()) return;
   // Where either fails it waits as it did.
   if (::setenv(kSpinCount, kShortly, 0) == 0) ::execv("/proc/self/exe", argv);

@@ -9,7 +9,7 @@ namespace gf {
 
 // The row before x's first, for a token shift.
 inline Tensor shift_before(Past* past, const std::string& name, const Var& x_BTC) {
-  return past ? past->row_before(name + "shift", x_BTC.value()) : Tensor();
+  return past ? past->row_before(name + "shift", x_BTC) : Tensor();
 }
 
 // The last rows of one sequence, where nothing goes back. (1, T, C) -> (1, rows, C)

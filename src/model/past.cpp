@@ -16,11 +16,12 @@ Past Past::copy() const {
   return other;
 }
 
-Tensor Past::row_before(const std::string& name, const Tensor& x) {
+Tensor Past::row_before(const std::string& name, const Var& x_BTC) {
+  const Tensor& x = x_BTC.value();
   GF_CHECK(x.shape().rank() == 3 && x.size(0) == 1, "one sequence is read on, not ", x.shape());
   const int64_t T = x.size(1), C = x.size(2);
   const Tensor kept = state(name, {1, C}, x.dtype());
-  Tensor before = Tensor::empty({1, C}, x.dtype(), kCpu);
+  const Tensor before = x_BTC.tape().empty({1, C}, x.dtype());
   gf::copy(kept, before);
   gf::copy(x.view({T, C}).slice(T - 1, T), kept);
   return before;

@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 
+#include "autodiff/tape.h"
 #include "tensor/growing_rows.h"
 
 namespace gf {
@@ -36,8 +37,8 @@ class Past {
 
   // Whoever keeps something has a name for it.
   // The row that came before the first of x, zeros at the beginning; the last of x is kept in its place.
-  // x: (1, T, C) -> (1, C)
-  Tensor row_before(const std::string& name, const Tensor& x_BTC);
+  // x: (1, T, C) -> (1, C), a tensor of the pass: one of its own would be got from the system, and given back, a layer.
+  Tensor row_before(const std::string& name, const Var& x_BTC);
   Tensor& state(const std::string& name, const Shape&, DType);  // zeros at the beginning, changed in place
   GrowingRows& growing(const std::string& name, int64_t width) { return growing(name, width, options_.cache); }
   GrowingRows& growing(const std::string& name, int64_t width, DType kept);

@@ -47,7 +47,7 @@ TEST(ProgramOptions, WaitingThreadsSleepUnlessTheyAreToldOtherwise) {
       const size_t at = result.err.rfind("GOMP_SPINCOUNT = '");
       return at == std::string::npos ? "" : result.err.substr(at, result.err.find('\n', at) - at);
     };
-    EXPECT_EQ(told({}), "GOMP_SPINCOUNT = '1000'");
+    EXPECT_EQ(told({}), "GOMP_SPINCOUNT = '10000'");
     EXPECT_EQ(told({"OMP_WAIT_POLICY=passive"}), "GOMP_SPINCOUNT = '0'");
     EXPECT_EQ(told({"GOMP_SPINCOUNT=77"}), "GOMP_SPINCOUNT = '77'");
   }

@@ -41,42 +41,53 @@ T sum_of(const Vector<T>& v) {
   return sum;
 }
 
-// Of m rows of A with so many rows of W: as many sums at a time as keep the multipliers busy. What is left of a row
-// goes the same way: a compiler rounds a loop of its own otherwise for one row than for many.
+// Of m rows of A with `count` rows of W that lie `apart` rows apart, as are the sums in C: as many sums at a time as keep
+// the multipliers busy. What is left of a row goes the same way: a compiler rounds a loop of its own otherwise for one
+// row than for many.
 template <int m, int count, class T, class W>
-void dot_products(int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, bool accumulate, T* c, int64_t ldc) {
-  constexpr int64_t L = kLanes<T>;
+void dot_products(int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, int64_t apart, bool accumulate, T* c,
+                  int64_t ldc) {
+  constexpr int64_t L = kLanes<T>, kLine = 64 / sizeof(W), kAhead = 8 * kLine;
   Vector<T> sums[count][m] = {};
-  int64_t i = 0;
-  for (; i + L <= k; i += L) {
+  const auto add = [&](int64_t i) {
     Vector<T> x[m];
     for (int r = 0; r < m; ++r) x[r] = load(a + r * lda + i);
     for (int j = 0; j < count; ++j) {
-      const Vector<T> y = load_wide(w + j * ldw + i);
-      __builtin_prefetch(w + (j + count) * ldw + i, 0, 2);  // the rows that come next, which lie on other pages
+      const Vector<T> y = load_wide(w + j * apart * ldw + i);
       for (int r = 0; r < m; ++r) sums[j][r] += y * x[r];
     }
+  };
+  int64_t i = 0;
+  for (; i + kLine <= k; i += kLine) {
+    for (int j = 0; j < count; ++j) __builtin_prefetch(w + j * apart * ldw + i + kAhead, 0, 3);
+#pragma GCC unroll 4
+    for (int64_t part = 0; part < kLine; part += L) add(i + part);
   }
+  for (; i + L <= k; i += L) add(i);
   if (i < k)
     for (int j = 0; j < count; ++j) {
-      const Vector<T> y = load_some<W, T>(w + j * ldw + i, k - i);
+      const Vector<T> y = load_some<W, T>(w + j * apart * ldw + i, k - i);
       for (int r = 0; r < m; ++r) sums[j][r] += y * load_some<T, T>(a + r * lda + i, k - i);
     }
   for (int j = 0; j < count; ++j)
     for (int r = 0; r < m; ++r) {
       const T sum = sum_of<T>(sums[j][r]);
-      T& out = c[r * ldc + j];
+      T& out = c[r * ldc + j * apart];
       out = accumulate ? out + sum : sum;
     }
 }
 
+// W is read in a few streams, each of rows that follow one another in memory: what is asked for ahead of a row's end is
+// the row after it.
 template <int m, class T, class W>
 void rows_of(int64_t n, int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, bool accumulate, T* c,
              int64_t ldc) {
-  constexpr int kCount = m <= 2 ? 8 / m : 2;
-  int64_t j = 0;
-  for (; j + kCount <= n; j += kCount) dot_products<m, kCount>(k, a, lda, w + j * ldw, ldw, accumulate, c + j, ldc);
-  for (; j < n; ++j) dot_products<m, 1>(k, a, lda, w + j * ldw, ldw, accumulate, c + j, ldc);
+  constexpr int kStreams = m <= 2 ? 4 : 2;
+  const int64_t apart = n / kStreams;
+  for (int64_t j = 0; j < apart; ++j)
+    dot_products<m, kStreams>(k, a, lda, w + j * ldw, ldw, apart, accumulate, c + j, ldc);
+  for (int64_t j = apart * kStreams; j < n; ++j)
+    dot_products<m, 1>(k, a, lda, w + j * ldw, ldw, 1, accumulate, c + j, ldc);
 }
 
 }  // namespace
@@ -84,9 +95,10 @@ void rows_of(int64_t n, int64_t k, const T* a, int64_t lda, const W* w, int64_t 
 template <class T, class W>
 void few_rows(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, bool accumulate, T* c,
               int64_t ldc) {
-  constexpr int64_t kRun = int64_t{1} << 13;  // numbers of W a task: few, since the others wait for the last one
+  // A task: rows enough for its streams, or so many numbers of W; few, since the others wait for the last one.
+  constexpr int64_t kRows = 32, kRun = int64_t{1} << 13;
   with_constant<1, kFewRows>(static_cast<int>(m), [&](auto rows) {
-    parallel_ranges(n, std::max<int64_t>(8, kRun / k / 8 * 8), [&](int64_t begin, int64_t end) {
+    parallel_ranges(n, std::max(kRows, kRun / k), [&](int64_t begin, int64_t end) {
       rows_of<rows>(end - begin, k, a, lda, w + begin * ldw, ldw, accumulate, c + begin, ldc);
     });
   });
