@@ -56,7 +56,7 @@ void fill(const Parameter& p, uint64_t seed, float* out) {
 
 }  // namespace
 
-void initialise(const ParameterStore& store, uint64_t seed, const std::function<void()>& made_one) {
+void initialise(const ParameterStore& store, uint64_t seed, const std::function<void(const Parameter&)>& made_one) {
   GF_CHECK(store.masters().dtype() == DType::f32, "fresh parameters are made in f32");
   const auto& all = store.all();
   std::vector<Tensor> made(all.size());
@@ -64,7 +64,7 @@ void initialise(const ParameterStore& store, uint64_t seed, const std::function<
     const Parameter& p = *all[i];
     made[i] = p.master().device() == kCpu ? p.master() : Tensor::empty(p.shape(), DType::f32, kCpu);
     fill(p, seed, made[i].data<float>());
-    if (made_one) made_one();
+    if (made_one) made_one(p);
   });
   for (size_t i = 0; i < all.size(); ++i)
     if (all[i]->master().device() != kCpu) copy(made[i], all[i]->master());

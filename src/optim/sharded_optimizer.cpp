@@ -5,30 +5,11 @@
 #include <cmath>
 #include <utility>
 
+#include "optim/sharded_parts.h"
 #include "parallel/traced_work.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
-
-// What becomes of a bucket in a step.
-struct ShardedOptimizer::Bucket : BucketRange {
-  explicit Bucket(const BucketRange& b) : BucketRange(b) {}
-  FlatRange own, own_frozen;  // this rank's parts
-  int64_t state = 0;          // where the moments of `own` begin
-  int64_t done = 0;           // gradients_done() of its layers in this step
-  int users = 0;              // passes that are using it
-  bool whole = true;          // the values of all ranks' parts are here
-  std::unique_ptr<Work> reduction;
-  std::vector<std::unique_ptr<Work>> gathering;
-};
-
-struct ShardedOptimizer::Part {
-  const Parameter* parameter;
-  FlatRange flat;
-  int64_t state;  // where its moments begin
-  size_t name;    // its place in the order of the norm
-  bool mine;      // nobody else's, for the norm and for saving
-};
 
 int64_t Sharding::layer_multiple(int data_ranks, int zero) {
   constexpr int64_t kPage = 4096 / sizeof(float);
@@ -338,49 +319,6 @@ void ShardedOptimizer::values_were_set() {
   if (sharding_.zero < 3) return;
   for (Bucket& b : buckets_)
     if (!b.shared) drop_values(b);
-}
-
-std::vector<ShardView> ShardedOptimizer::views_of(const std::vector<Part>& parts, const std::string& prefix,
-                                                  const Tensor& tensor, bool states, bool others) {
-  std::vector<ShardView> views;
-  for (const Part& part : parts) {
-    if (!part.mine && !others) continue;
-    const int64_t at = states ? part.state : part.flat.begin, begin = part.flat.begin - part.parameter->begin();
-    const Tensor piece = tensor.range(at, at + part.flat.size());
-    views.push_back({prefix + part.parameter->name(), piece.dtype(), part.parameter->shape(), begin,
-                     begin + part.flat.size(), piece.raw(), piece.device()});
-  }
-  return views;
-}
-
-std::vector<ShardView> ShardedOptimizer::parameters() const {
-  std::vector<ShardView> all = views_of(parts_, "model/", store_.masters(), false, false);
-  for (ShardView& v : views_of(frozen_parts_, "model/", store_.frozen_masters(), false, false))
-    all.push_back(std::move(v));
-  return all;
-}
-
-std::vector<ShardView> ShardedOptimizer::moments() const {
-  std::vector<ShardView> all = views_of(parts_, "optim/exp_avg/", exp_avg_, true, false);
-  for (ShardView& v : views_of(parts_, "optim/exp_avg_sq/", exp_avg_sq_, true, false)) all.push_back(std::move(v));
-  return all;
-}
-
-std::vector<ShardView> ShardedOptimizer::moments_to_read() const {
-  std::vector<ShardView> all;
-  for (const auto& [prefix, tensor] :
-       {std::pair("optim/exp_avg/", exp_avg_), std::pair("optim/exp_avg_sq/", exp_avg_sq_)}) {
-    if (!owns_all()) {
-      auto views = views_of(parts_, prefix, tensor, true, true);
-      all.insert(all.end(), std::make_move_iterator(views.begin()), std::make_move_iterator(views.end()));
-      continue;
-    }
-    for (const auto& p : store_.all())
-      if (!p->frozen())
-        all.push_back({prefix + p->name(), DType::f32, p->shape(), 0, p->shape().numel(),
-                       tensor.range(p->begin(), p->end()).raw(), tensor.device()});
-  }
-  return all;
 }
 
 }  // namespace gf

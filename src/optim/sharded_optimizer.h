@@ -87,9 +87,12 @@ class ShardedOptimizer final : public ParameterHooks {
   // optim/exp_avg/<name>, optim/exp_avg_sq/<name>.
   std::vector<ShardView> parameters() const;
   std::vector<ShardView> moments() const;
-  // What this rank has to read besides its parameters, of which others may save parts.
+  // What this rank has to read, of which others may save parts.
+  std::vector<ShardView> parameters_to_read() const;
   std::vector<ShardView> moments_to_read() const;
-  // From outside: what layers compute with is made of them, and the parts that other ranks keep may go.
+  // From outside, on a CPU, by any thread: what of it other ranks keep may go at once.
+  void value_was_set(const Parameter&);
+  // All of them: what layers compute with is made of them, and the parts that other ranks keep may go.
   void values_were_set();
 
  private:
@@ -99,6 +102,7 @@ class ShardedOptimizer final : public ParameterHooks {
   void make_parts(const std::vector<std::string>& names);
   void make_ranges();
   Bucket& bucket_with(const LayerRange&);
+  FlatRange kept_of(const Parameter&) const;  // the part of its values that is always here
   // Frozen values never change, and are there once and for all under zero 0 to 2.
   bool shares_frozen(const Bucket&) const;
   std::shared_ptr<Trace::Transfer> begin_transfer(const char* name, const Bucket&, const Tensor& whole) const;

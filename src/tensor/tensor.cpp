@@ -12,7 +12,7 @@ Tensor Tensor::empty(Shape shape, DType dtype, Device device) {
 
 Tensor Tensor::zeros(Shape shape, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
-  fill_zero(t);
+  if (device != kCpu) fill_zero(t);  // the system's fresh pages are zeros, and take no memory until they are used
   return t;
 }
 

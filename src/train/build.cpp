@@ -236,6 +236,10 @@ std::unique_ptr<TensorSource> Run::check_start(const std::optional<StepFolder>& 
   }
   if (t.load_model.empty()) return nullptr;
   auto load = open_tensors(t.load_model);
+  // A stage may be of new layers alone, the model not.
+  const auto there = [&](const std::string& name) { return load->mentions(cat(kModelPrefix, name)); };
+  if (t.load_partial && std::ranges::none_of(parameter_names(plan.config.model), there))
+    refuse("the checkpoint has none of the model's parameters", "a checkpoint of this kind of model");
   check_parameters(*load, model.parameters(), t.load_partial);
   return load;
 }
@@ -291,11 +295,12 @@ void Run::start_from(const TensorSource* load) {
   start = cat("fresh parameters from seed ", t.seed_everything);
   if (!load || t.load_partial)
     initialise(model.parameters(), static_cast<uint64_t>(t.seed_everything),
-               [watch = watch, thread = std::this_thread::get_id()] {
+               [this, thread = std::this_thread::get_id()](const Parameter& p) {
+                 optimizer->value_was_set(p);
                  if (watch) watch->touch(thread);
                });
   if (!load) return;
-  read(*load, views_in(*load, parameter_views(model.parameters()), t.load_partial));
+  read(*load, views_in(*load, optimizer->parameters_to_read(), t.load_partial));
   start = cat("parameters from ", t.load_model, t.load_partial ? taken_from(*load, plan.config.model) : "");
   if (t.load_partial) warnings = dropped_mixers(*load, plan.config.model);
 }
@@ -314,7 +319,7 @@ void Run::go_on_from(const StepFolder& newest) {
   // What a run began from is part of it, and decides its warm-up.
   t.load_model = then.train.load_model;
   plan.schedule = schedule_of(t, plan.tokens_per_step);
-  read(reader, parameter_views(model.parameters()));
+  read(reader, optimizer->parameters_to_read());
   // Not in fresh parameters. A stage whose parameters are all frozen has none of its own.
   if (std::ranges::any_of(reader.entries(), [](const auto& e) { return e.name.starts_with("optim/"); })) {
     read(reader, optimizer->moments_to_read());

@@ -2,6 +2,7 @@
 // Fine-tuning: train.groups in whole runs, and upgrades of a checkpoint by load_partial.
 #include "base/error.h"
 #include "end_to_end/many_ranks.h"
+#include "support/binidx_files.h"
 #include "support/files.h"
 
 namespace gf {
@@ -203,6 +204,35 @@ TEST_F(ManyRanksGroups, UpgradeInThePublishedProportion) {
                       "are dropped; --model.inv_other_layer_ratio 7 "),
             std::string::npos)
       << less;
+}
+
+// Where the lower layers are frozen, stages of equal cost are soon of new layers alone: nothing is read there.
+TEST_F(ManyRanksGroups, UpgradeWithAStageOfNewLayersAlone) {
+  configs_ = {"finch"};
+  options_["train.groups"] = "";
+  ASSERT_EQ(train({{"train.proj_suffix", "finch"}, {"model.n_layer", "2"}, {"train.train_stage", "1"}}).status, 0);
+  configs_ = {"goldfinch_upgrade"};
+  options_.merge(Options{{"model.inv_other_layer_ratio", "2"}, {"train.load_model", run("finch").string()}});
+  options_["model.n_layer"] = "4";
+  options_["train.groups"] = "[{match: 'emb\\..*|blocks\\.[01]\\..*', freeze: 1}]";
+  const ProgramResult one = train({{"train.proj_suffix", "one"}});
+  ASSERT_EQ(one.status, 0) << one.err;
+  const ProgramResult three = train_on(
+      3, {{"train.proj_suffix", "three"}, {"parallel.pipeline", "3"}, {"parallel.partition", "0-1,2,3"}});
+  ASSERT_EQ(three.status, 0) << three.err;
+  expect_close("three", "one");
+}
+
+TEST_F(ManyRanksGroups, NothingToLoadInPartIsRefused) {
+  const std::string header = R"({"other":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  std::string file;
+  append_bytes(file, static_cast<uint64_t>(header.size()));
+  write_file(folder_ / "other.safetensors", file + header + std::string(4, '\0'));
+  const ProgramResult result = train_on(2, {{"train.load_model", (folder_ / "other.safetensors").string()},
+                                            {"train.load_partial", "1"},
+                                            {"train.groups", ""}});
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_NE(result.err.find("the checkpoint has none of the model's parameters"), std::string::npos) << result.err;
 }
 
 }  // namespace

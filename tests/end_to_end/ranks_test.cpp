@@ -131,21 +131,30 @@ TEST_F(ManyRanks, TakesTheMemoryThatTheBannerSays) {
     int ranks;
     const char *pipeline, *zero, *bucket_mb;
   };
-  for (const Layout& l :
-       {Layout{4, "1", "1", "auto"}, {2, "1", "0", "auto"}, {2, "1", "2", "20"}, {2, "1", "3", "20"}}) {
+  // With many data ranks under zero 3 all that a rank holds at the start of a run or of its continuation must be little.
+  for (const Layout& l : {Layout{4, "1", "1", "auto"},
+                          {2, "1", "0", "auto"},
+                          {2, "1", "2", "20"},
+                          {2, "1", "3", "20"},
+                          {8, "1", "3", "4"}}) {
     Options options = wide;
     const std::string suffix = cat(l.ranks, "-", l.pipeline, "-", l.zero, "-", l.bucket_mb);
     options.merge(Options{{"parallel.pipeline", l.pipeline},
                           {"parallel.zero", l.zero},
                           {"parallel.bucket_mb", l.bucket_mb},
+                          {"train.accumulate_grad_batches", "8"},
                           {"train.proj_suffix", suffix}});
-    const ProgramResult result = train_on(l.ranks, options);
-    ASSERT_EQ(result.status, 0) << result.out << result.err;
-    const double said = megabytes_in(result.out, "memory +([0-9.]+) (MB|GB) in all"),
-                 taken = megabytes_in(result.out, "peak memory ([0-9.]+) (MB|GB)");
-    EXPECT_GT(megabytes_in(result.out, ", ([0-9.]+) (MB|GB) reductions, "), 0) << result.out;
-    EXPECT_GT(taken, 0);
-    EXPECT_NEAR(said / taken, 1, 0.1) << suffix << ": " << said << " MB said, " << taken << " taken";
+    for (const char* steps : {"3", "5"}) {
+      if (l.ranks < 8 && steps[0] == '5') continue;
+      options["train.max_steps"] = steps;
+      const ProgramResult result = train_on(l.ranks, options);
+      ASSERT_EQ(result.status, 0) << result.out << result.err;
+      const double said = megabytes_in(result.out, "memory +([0-9.]+) (MB|GB) in all"),
+                   taken = megabytes_in(result.out, "peak memory ([0-9.]+) (MB|GB)");
+      EXPECT_GT(megabytes_in(result.out, ", ([0-9.]+) (MB|GB) reductions, "), 0) << result.out;
+      EXPECT_GT(taken, 0);
+      EXPECT_NEAR(said / taken, 1, 0.1) << suffix << " to " << steps << ": " << said << " MB said, " << taken << " taken";
+    }
     fs::remove_all(run(suffix));
   }
 }

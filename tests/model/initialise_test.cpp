@@ -220,7 +220,7 @@ TEST(Initialise, TellsOfEachParameter) {
   LayerStack layers(config("x060"));
   layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
   std::atomic<size_t> told = 0;
-  initialise(layers.parameters(), 1, [&] { ++told; });
+  initialise(layers.parameters(), 1, [&](const Parameter&) { ++told; });
   EXPECT_EQ(told, layers.parameters().all().size());
 }
 

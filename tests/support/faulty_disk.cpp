@@ -93,7 +93,8 @@ void tell(const std::string& from, const std::string& to) {
 // Whether this call fails; sets errno.
 bool fails() {
   using gf::Fault;
-  if (fault == Fault::close_error || fault == Fault::read_error || fault == Fault::none) return false;
+  constexpr Fault kOfOtherCalls[] = {Fault::none, Fault::read_error, Fault::look_error, Fault::close_error};
+  if (std::ranges::find(kOfOtherCalls, fault) != std::end(kOfOtherCalls)) return false;
   const int call = num_calls++;
   if (call < nth_call) return false;
   if (fault == Fault::death && call == nth_call) _exit(9);
@@ -193,6 +194,13 @@ ssize_t pwrite(int fd, const void* data, size_t size, off_t at) {
 }
 ssize_t pwrite64(int fd, const void* data, size_t size, off64_t at) {
   return put("pwrite64", fd, data, size, at);
+}
+
+int stat(const char* path, struct stat* status) noexcept {
+  static auto* const real = next<int(const char*, struct stat*)>("stat");
+  if (fault != gf::Fault::look_error || !is_watched(path) || num_calls++ < nth_call) return real(path, status);
+  errno = ESTALE;
+  return -1;
 }
 
 // Counted but not done: no test pulls the plug, and a thousand real syncs would take most of its time.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A disk that fails when told to. Linking this file puts it in the place of the C library's calls that change files
 // (write, pwrite, ftruncate, fallocate, fsync, rename, mkdir, unlink, rmdir, open for creation), for all of the
-// process, HDF5 included; of read and pread, for short_read and read_error; and of close, of what is open for writing,
+// process, HDF5 included; of read and pread, for short_read and read_error; of stat, for look_error; and of close, of what is open for writing,
 // for close_error alone. wrong_write changes a bit of what that call writes, if it writes. Unarmed it passes everything
 // on. It also knows what a power cut would take: what was changed there and not synced since.
 #pragma once
@@ -21,12 +21,13 @@ enum class Fault {
   death,
   short_read,
   read_error,
+  look_error,
   close_error
 };
 
 // Calls inside `folder` are counted from construction on; the one with number `nth` (from 0) meets the fault, once for
-// a passing error, a short or wrong write, death or a close, and from then on for other errors (a full disk stays full)
-// and reads, until the object goes.
+// a passing error, a short or wrong write, death or a close, and from then on for other errors (a full disk stays full),
+// reads and looks, until the object goes.
 class FaultyDisk {
  public:
   explicit FaultyDisk(std::string folder, Fault = Fault::none, int nth = 0);

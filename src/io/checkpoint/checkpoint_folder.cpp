@@ -50,18 +50,32 @@ bool is_part_file_name(std::string_view name) {
   return part >= 0 && parts >= 0 && name == part_file_name(part, parts);
 }
 
+// Nobody may take a file system that is away for a moment for one without checkpoints.
+[[noreturn]] void fail_to_look(const fs::path& path, const std::error_code& error) {
+  fail(cat("cannot look at ", path.string(), ": ", error.message()),
+       "the same command again, when the file system answers");
+}
+
 std::vector<StepFolder> step_folders(const fs::path& folder) {
   std::vector<StepFolder> found;
-  std::error_code error;  // no such folder, no checkpoints
+  std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
     if (const auto step = step_of(it->path().filename().string())) found.push_back({*step, it->path()});
+  if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory)
+    fail_to_look(folder, error);
   std::ranges::sort(found, {}, &StepFolder::step);
   return found;
 }
 
-bool is_complete(const fs::path& folder) {
+bool is_file(const fs::path& path) {
   std::error_code error;
-  return fs::is_regular_file(folder / kDoneFile, error) && fs::is_regular_file(folder / kIndexFile, error);
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::status_known(status)) fail_to_look(path, error);
+  return fs::is_regular_file(status);
+}
+
+bool is_complete(const fs::path& folder) {
+  return is_file(folder / kDoneFile) && is_file(folder / kIndexFile);
 }
 
 // Of what is there and no save has made, what is to be told; empty: nothing.
@@ -137,8 +151,11 @@ void remove_remnants(const fs::path& folder) {
     if (partial) name.resize(name.size() - kPartialSuffix.size());
     const auto step = step_of(name);
     const bool named = step && name == step_folder_name(*step);
-    std::error_code none;
-    if (named && (partial || !fs::exists(it->path() / kDoneFile, none))) remnants.push_back(it->path());
+    const auto has_no_done = [&] {  // for certain
+      std::error_code none;
+      return fs::status(it->path() / kDoneFile, none).type() == fs::file_type::not_found;
+    };
+    if (named && (partial || has_no_done())) remnants.push_back(it->path());
   }
   for (const fs::path& remnant : remnants) remove_step_folder(remnant);
 }

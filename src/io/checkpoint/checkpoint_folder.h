@@ -20,7 +20,8 @@ struct StepFolder {
   int64_t step;
   std::filesystem::path path;
 };
-std::vector<StepFolder> complete_checkpoints(const std::filesystem::path& folder);  // oldest first
+// Oldest first; none where there is no such folder. Fails where it cannot be seen what there is.
+std::vector<StepFolder> complete_checkpoints(const std::filesystem::path& folder);
 std::optional<StepFolder> newest_checkpoint(const std::filesystem::path& folder);
 
 // The checkpoint.h5 that a path given by a user means: itself, or that of a step folder, or the newest of a checkpoints
@@ -35,8 +36,8 @@ std::string remove_step_folder(const std::filesystem::path&);
 // Makes the name of a step folder free: what is not ours to remove gets another name. -> what is to be told of that.
 std::string make_way(const std::filesystem::path& step_folder);
 
-// Removes what an interrupted save or an interrupted removal left behind: step-N.partial, and step folders without
-// DONE.
+// Removes what an interrupted save or an interrupted removal left behind: step-N.partial, and step folders that are
+// known to have no DONE.
 void remove_remnants(const std::filesystem::path& folder);
 
 }  // namespace gf

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "io/checkpoint/checkpoint_saves.h"
+#include "support/expect_error.h"
+#include "support/faulty_disk.h"
 #include "support/files.h"
 
 namespace gf {
@@ -33,6 +35,20 @@ TEST_F(CheckpointFolder, RemovesRemnants) {
   save(4);
   EXPECT_EQ(names(),
             (std::vector<std::string>{"notes.txt", "step-00000001", "step-00000004", "step-00000009", "step-5"}));
+}
+
+// A server that is away for a moment must cost nobody a checkpoint, nor make a run begin anew.
+TEST_F(CheckpointFolder, WhatCannotBeLookedAtIsNotGone) {
+  save(1), save(2);
+  {
+    const FaultyDisk disk(checkpoints_.string(), Fault::look_error);
+    remove_remnants(checkpoints_);
+    EXPECT_TRUE(disk.reached());
+    expect_error(Exit::failed, {"cannot look at", "step-00000001/DONE", "Stale file handle"},
+                 [&] { newest_checkpoint(checkpoints_); });
+  }
+  EXPECT_EQ(names(), (std::vector<std::string>{"step-00000001", "step-00000002"}));
+  expect_newest(2);
 }
 
 TEST_F(CheckpointFolder, PruningSparesWhatHoldsMore) {
