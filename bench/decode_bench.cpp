@@ -167,23 +167,24 @@ void read_prompts(const LayerStack& layers, const std::vector<int64_t>& lengths,
 }
 
 // By how many bytes memory grows for each position, whatever tensors say of themselves: over whole pages of what is
-// kept, so that none of them is for later positions.
-double growth_a_position(const LayerStack& layers, const Past::Options& options) {
+// kept, so that none of them is for later positions. Of a new model, which itself has kept nothing of any position.
+double growth_a_position(const ModelConfig& config, const Past::Options& options) {
+  LayerStack layers(config);
+  allocate_roughly(layers);
   StatefulDecoder decoder(layers, {.past = options});
-  const auto text = some_tokens(GrowingRows::kMostRows, layers.config().vocab_size);
+  const auto text = some_tokens(GrowingRows::kMostRows, config.vocab_size);
   decoder.feed(text);
   const size_t first = allocated_bytes();
   decoder.feed(text);
   return static_cast<double>(allocated_bytes() - first) / static_cast<double>(text.size());
 }
 
-void growth(const LayerStack& layers, const std::vector<bool>& caches) {
-  const ModelConfig& config = layers.config();
+void growth(const ModelConfig& config, const std::vector<bool>& caches) {
   const auto llama = static_cast<double>(2 * config.n_layer * config.n_embd) * 2;
-  growth_a_position(layers, {.expanded = false});  // products of shapes that were not there yet take memory too
+  growth_a_position(config, {.expanded = false});  // products of shapes that were not there yet take memory too
   for (const DType cache : {DType::f32, DType::bf16})
     for (const bool expanded : caches) {
-      const double each = growth_a_position(layers, {.expanded = expanded, .cache = cache});
+      const double each = growth_a_position(config, {.expanded = expanded, .cache = cache});
       fmt::print("{} {}: {:.1f} bytes a position; a Llama's {:.0f} are {:.1f} times that\n", name_of_cache(expanded),
                  name_of(cache), each, llama, llama / each);
     }
@@ -214,7 +215,7 @@ int bench(int argc, char** argv) {
              config->model.tmix, config->model.tmix2, static_cast<double>(layers.parameters().count()) / 1e6,
              omp_get_max_threads());
   if (grows)
-    growth(layers, caches);
+    growth(layers.config(), caches);
   else if (!positions.empty())
     decode_after(layers, lengths_of(positions), tokens, caches);
   else if (!prompts.empty())

@@ -85,36 +85,65 @@ TEST(Rotary, OnlyDistanceMatters) {
   EXPECT_GT(std::fabs(product(17, 0) - product(0, 0)), 0.1);
 }
 
-TEST(RotaryTable, GrowsAndIsKept) {
+constexpr int64_t kKept = RotaryTable::kKept;
+
+TEST(RotaryTable, FromTheFirstPositionGrowsAndIsKept) {
+  Arena arena(kCpu), meta(kMeta);
   const RotaryTable table(rope_speeds(8, 10000));
   EXPECT_EQ(table.head_size(), 8);
-  const Tensor first = table.angles(100, DType::f32, kCpu);
-  EXPECT_EQ(first.shape(), (Shape{100, 4, 2}));
-  EXPECT_EQ(table.angles(7, DType::f32, kCpu).raw(), first.raw());
-  const Tensor longer = table.angles(101, DType::f32, kCpu);
-  EXPECT_EQ(longer.shape(), (Shape{200, 4, 2}));
-  EXPECT_EQ(table.angles(200, DType::f32, kCpu).raw(), longer.raw());
+  const auto place = [&](int64_t T) { return table.angles(0, T, DType::f32, arena).raw(); };
+  const Tensor first = table.angles(0, kKept, DType::f32, arena);
+  EXPECT_EQ(first.shape(), (Shape{kKept, 4, 2}));
+  EXPECT_EQ(place(7), first.raw());
+  const Tensor longer = table.angles(0, kKept + 1, DType::f32, arena);
+  EXPECT_EQ(longer.shape(), (Shape{kKept + 1, 4, 2}));
+  EXPECT_EQ(place(2 * kKept), longer.raw());
   // What was given out before stays as it was, and agrees.
   for (int64_t i = 0; i < first.numel(); ++i) ASSERT_EQ(first.data<float>()[i], longer.data<float>()[i]) << i;
-  EXPECT_EQ(table.angles(5, DType::f64, kCpu).dtype(), DType::f64);
-  EXPECT_EQ(table.angles(5, DType::f32, kMeta).device(), kMeta);
-  EXPECT_EQ(table.angles(5, DType::f32, kCpu).raw(), first.raw());
+  EXPECT_EQ(table.angles(0, 5, DType::f64, arena).dtype(), DType::f64);
+  EXPECT_EQ(table.angles(0, 5, DType::f32, meta).device(), kMeta);
+  EXPECT_EQ(place(5), first.raw());
+  EXPECT_EQ(arena.peak_bytes(), 0u);
 }
 
 // A graph reads where it has read when it was captured.
 TEST(RotaryTable, WhatWasGivenOutStaysWhereItIs) {
+  Arena arena(kCpu);
   const RotaryTable table(rope_speeds(8, 10000));
-  const std::byte* const place = table.angles(10, DType::f32, kCpu).raw();
-  table.angles(1000, DType::f32, kCpu);
-  EXPECT_EQ(table.angles(10, DType::f32, kCpu).raw(), place);
+  const std::byte* const place = table.angles(0, 10, DType::f32, arena).raw();
+  table.angles(0, 3 * kKept, DType::f32, arena);
+  EXPECT_EQ(table.angles(0, 10, DType::f32, arena).raw(), place);
+}
+
+// A text that is read piece by piece: kept up to a limit, beyond it of the pass, and the same bits in either.
+TEST(RotaryTable, FarPositionsAreOfThePassAndHaveTheSameBits) {
+  Arena arena(kCpu), whole(kCpu), meta(kMeta);
+  const RotaryTable table(rope_speeds(8, 10000)), other(rope_speeds(8, 10000));
+  const Tensor want = other.angles(0, 2 * kKept, DType::f32, whole);
+  const auto expect_same = [&](int64_t begin, int64_t end, size_t bytes_of_pass) {
+    const Tensor got = table.angles(begin, end, DType::f32, arena);
+    EXPECT_EQ(arena.bytes_in_use() > 0, bytes_of_pass > 0) << begin;
+    EXPECT_GE(arena.bytes_in_use(), bytes_of_pass) << begin;
+    ASSERT_EQ(got.shape(), (Shape{end - begin, 4, 2}));
+    const float* const from = want.data<float>() + begin * 8;
+    for (int64_t i = 0; i < got.numel(); ++i) ASSERT_EQ(got.data<float>()[i], from[i]) << begin << ", " << i;
+  };
+  expect_same(1, 2, 0);
+  expect_same(kKept - 7, kKept, 0);
+  expect_same(kKept - 7, kKept + 1, 8 * 32);
+  expect_same(kKept, kKept + 257, 257 * 32);
+  expect_same(2 * kKept - 1, 2 * kKept, 32);
+  EXPECT_EQ(arena.bytes_in_use(), 0u);
+  EXPECT_EQ(table.angles(kKept, kKept + 5, DType::f32, meta).device(), kMeta);
 }
 
 // The angle is taken in double: in float, position 100,000 would be off by up to 0.004 radians.
 TEST(RotaryTable, FarPositionsAreExact) {
+  Arena arena(kCpu);
   const RotaryTable table({0.7});
-  const float* const far = table.angles(100001, DType::f32, kCpu).data<float>() + 2 * 100000;
-  EXPECT_EQ(far[0], static_cast<float>(std::cos(0.7 * 100000)));
-  EXPECT_EQ(far[1], static_cast<float>(std::sin(0.7 * 100000)));
+  const Tensor angles = table.angles(100000, 100001, DType::f32, arena);
+  EXPECT_EQ(angles.data<float>()[0], static_cast<float>(std::cos(0.7 * 100000)));
+  EXPECT_EQ(angles.data<float>()[1], static_cast<float>(std::sin(0.7 * 100000)));
 }
 
 TEST(Rotary, SaysWhatDoesNotFit) {

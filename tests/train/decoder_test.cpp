@@ -237,26 +237,30 @@ TEST(StatefulDecoder, OfATokenTheExpandedKeysAreMadeOnce) {
 }
 
 #if !defined(GF_SANITIZED)  // whose heap is another
-// Whatever tensors say of themselves: of each position 128 / 4 numbers of two bytes, and a token of two.
+// Whatever tensors say of themselves: of each position 128 / 4 numbers of two bytes, and a token of two. Each time of a
+// new model, so that what a model itself keeps of positions, such as the angles of rotations, counts too.
 TEST(StatefulDecoder, MemoryGrowsByCompressedKeyAndTokenAlone) {
-  ModelConfig config = small_config("x060c2", "x060", "gold");
-  config.n_layer = 2, config.n_embd = 128, config.dim_att = config.dim_ffn = 0, config.kv_cache_compression_ratio = 4;
-  const Model model(config);
+  ModelConfig plain = small_config("x060c2", "x060", "gold");
+  plain.n_layer = 2, plain.n_embd = 128, plain.dim_att = plain.dim_ffn = 0, plain.kv_cache_compression_ratio = 4;
+  ModelConfig rope = plain, brope = plain;
+  rope.rope.emplace(), brope.brope.emplace();
   // What comes after so many is in pages of that length, which the second text fills: none is got for later.
   const auto tokens = some_tokens(GrowingRows::kMostRows);
-  const auto growth = [&] {
+  const auto growth = [&](const ModelConfig& config) {
+    const Model model(config);
     StatefulDecoder decoder(model.layers, {.past = {.expanded = false, .cache = DType::bf16}});
     decoder.feed(tokens);
     const size_t first = allocated_bytes();
     decoder.feed(tokens);
     return static_cast<double>(allocated_bytes() - first) / static_cast<double>(tokens.size());
   };
-  growth();  // products of shapes that were not there yet take memory too
+  growth(plain);  // products of shapes that were not there yet take memory too
   const double want = 2 * 128 / 4 + 2;
-  EXPECT_EQ(static_cast<size_t>(want), bytes_a_position(config, {.expanded = false, .cache = DType::bf16}));
+  EXPECT_EQ(static_cast<size_t>(want), bytes_a_position(plain, {.expanded = false, .cache = DType::bf16}));
   // To it come less than 0.2 bytes of bookkeeping, some 700 a page of 8192 in each of the two lists. Anything else that
   // grew with each position would take a byte at least.
-  EXPECT_NEAR(growth(), want, 0.3);
+  for (const ModelConfig& config : {plain, rope, brope})
+    EXPECT_NEAR(growth(config), want, 0.3) << (config.rope ? "rope" : config.brope ? "brope" : "no rotation");
 }
 #endif
 

@@ -6,27 +6,32 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/parallel_for.h"
 #include "ops/rotary/kernels.h"
 #include "tensor/arithmetic.h"
 
 namespace gf {
 namespace {
 
-Tensor make_angles(const std::vector<double>& speeds, int64_t T, DType dtype, Device device) {
-  const Shape shape{T, static_cast<int64_t>(speeds.size()), 2};
-  if (device.kind == Device::Kind::meta) return Tensor::empty(shape, dtype, device);
-  const Tensor here = Tensor::empty(shape, dtype, kCpu);
-  with_float(dtype, [&]<class Real>(Type<Real>) {
-    Real* out = here.data<Real>();
-    for (int64_t t = 0; t < T; ++t) {
-      for (const double speed : speeds) {
-        const double angle = static_cast<double>(t) * speed;
-        *out++ = static_cast<Real>(std::cos(angle));
-        *out++ = static_cast<Real>(std::sin(angle));
+// Of the positions from `first` on, one a row of `to`.
+void make_angles(const std::vector<double>& speeds, int64_t first, const Tensor& to) {
+  if (to.device().kind == Device::Kind::meta) return;
+  const bool is_here = to.device() == kCpu;
+  const Tensor here = is_here ? to : Tensor::empty(to.shape(), to.dtype(), kCpu);
+  with_float(to.dtype(), [&]<class Real>(Type<Real>) {
+    // Short runs: where a token is decoded, all threads share the 256 positions of a block.
+    parallel_ranges(here.size(0), 16, [&](int64_t begin, int64_t end) {
+      Real* out = here.data<Real>() + begin * 2 * std::ssize(speeds);
+      for (int64_t t = first + begin; t < first + end; ++t) {
+        for (const double speed : speeds) {
+          const double angle = static_cast<double>(t) * speed;
+          *out++ = static_cast<Real>(std::cos(angle));
+          *out++ = static_cast<Real>(std::sin(angle));
+        }
       }
-    }
+    });
   });
-  return on(device, here);
+  if (!is_here) copy(here, to);
 }
 
 void turn(const Tensor& x, int64_t num_heads, const Tensor& angles, bool back, const Tensor& y) {
@@ -74,24 +79,33 @@ RotaryTable::RotaryTable(std::vector<double> speeds) : speeds_(std::move(speeds)
   GF_CHECK(!speeds_.empty(), "a rotary table without speeds");
 }
 
-Tensor RotaryTable::angles(int64_t T, DType dtype, Device device) const {
+Tensor RotaryTable::angles(int64_t begin, int64_t end, DType dtype, Arena& arena) const {
+  if (begin == 0 || end <= kKept) return kept(end, dtype, arena.device()).slice(begin, end);
+  Tensor made = arena.empty({end - begin, head_size() / 2, 2}, dtype);
+  make_angles(speeds_, begin, made);
+  return made;
+}
+
+Tensor RotaryTable::kept(int64_t T, DType dtype, Device device) const {
   const std::lock_guard lock(guard_);
   int64_t longest = 0;
-  for (const Tensor& t : made_) {
+  for (const Tensor& t : kept_) {
     if (t.dtype() != dtype || !(t.device() == device)) continue;
     if (t.size(0) >= T) return t;
     longest = std::max(longest, t.size(0));
   }
-  // Twice as many: text that grows token by token asks for a longer table now and then only.
-  return made_.emplace_back(make_angles(speeds_, std::max(T, 2 * longest), dtype, device));
+  // Twice as many: texts that are read whole, each longer than the last, ask for a longer table now and then only.
+  const int64_t rows = std::max({T, kKept, 2 * longest});
+  const Tensor t = Tensor::empty({rows, head_size() / 2, 2}, dtype, device);
+  make_angles(speeds_, 0, t);
+  return kept_.emplace_back(t);
 }
 
 Var rotary(const Var& x, int64_t num_heads, const RotaryTable& table, int64_t first) {
   GF_CHECK(x.shape().rank() == 3 && x.size(2) == num_heads * table.head_size(), "rotary: ", num_heads,
            " heads of size ", table.head_size(), " in ", x.shape());
   Tape& tape = x.tape();
-  const int64_t end = first + x.size(1);
-  const Tensor angles = table.angles(end, inner(x.value().dtype()), x.value().device()).slice(first, end);
+  const Tensor angles = table.angles(first, first + x.size(1), inner(x.value().dtype()), tape.arena());
   Tensor y = tape.empty(x.shape(), x.value().dtype());
   turn(x.value(), num_heads, angles, false, y);
   return tape.record("rotary", {x}, std::move(y), [angles, num_heads, &tape](std::span<Tensor> grad, Grads& grads) {
