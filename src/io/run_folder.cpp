@@ -21,10 +21,21 @@ namespace {
 
 constexpr const char* kElsewhere = "another --train.proj_dir, or the rights to write there";
 
-std::string who_am_i() {
+std::string on_this_machine() {
   char host[HOST_NAME_MAX + 1] = {};
   ::gethostname(host, HOST_NAME_MAX);
-  return cat("process ", ::getpid(), " on ", host);
+  return cat(" on ", host);
+}
+
+std::string who_am_i() {
+  return cat("process ", ::getpid(), on_this_machine());
+}
+
+// Who has the lock, or had it last and was killed.
+std::string holder_named_in(const File& lock) {
+  std::string holder(255, '\0');
+  holder.resize(lock.read_some_at(std::as_writable_bytes(std::span(holder)), 0));
+  return holder;
 }
 
 // A network file system remembers for a while that nothing was there. Who opens the folders above makes it ask again.
@@ -86,8 +97,7 @@ File RunFolder::create_locked() {
   File file = open();
   const File::Lock got = file.lock();
   if (got == File::Lock::another_has_it) {
-    std::string holder(255, '\0');
-    holder.resize(file.read_some_at(std::as_writable_bytes(std::span(holder)), 0));
+    const std::string holder = holder_named_in(file);
     refuse(cat("the run folder ", root().string(), " is in use by ", holder.empty() ? "another process" : holder),
            "wait for it to end, or another --train.proj_suffix");
   }
@@ -98,6 +108,20 @@ File RunFolder::create_locked() {
     file.write(std::as_bytes(std::span(me)));
   }
   return file;
+}
+
+std::string holder_on_this_machine(const RunPaths& paths) {
+  std::error_code none;
+  if (!fs::is_regular_file(fs::symlink_status(paths.lock(), none))) return {};
+  try {
+    File file = File::append_to(paths.lock());  // a network file system locks only what is open for writing
+    // The name first: asking for the lock takes it for a moment where nobody has it, which is when a run may want it.
+    const std::string holder = holder_named_in(file);
+    if (!holder.ends_with(on_this_machine()) || file.lock() != File::Lock::another_has_it) return {};
+    return holder;
+  } catch (const Error&) {
+    return {};  // the run, which needs more than this of its folder, says what is wrong with it
+  }
 }
 
 void check_all_see(const RunPaths& paths, Communicator& ranks) {

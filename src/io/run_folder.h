@@ -44,6 +44,10 @@ class RunFolder : public RunPaths {
   File lock_;
 };
 
+// "process 4711 on node7", where a process of this machine holds the folder at this moment. Empty where nobody does, or
+// one of another machine, or where that cannot be known. Nothing is made or changed.
+std::string holder_on_this_machine(const RunPaths&);
+
 // Collective, once the first rank holds the folder: refuses on all ranks where one does not see what that one makes
 // there, as on nodes that each have a disk of their own by this name. Their parts of a checkpoint would not be found.
 void check_all_see(const RunPaths&, Communicator& ranks);

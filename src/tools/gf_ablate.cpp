@@ -13,8 +13,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <optional>
 #include <span>
+#include <thread>
 
 #include "base/child_process.h"
 #include "base/human.h"
@@ -209,8 +211,24 @@ std::string result_of(const Prepared& p) {
   return text + fmt::format(", in {}", human_duration(sum.seconds));
 }
 
+// Where gf ablate was killed, its training was asked to stop, and is still taking its step and saving when the same
+// command comes again.
+void wait_for_folder(const Prepared& p, const StopSignal& stop, const std::string& which) {
+  for (bool told = false; stop.received() == 0; told = true) {
+    const std::string holder = holder_on_this_machine(RunPaths(p.folder));
+    if (holder.empty()) return;
+    if (!told) {
+      fmt::print("{} {}: waits for {} to end, which still writes in {}\n", which, p.name(), holder, p.folder.string());
+      std::fflush(stdout);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
 // -> its exit status. What it says goes to FOLDER.log.
 int train_one(const Prepared& p, const StopSignal& stop, const std::string& which) {
+  wait_for_folder(p, stop, which);
+  if (stop.received() != 0) return static_cast<int>(Exit::stopped_early);
   if (p.done()) {
     fmt::print("{} {}: done already: {}\n", which, p.name(), result_of(p));
     return 0;

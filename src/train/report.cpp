@@ -115,14 +115,14 @@ std::vector<Column> columns() {
   return {
       {"Parameters", [](Run r, Sum) { return r.parameters ? Value(*r.parameters) : Value(); }, human_count},
       {"Steps", [](Run, Sum s) { return Value(s.steps); }, whole},
-      {"Skipped steps", [](Run r, Sum) { return r.skipped ? Value(r.skipped) : Value(); }, whole},
+      {"Skipped steps", [](Run r, Sum) { return r.skipped.empty() ? Value() : Value(r.skipped.size()); }, whole},
       {"Tokens", [](Run, Sum s) { return Value(s.tokens); }, human_count},
       {"Final loss", [](Run, Sum s) { return s.final_loss; }, loss, -1},
       {"Best val. loss", [](Run, Sum s) { return s.best_val_loss; }, loss, -1},
       {"Last val. loss", [](Run, Sum s) { return s.last_val_loss; }, loss, -1},
       {"Last val. accuracy", [](Run, Sum s) { return s.last_val_acc; }, percent, 1},
-      {"Tokens/s", [](Run, Sum s) { return s.steps ? Value(s.tokens_per_s) : Value(); }, human_count},
-      {"Training time", [](Run, Sum s) { return s.steps ? Value(s.seconds) : Value(); }, human_duration},
+      {"Tokens/s", [](Run r, Sum s) { return r.steps.empty() ? Value() : Value(s.tokens_per_s); }, human_count},
+      {"Training time", [](Run r, Sum s) { return r.steps.empty() ? Value() : Value(s.seconds); }, human_duration},
   };
 }
 

@@ -155,6 +155,15 @@ Curve thin(const std::vector<StepMetrics>& steps, double StepMetrics::*field, co
   return curve;
 }
 
+// Skipped ones too, as pointers into the run.
+std::vector<const StepMetrics*> in_order(const RunHistory& run) {
+  std::vector<const StepMetrics*> all;
+  for (const auto* some : {&run.steps, &run.skipped})
+    for (const StepMetrics& m : *some) all.push_back(&m);
+  std::ranges::sort(all, {}, &StepMetrics::step);
+  return all;
+}
+
 }  // namespace
 
 RunHistory load_run(const std::filesystem::path& folder) {
@@ -169,8 +178,7 @@ RunHistory load_run(const std::filesystem::path& folder) {
   run.folder = folder;
   run.name = std::filesystem::absolute(folder / ".").lexically_normal().parent_path().filename().string();
   load_config(paths.config(), run);
-  run.steps = read_metrics(metrics);
-  run.skipped = static_cast<int64_t>(std::erase_if(run.steps, [](const StepMetrics& m) { return !m.skipped.empty(); }));
+  for (StepMetrics& m : read_metrics(metrics)) (m.skipped.empty() ? run.steps : run.skipped).push_back(std::move(m));
   const auto trace = paths.trace();
   if (std::filesystem::exists(trace, error)) {
     run.trace = read_trace(trace);
@@ -184,9 +192,13 @@ RunHistory load_run(const std::filesystem::path& folder) {
 
 RunSummary summarize(const RunHistory& run) {
   RunSummary s;
+  for (const StepMetrics* m : in_order(run)) {
+    s.steps = m->step + 1, s.tokens = m->tokens;
+    if (m->val_loss)
+      s.last_val_loss = *m->val_loss, s.best_val_loss = std::min(*m->val_loss, s.best_val_loss.value_or(*m->val_loss));
+    if (m->val_acc) s.last_val_acc = m->val_acc;
+  }
   if (run.steps.empty()) return s;
-  s.steps = run.steps.back().step + 1;
-  s.tokens = run.steps.back().tokens;
   const int64_t count = static_cast<int64_t>(run.steps.size());
   s.loss_steps = std::min(kFinalSteps, count);
   double sum = 0;
@@ -196,9 +208,6 @@ RunSummary summarize(const RunHistory& run) {
     s.seconds += m.step_s;
     speeds.push_back(m.tokens_per_s);
     if (i >= count - s.loss_steps) sum += m.loss;
-    if (m.val_loss)
-      s.last_val_loss = *m.val_loss, s.best_val_loss = std::min(*m.val_loss, s.best_val_loss.value_or(*m.val_loss));
-    if (m.val_acc) s.last_val_acc = m.val_acc;
   }
   s.final_loss = sum / static_cast<double>(s.loss_steps);
   std::ranges::nth_element(speeds, speeds.begin() + count / 2);
@@ -226,19 +235,20 @@ Curves curves(const RunHistory& run, int64_t max_rows) {
 }
 
 Validations validations(const RunHistory& run, int64_t max_rows) {
-  const auto count = std::ranges::count_if(run.steps, [](const StepMetrics& m) { return m.val_loss.has_value(); });
+  const auto all = in_order(run);
+  const auto count = std::ranges::count_if(all, [](const StepMetrics* m) { return m->val_loss.has_value(); });
   const int64_t every = std::max<int64_t>(1, (count + max_rows - 1) / max_rows);
   Validations out;
   double seconds = 0;
   int64_t left = count;
-  for (const StepMetrics& m : run.steps) {
-    seconds += m.step_s;
-    if (!m.val_loss || --left % every != 0) continue;
-    out.step.push_back(m.step);
-    out.tokens.push_back(m.tokens);
+  for (const StepMetrics* m : all) {
+    if (m->skipped.empty()) seconds += m->step_s;  // as the curves count them
+    if (!m->val_loss || --left % every != 0) continue;
+    out.step.push_back(m->step);
+    out.tokens.push_back(m->tokens);
     out.seconds.push_back(seconds);
-    out.loss.push_back(*m.val_loss);
-    out.accuracy.push_back(m.val_acc);
+    out.loss.push_back(*m->val_loss);
+    out.accuracy.push_back(m->val_acc);
   }
   return out;
 }

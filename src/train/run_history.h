@@ -22,21 +22,21 @@ struct RunHistory {
   std::map<std::string, std::string> config;  // the same as "train.lr_init" -> "0.001"
   std::optional<int64_t> parameters;          // of the model that config.yaml describes, where it does
   std::vector<StepMetrics> steps;             // without those that were skipped
-  int64_t skipped = 0;
-  std::optional<TracedRun> trace;         // of some steps, where there is one
-  std::string trace_note;                 // why a trace that there is cannot be shown
-  std::vector<PositionLosses> positions;  // of positions.jsonl, where there is one
+  std::vector<StepMetrics> skipped;           // their losses are no result; a validation after one is
+  std::optional<TracedRun> trace;             // of some steps, where there is one
+  std::string trace_note;                     // why a trace that there is cannot be shown
+  std::vector<PositionLosses> positions;      // of positions.jsonl, where there is one
 };
 
 // Refuses a folder without a metrics file, and files that cannot be understood.
 RunHistory load_run(const std::filesystem::path& folder);
 
 struct RunSummary {
-  int64_t steps = 0, tokens = 0;     // done so far
-  std::optional<double> final_loss;  // mean of the last `loss_steps` steps
+  int64_t steps = 0, tokens = 0;     // done so far, skipped ones too: the run moves on by them
+  std::optional<double> final_loss;  // mean of the last `loss_steps` steps that were not skipped
   int64_t loss_steps = 0;            // 100, or all there are
   std::optional<double> best_val_loss, last_val_loss, last_val_acc;
-  double tokens_per_s = 0;  // median
+  double tokens_per_s = 0;  // median of those steps, 0 where there are none
   double seconds = 0;       // sum over the steps: without start-up, validations and saves
 };
 

@@ -64,6 +64,26 @@ TEST(RunFolder, KilledRunLeavesNoLock) {
   EXPECT_TRUE(next.is_exclusive());
 }
 
+TEST(RunFolder, AHolderOfThisMachineIsKnownWhileItHoldsIt) {
+  const TempFolder folder;
+  const RunPaths paths(folder / "run-0");
+  EXPECT_EQ(holder_on_this_machine(paths), "");
+  EXPECT_FALSE(fs::exists(paths.root())) << "it only looks";
+  std::string name;
+  {
+    const RunFolder held(paths);
+    name = holder_on_this_machine(paths);
+    EXPECT_TRUE(name.starts_with(cat("process ", getpid(), " on "))) << name;
+    EXPECT_EQ(name, read_file(paths.lock()));
+    write_file(paths.lock(), name + "-2");
+    EXPECT_EQ(holder_on_this_machine(paths), "") << "another machine's";
+  }
+  write_file(paths.lock(), name);  // as a killed run leaves it
+  EXPECT_EQ(holder_on_this_machine(paths), "");
+  EXPECT_EQ(read_file(paths.lock()), name);
+  EXPECT_TRUE(RunFolder(paths).is_exclusive()) << "who has looked holds nothing";
+}
+
 TEST(RunFolder, FolderThatCannotBeWrittenIsRefused) {
   const TempFolder folder;
   std::ofstream(folder / "file") << "in the way";

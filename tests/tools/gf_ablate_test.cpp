@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "io/metrics.h"
+#include "io/run_folder.h"
 #include "support/files.h"
 #include "support/process.h"
 #include "support/run_program.h"
@@ -272,6 +273,39 @@ TEST_F(Ablate, GoesOnWhereItWasStopped) {
   EXPECT_NE(done.out.find("finch-s1: done already"), std::string::npos) << done.out;
   EXPECT_EQ(read_metrics(run("goldfinch-s1") / "metrics.jsonl").size(), 400u);
   EXPECT_EQ(csv().at("goldfinch").at("runs_done"), "1");
+}
+
+// As the training of a gf ablate that was killed does: it is asked to stop, and still saving when that is begun again.
+TEST_F(Ablate, WaitsForAProcessOfThisMachineThatHasTheFolder) {
+  const RunPaths paths(run("finch-s1"));
+  auto held = std::make_unique<RunFolder>(paths);
+  const auto begin = [&] {
+    return std::make_unique<Process>("gf", words({"--seeds=1"}),
+                                     std::map<std::string, std::string>{{"OMP_NUM_THREADS", "1"}});
+  };
+  const std::string who = read_file(paths.lock()), line = cat("[1/2] finch-s1: waits for ", who, " to end");
+  const auto waits = [&](Process& process) {
+    return process.wait_until([&] { return process.out().find(line) != std::string::npos; });
+  };
+  const auto asked = begin();
+  ASSERT_TRUE(waits(*asked)) << asked->wait().err;
+  asked->send(SIGTERM);
+  EXPECT_EQ(asked->wait().status, 75);
+  const auto patient = begin();
+  ASSERT_TRUE(waits(*patient)) << patient->wait().err;
+  EXPECT_FALSE(fs::exists(paths.metrics()));
+  held.reset();
+  const ProgramResult result = patient->wait();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(csv().at("finch").at("runs_done"), "1");
+  EXPECT_EQ(result.out.find(line), result.out.rfind(line)) << result.out;
+  // Nobody knows when one of another machine ends.
+  fs::remove_all(paths.root());
+  held = std::make_unique<RunFolder>(paths);
+  write_file(paths.lock(), "process 1 on elsewhere");
+  const ProgramResult refused = ablate({"--seeds=1"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.err.find("in use by process 1 on elsewhere"), std::string::npos) << refused.err;
 }
 
 TEST_F(Ablate, ARunThatFailsTakesNoOtherWithIt) {

@@ -129,7 +129,7 @@ AblationOutcome outcome_of(const Ablation& ablation, const std::vector<PlannedVa
       if (!fs::exists(RunPaths(folder).metrics())) continue;
       RunHistory history = load_run(folder);
       const RunSummary sum = summarize(history);
-      if (sum.steps > 0) speeds.push_back(sum.tokens_per_s);
+      if (!history.steps.empty()) speeds.push_back(sum.tokens_per_s);
       v.peak_bytes = std::max(v.peak_bytes, peak_of(folder));
       if (sum.steps >= last_steps[i]) {
         ++v.done;
