@@ -141,6 +141,113 @@ class LmEvalGf(unittest.TestCase):
         [(score, _)] = self.model.loglikelihood(requests(("", document)))
         self.assertEqual(self.model.loglikelihood_rolling(requests(("",), (document,), ("",))), [0.0, score, 0.0])
 
+    # The example in lm_eval's own words for LM.loglikelihood_rolling, and what its functions gave for others.
+    def test_windows(self):
+        def got(count, length):
+            return [*lm_eval_gf.windows([*range(1, count + 1)], length)]
+
+        self.assertEqual(got(10, 4), [([0], [1, 2, 3, 4]), ([4], [5, 6, 7, 8]), ([6, 7, 8], [9, 10])])
+        self.assertEqual(got(8, 4), [([0], [1, 2, 3, 4]), ([4], [5, 6, 7, 8])])
+        self.assertEqual(got(5, 4), [([0], [1, 2, 3, 4]), ([1, 2, 3, 4], [5])])
+        self.assertEqual(got(4, 4), [([0], [1, 2, 3, 4])])
+        self.assertEqual(got(1, 4), [([0], [1])])
+        self.assertEqual(got(3, 1), [([0], [1]), ([1], [2]), ([2], [3])])
+
+    @needs_lm_eval
+    def test_windows_are_those_of_lm_eval(self):
+        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+        for length in range(1, 8):
+            for count in range(1, 30):
+                tokens = [*range(1, count + 1)]
+                theirs = map(make_disjoint_window, get_rolling_token_windows(tokens, 0, length, 1))
+                self.assertEqual([*lm_eval_gf.windows(tokens, length)], [*theirs])
+
+    def limited(self, max_length=None):
+        model = GoldFinchLM(self.folder / "model", self.folder / "vocab.txt", gf=GF, max_length=max_length)
+        self.addCleanup(lambda: model._scorer and model._scorer.communicate())
+        return model
+
+    # What gf score says of token numbers, which nobody cuts.
+    def scores_of_tokens(self, *pairs):
+        lines = "".join(json.dumps({"context_tokens": a, "continuation_tokens": b}) + "\n" for a, b in pairs)
+        done = subprocess.run([GF, "score", "--checkpoint", self.folder / "model", "--vocab",
+                               self.folder / "vocab.txt"], input=lines, capture_output=True, text=True, check=True)
+        return [json.loads(line)["logprob"] for line in done.stdout.splitlines()]
+
+    # The same requests in batches of other lengths: float32's rounding alone.
+    def assertScores(self, got, wanted):
+        self.assertEqual(len(got), len(wanted))
+        for one, other in zip(got, wanted):
+            self.assertAlmostEqual(one, other, delta=1e-5 * abs(other))
+
+    LONG = [k % (VOCAB - 1) + 1 for k in range(3, 3 + 7 * 75, 7)]  # 75 tokens: 32 + 32 + 11
+
+    def test_a_long_document_is_scored_in_windows(self):
+        self.assertEqual(self.model.max_length, LENGTH, "the golden model's ctx_len")
+        long, short = self.LONG, self.LONG[:5]
+        by_hand = [([0], long[:32]), (long[31:32], long[32:64]), (long[42:64], long[64:])]
+        parts = self.scores_of_tokens(*by_hand, ([0], short), ([0], long))
+        documents = requests((text_of(long),), ("",), (text_of(short),))
+        self.assertScores(self.model.loglikelihood_rolling(documents), [sum(parts[:3]), 0, parts[3]])
+        self.assertScores(self.limited(0).loglikelihood_rolling(documents), [parts[4], 0, parts[3]])
+        self.assertGreater(abs(sum(parts[:3]) - parts[4]), 1e-2, "windows make no difference here")
+        [ten] = self.limited("10").loglikelihood_rolling(requests((text_of(long[:25]),)))
+        self.assertScores([ten], [sum(self.scores_of_tokens(([0], long[:10]), (long[9:10], long[10:20]),
+                                                            (long[14:20], long[20:25])))])
+
+    def test_a_long_context_is_cut_from_the_left(self):
+        long, end = self.LONG[:60], self.LONG[60:64]
+        wanted = self.scores_of_tokens((long[-29:], end), (long, end), (long[:29], end), ([0], long[:32]))
+        asked = requests((text_of(long), text_of(end)), (text_of(long[:29]), text_of(end)), ("", text_of(long[:32])))
+        with self.assertLogs(lm_eval_gf.LOG) as log:
+            got = [score for score, _ in self.model.loglikelihood(asked)]
+        self.assertIn("1 of 3 contexts are cut from the left: max_length is 32", log.output[0])
+        self.assertScores(got, [wanted[0], wanted[2], wanted[3]])
+        self.assertScores([self.limited(0).loglikelihood(asked)[0][0]], [wanted[1]])
+        self.assertGreater(abs(wanted[0] - wanted[1]), 1e-2, "the cut makes no difference here")
+        with self.assertRaisesRegex(ValueError, "a continuation has 33 tokens, and max_length is 32"):
+            self.model.loglikelihood(requests(("a", text_of(long[:33]))))
+
+    def test_a_long_prompt_is_cut_from_the_left(self):
+        long, settings = text_of(self.LONG), {"max_gen_toks": 5}
+        free = self.limited(0)
+        with self.assertLogs(lm_eval_gf.LOG):
+            got = self.model.generate_until(requests((long, settings)))
+        self.assertEqual(got, free.generate_until(requests((text_of(self.LONG[-27:]), settings))))
+        # The last 27 tokens begin behind the first byte of a character, which is not in the vocabulary.
+        text = "\u4dff" * 2 + text_of(self.LONG[-25:])
+        with self.assertLogs(lm_eval_gf.LOG):
+            self.assertEqual(self.model._cut_prompts([(text, 27), ("a", 27)]), [text_of(self.LONG[-25:]), "a"])
+        fits = text_of(self.LONG[-27:])
+        self.assertEqual(self.model._cut_prompts([(fits, 27), (long, 0)]), [fits, long])
+        self.assertEqual(self.limited(9)._cut_prompts([("", 4)]), [""])
+        with self.assertRaisesRegex(ValueError, "max_gen_toks is 32, which leaves no room .*max_length is 32"):
+            self.model.generate_until(requests(("a", {"max_gen_toks": 32})))
+
+    def test_bytes_are_cut_too(self):
+        byte = GoldFinchLM(self.folder / "model", "byte", gf=GF, max_length=4)
+        self.assertEqual(byte._tokenize(["ab", "", "\0\n", "\u00e9"]), [[98, 99], [], [1, 11], [196, 170]])
+        with self.assertLogs(lm_eval_gf.LOG):
+            self.assertEqual(byte._cut_prompts([("abcd", 3), ("a\u00e9bc", 3)]), ["bcd", "bc"])
+
+    # Imported weights keep the text that whoever made them wrote; others have what gf writes.
+    def test_ctx_len_is_found(self):
+        script = self.folder / "info"
+        for config in ("model:\n    rope:\n      base: 1\n    ctx_len: 48", '{"model": {"n_layer": 6, "ctx_len": 48}}',
+                       "model.ctx_len: 48 # tokens", "# was ctx_len: 7\n  model: {ctx_len: 48}"):
+            text = f"data\n  config\n  ctx_len: 5\nconfig\n  {config}\n"
+            script.write_text(f"#!{sys.executable}\nprint({text!r}, end='')\n")
+            script.chmod(0o700)
+            self.assertEqual(GoldFinchLM("model", "byte", gf=script).max_length, 48, config)
+        script.write_text(f"#!{sys.executable}\nprint('config\\n  model: {{ctx_len: 4_096}}')\n")
+        with self.assertRaisesRegex(RuntimeError, "no model.ctx_len in gf ckpt info model; max_length=N says it"):
+            GoldFinchLM("model", "byte", gf=script).max_length
+
+    def test_a_max_length_that_is_none_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "max_length is -1: "):
+            GoldFinchLM("model", "byte", max_length=-1)
+
     def test_a_bad_question_leaves_no_answers_behind(self):
         questions = [("a", text_of([k])) for k in range(1, 9)]
         right = self.model.loglikelihood(requests(*questions))
@@ -154,24 +261,27 @@ class LmEvalGf(unittest.TestCase):
         self.model._scorer.communicate()
         self.assertEqual(self.model.loglikelihood(question), right)
         with self.assertRaisesRegex(RuntimeError, "gf score ended with status 2"):
-            GoldFinchLM(self.folder / "nowhere", "byte", gf=GF).loglikelihood(question * 1000)
+            GoldFinchLM(self.folder / "nowhere", "byte", gf=GF, max_length=0).loglikelihood(question * 1000)
+        with self.assertRaisesRegex(RuntimeError, "gf ckpt info ended with status 2: .*nowhere"):
+            GoldFinchLM(self.folder / "nowhere", "byte", gf=GF).loglikelihood(question)
 
     # Each token that the model knows is full of what str.splitlines() takes for line ends.
     def test_generated_text_is_what_scores_call_greedy(self):
+        model = self.limited(0)
         prompts = [text_of(row[:LENGTH]) for row in golden_rows()]
         settings = {"until": ["", "a"], "max_gen_toks": 3, "do_sample": False}
-        texts = self.model.generate_until(requests(*((prompt, settings) for prompt in prompts)))
+        texts = model.generate_until(requests(*((prompt, settings) for prompt in prompts)))
         for prompt, text in zip(prompts, texts):
             self.assertEqual(text.count("\u2028\x85"), 3)
-            [(_, greedy)] = self.model.loglikelihood(requests((prompt, text)))
+            [(_, greedy)] = model.loglikelihood(requests((prompt, text)))
             self.assertTrue(greedy)
         first = [text[:3] for text in texts]
-        self.assertEqual(self.model.generate_until(requests((prompts[0], {"until": texts[0][3:6], "max_gen_toks": 3}),
-                                                            (prompts[1], {"max_gen_toks": 1}))), first)
+        self.assertEqual(model.generate_until(requests((prompts[0], {"until": texts[0][3:6], "max_gen_toks": 3}),
+                                                       (prompts[1], {"max_gen_toks": 1}))), first)
 
     def test_a_failure_of_generate_gives_its_message(self):
         with self.assertRaisesRegex(RuntimeError, "status 2: gf generate: --top-p is 7"):
-            self.model.generate_until(requests(("a", {"top_p": 7})))
+            self.model.generate_until(requests(("a", {"top_p": 7, "max_gen_toks": 5})))
 
     # As lm_eval's repeats asks, each request as often as it says, or in calls of its own.
     def test_repeats_are_drawn_apart_and_again_the_same(self):
@@ -192,7 +302,7 @@ class LmEvalGf(unittest.TestCase):
         script.write_text(f"#!{sys.executable}\nimport json, sys\n"
                           "for _ in sys.stdin: print(json.dumps({'text': json.dumps(sys.argv[1:])}))\n")
         script.chmod(0o700)
-        options = GoldFinchLM("model", "byte", gf=script, max_gen_toks=77).generate_until(
+        options = GoldFinchLM("model", "byte", gf=script, max_gen_toks=77, max_length=0).generate_until(
             requests(*(("a", one) for one in settings)))
         return [dict(o[2:].split("=", 1) for o in json.loads(one) if "=" in o) for one in options]
 
