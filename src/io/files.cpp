@@ -203,6 +203,14 @@ File::Lock File::lock() {
   return errno == EWOULDBLOCK ? Lock::another_has_it : Lock::none_here;
 }
 
+void File::write_back(int64_t begin, int64_t end) {
+  constexpr unsigned kAndWait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (retry([&] { return ::sync_file_range(descriptor_, begin, end - begin, kAndWait); }) == 0) return;
+  const bool cannot = errno == ENOSYS || errno == EOPNOTSUPP || errno == EINVAL || errno == ESPIPE;
+  // Any other is a failed write, which sync() would not hear of again.
+  if (!cannot) fail_at("sync", path_, errno);
+}
+
 void File::sync() {
   if (retry([&] { return ::fsync(descriptor_); }) != 0) fail_at("sync", path_, errno);
 }

@@ -56,6 +56,9 @@ class File {
   // The system's lock on this file, asked for without waiting, until the object goes or the process ends.
   enum class Lock : uint8_t { own, another_has_it, none_here };  // none_here: a file system without locks
   Lock lock();
+  // Waits until the disk has these bytes, where the file system can be asked for some; else returns at once. The way to
+  // them it may not have yet: sync() is still needed, and then has little left to wait for.
+  void write_back(int64_t begin, int64_t end);
   void sync();
   void close();
 

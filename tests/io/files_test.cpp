@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <optional>
 
 #include "io/partial_file.h"
@@ -212,6 +213,31 @@ TEST(Files, AFailureToCloseIsTold) {
   const FaultyDisk disk(folder.path().string(), Fault::close_error, 0);
   File file = File::create(folder / "a");
   expect_error(Exit::failed, {"cannot close", folder / "a", "Input/output error"}, [&] { file.close(); });
+}
+
+// Where a file system knows no such call all is left to sync(), which hears of no write that this one has told of.
+TEST(Files, WhatCannotBeWrittenBackIsToldOfAndWhoCannotIsNot) {
+  const TempFolder folder;
+  FaultyDisk disk(folder.path().string());
+  File file = File::create(folder / "a");
+  file.write(std::as_bytes(std::span(std::string_view("0123456789"))));
+  int calls = 0;
+  for (const int cannot : {0, ENOSYS, EOPNOTSUPP, EINVAL, ESPIPE}) {
+    disk.before_sync([&](int64_t begin, int64_t bytes) {
+      ++calls;
+      EXPECT_EQ(begin, 2);
+      EXPECT_EQ(bytes, 5);
+      return cannot;
+    });
+    file.write_back(2, 7);
+  }
+  EXPECT_EQ(calls, 5);
+  EXPECT_THAT(disk.unsynced(), testing::Contains((folder / "a").string())) << "no way leads to it yet";
+  for (const auto& [error, text] : {std::pair(EIO, "Input/output error"), std::pair(ENOSPC, "No space left"),
+                                    std::pair(EDQUOT, "quota"), std::pair(ESTALE, "Stale")}) {
+    disk.before_sync([error](int64_t, int64_t) { return error; });
+    expect_error(Exit::failed, {"cannot sync", folder / "a", text}, [&] { file.write_back(0, 10); });
+  }
 }
 
 TEST(Files, MoreThanMayBeOpenIsRefused) {

@@ -31,6 +31,7 @@ std::atomic<int> num_calls{0};
 std::mutex mutex;
 std::set<std::string>* unsynced_paths = nullptr;
 gf::FaultyDisk::NameChange* name_change = nullptr;
+gf::FaultyDisk::Sync* sync_asked = nullptr;
 
 bool is_watched(const char* path) {
   return watched_length > 0 && std::strncmp(path, watched, watched_length) == 0;
@@ -88,6 +89,13 @@ void note_move(const std::string& from, const std::string& to) {
 
 void tell(const std::string& from, const std::string& to) {
   if (name_change && *name_change) (*name_change)(from, to);
+}
+
+// As it says; sets errno.
+bool refused(int64_t begin, int64_t bytes) {
+  const int error = sync_asked && *sync_asked ? (*sync_asked)(begin, bytes) : 0;
+  if (error != 0) errno = error;
+  return error != 0;
 }
 
 // Whether this call fails; sets errno.
@@ -206,10 +214,16 @@ int stat(const char* path, struct stat* status) noexcept {
 // Counted but not done: no test pulls the plug, and a thousand real syncs would take most of its time.
 int fsync(int fd) {
   if (is_watched(fd)) {
-    if (fails()) return -1;
+    if (fails() || refused(0, 0)) return -1;
     note_sync(path_of(fd));
   }
   return 0;
+}
+
+// Likewise. Without waiting it is a hint, whose failure nobody looks at. It makes nothing durable by itself.
+int sync_file_range(int fd, off64_t begin, off64_t bytes, unsigned flags) {
+  if (!(flags & SYNC_FILE_RANGE_WAIT_AFTER) || !is_watched(fd)) return 0;
+  return fails() || refused(begin, bytes) ? -1 : 0;
 }
 
 // The descriptor is gone, whatever the answer.
@@ -300,6 +314,7 @@ FaultyDisk::FaultyDisk(std::string folder, Fault kind, int nth) {
   const std::lock_guard lock(mutex);
   unsynced_paths = new std::set<std::string>;
   name_change = new NameChange;
+  sync_asked = new Sync;
 }
 
 FaultyDisk::~FaultyDisk() {
@@ -307,6 +322,7 @@ FaultyDisk::~FaultyDisk() {
   const std::lock_guard lock(mutex);
   delete std::exchange(unsynced_paths, nullptr);
   delete std::exchange(name_change, nullptr);
+  delete std::exchange(sync_asked, nullptr);
 }
 
 int FaultyDisk::calls() const {
@@ -327,6 +343,10 @@ std::set<std::string> FaultyDisk::unsynced(const std::string& below) const {
 
 void FaultyDisk::before_name_change(NameChange f) {
   *name_change = std::move(f);
+}
+
+void FaultyDisk::before_sync(Sync f) {
+  *sync_asked = std::move(f);
 }
 
 }  // namespace gf

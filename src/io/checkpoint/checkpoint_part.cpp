@@ -135,6 +135,9 @@ bool PartWriter::proceed() {
     case Phase::look_back:
       look_back();
       break;
+    case Phase::write_back:
+      write_back();
+      break;
     case Phase::done:
       break;
   }
@@ -250,6 +253,18 @@ void PartWriter::look_back() {
     file_->read_at(read_, begin);
     if (!std::ranges::equal(read_, bytes)) differs("its own layout");
   });
+  phase_ = Phase::write_back;
+}
+
+// Some at a time: a large file on a slow disk takes longer than the watch waits for a sign of life, and one sync of all
+// would give none.
+void PartWriter::write_back() {
+  constexpr int64_t kSome = int64_t{8} << 20;
+  if (const int64_t begin = written_back_, size = layout_->size(); begin < size) {
+    written_back_ = std::min(begin + kSome, size);
+    file_->write_back(begin, written_back_);
+    return;
+  }
   file_->sync();
   file_->close();
   phase_ = Phase::done;

@@ -46,9 +46,9 @@ std::vector<Bytes> bytes_around(std::span<const Bytes> values, int64_t size);
 
 std::string piece_path(const Piece&);  // of its dataset in the part file
 
-// Writes, reads back and syncs the file bit by bit, so that another thread may go on where one left off, and tells the
-// watch of each piece. Views without elements are left out. Values of views without data are read from the source as
-// they are needed, a block at a time.
+// Writes, reads back and syncs the file bit by bit, so that another thread may go on where one left off, and each bit
+// is a sign of life to the watch. Views without elements are left out. Values of views without data are read from the
+// source as they are needed, a block at a time.
 class PartWriter {
  public:
   PartWriter(std::filesystem::path, std::vector<ShardView>, HangWatch* = nullptr, const TensorSource* = nullptr);
@@ -59,7 +59,7 @@ class PartWriter {
   }
 
  private:
-  enum class Phase { checksums, layout, values, rest, look_back, done };
+  enum class Phase { checksums, layout, values, rest, look_back, write_back, done };
   bool advance();                     // to more values in the order of the views; false: there are none
   std::span<const std::byte> next();  // these; none: all have been given
   std::optional<uint64_t> checksum_with(std::span<const std::byte>);  // of a block that they complete
@@ -69,6 +69,7 @@ class PartWriter {
   int64_t place() const;  // in the file, of the values that advance() came to
   void write_rest();
   void look_back();
+  void write_back();
   void for_rest(const std::function<void(std::span<const std::byte>, int64_t begin)>&) const;
 
   const std::filesystem::path path_;
@@ -84,6 +85,7 @@ class PartWriter {
   std::vector<std::vector<uint64_t>> checksums_;
   std::vector<int64_t> offsets_;
   std::optional<File> layout_, file_;
+  int64_t written_back_ = 0;  // bytes of the file
 };
 
 // What a part file that was just written holds; fails where it is shorter than its pieces.

@@ -286,21 +286,31 @@ std::vector<std::string> CheckpointWriter::take_notes() {
 
 void CheckpointWriter::publish() {
   const HangWatch::Doing doing(watch_, cat("joining the parts of ", partial_folder().string()));
+  const auto sign_of_life = [&] {
+    if (watch_) watch_->touch();
+  };
   if (before_done_) before_done_();
   const fs::path partial = partial_folder(), final = folder_ / step_folder_name(attributes_.step);
   std::vector<PartFile> parts;
-  for (int rank = 0; rank < world_.size(); ++rank)
-    parts.push_back(read_part(partial / part_file_name(rank, world_.size())));
+  for (int rank = 0; rank < world_.size(); ++rank) {
+    const fs::path path = partial / part_file_name(rank, world_.size());
+    const HangWatch::Doing part(watch_, cat("reading ", path.string()));
+    parts.push_back(read_part(path));
+  }
   write_index(partial / kIndexFile, attributes_, parts);
+  sign_of_life();
   read_index(partial / kIndexFile);  // as every load will
   sync_folder(partial);
+  sign_of_life();
   // Where a run is repeated from an older state, its step may have been saved before.
   note(make_way(final));
+  sign_of_life();
   rename_durably(partial, final);
   File done = File::create(final / kDoneFile);
   done.sync();
   done.close();
   sync_folder(final);
+  sign_of_life();
   prune();
 }
 
@@ -310,10 +320,12 @@ void CheckpointWriter::prune() noexcept {
   try {
     std::vector<StepFolder> older = complete_checkpoints(folder_);
     std::erase_if(older, [&](const StepFolder& f) { return f.step >= attributes_.step; });
-    for (size_t i = 0; i + static_cast<size_t>(keep_) <= older.size(); ++i)
+    for (size_t i = 0; i + static_cast<size_t>(keep_) <= older.size(); ++i) {
+      const HangWatch::Doing doing(watch_, cat("removing ", older[i].path.string()));
       if (const std::string reason = remove_step_folder(older[i].path); !reason.empty())
         note(cat(older[i].path.string(), " ", reason,
                  ": it is not removed, though it is older than what is to be kept"));
+    }
   } catch (const std::exception&) {}
 }
 
