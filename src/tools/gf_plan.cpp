@@ -71,6 +71,9 @@ int64_t ranks_of(const PlanOptions& o, Hardware& hardware) {
     return *o.simulate;
   }
   const int64_t ranks = o.ranks.value_or(hardware.ranks());
+  if (ranks > kMostRanks)  // as many as the hardware has: --ranks is held to it already
+    refuse(cat(o.hardware, ": nodes times ranks_per_node is ", ranks, " and must be from 1 to ", kMostRanks),
+           "--ranks 16");
   if (ranks > hardware.ranks())
     refuse(cat("--ranks is ", ranks, ", and the hardware has ", hardware.ranks(), ": ", counted(hardware.nodes, "node"),
                " of ", hardware.ranks_per_node),
@@ -210,16 +213,21 @@ int run_plan(const Arguments& given) {
     if (const auto request = read_request(arguments, options, true)) plan(*request, options);
     return 0;
   }
-  const World world;
-  return run_on_ranks("gf plan", world, [&] {
-    const auto ranks = world.communicator(nullptr);
+  return run_on_ranks("gf plan", [&](const OnRanks& on) {
+    const auto ranks = on.world.communicator(on.watch);
     std::optional<Request> request;
-    all_or_none(*ranks, [&] { request = read_request(arguments, options, world.rank() == 0); });
-    if (!request) return 0;
-    world.check_complete();
-    request->hardware = measure(request->config, options, world, *ranks);
     all_or_none(*ranks, [&] {
-      if (world.rank() == 0) plan(*request, options);
+      const HangWatch::Doing doing(on.watch, "reading the configuration");
+      request = read_request(arguments, options, on.world.rank() == 0);
+      if (request && on.watch) on.watch->set_limit(static_cast<double>(request->config.parallel.hang_seconds));
+    });
+    check_same_everywhere(*ranks, "what is asked for", request ? "a plan" : "--help or --version");
+    if (!request) return 0;
+    check_same_everywhere(*ranks, "the configuration", to_yaml(request->config));
+    on.world.check_complete();
+    request->hardware = measure(request->config, options, on.world, *ranks);
+    all_or_none(*ranks, [&] {
+      if (on.world.rank() == 0) plan(*request, options);
     });
     return 0;
   });

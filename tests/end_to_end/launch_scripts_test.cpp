@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -32,10 +33,12 @@ class Scripts : public testing::Test {
     const char* const path = std::getenv("PATH");
     return cat(folder_.path().string(), ":", path ? path : "");
   }
-  // The job's output goes to log().
-  void slurm(const std::string& scontrol) const {
-    program("scontrol", cat("if [ \"$1\" = show ]; then echo \"   StdOut=", log(), "\"; exit; fi\necho \"$@\" >>",
-                            requeued(), "; ", scontrol));
+  // The job's output goes to log(), or what else is said. 9 is an array: asked for it as a whole, Slurm shows each of
+  // its elements.
+  void slurm(const std::string& scontrol, const std::string& output = {}) const {
+    const std::string show = cat("echo '   StdOut=", output.empty() ? log() : output, "'");
+    program("scontrol", cat("if [ \"$1\" = show ]; then ", show, "; [ \"$3\" != 9 ] || ", show, "; exit; fi\n",
+                            "echo \"$@\" >>", requeued(), "; ", scontrol));
   }
   std::string log() const { return folder_ / "log"; }
   std::string requeued() const { return folder_ / "requeued"; }
@@ -49,15 +52,16 @@ class Scripts : public testing::Test {
 
 class BatchScript : public Scripts {
  protected:
+  using Variables = std::map<std::string, std::string>;
   // srun runs one rank; then `after` says what else becomes of it. The run ends with this status.
-  ProgramResult run(int status, const std::string& after, const std::string& scontrol) const {
+  ProgramResult run(int status, const std::string& after, const std::string& scontrol, Variables more = {},
+                    const std::string& output = {}) const {
     program("gf-dist-train", cat("exit ", status));
     program("srun", cat("while [ \"$1\" != bash ]; do shift; done; SLURM_PROCID=0 \"$@\"; status=$?; ", after,
                         "; exit $status"));
-    slurm(scontrol);
-    return Process(cat(GF_SOURCE_DIR, "/launch/train.sbatch"), {},
-                   environment({{"SLURM_JOB_ID", "7"}, {"SLURM_JOB_NODELIST", "n1"}}))
-        .wait();
+    slurm(scontrol, output);
+    more.merge(Variables{{"SLURM_JOB_ID", "7"}, {"SLURM_JOB_NODELIST", "n1"}});
+    return Process(cat(GF_SOURCE_DIR, "/launch/train.sbatch"), {}, environment(std::move(more))).wait();
   }
 };
 
@@ -122,6 +126,49 @@ TEST_F(BatchScript, GivesUpWhereTheSameFailureComesAgain) {
   EXPECT_TRUE(tried_again(failed + failed + "saved out/run/checkpoints/step-00000003 in 1.0s\n"));
   EXPECT_TRUE(tried_again(failed + failed + "job 7 has saved, and goes on in the queue\n"));
   EXPECT_FALSE(tried_again("saved out/run/checkpoints/step-00000003 in 1.0s\n" + failed + failed));
+}
+
+// /dev/null is as readable as any, and no line is in it. Slurm's count of starts is what is left.
+TEST_F(BatchScript, GivesUpAlsoWhereItsLogCannotBeReadBack) {
+  const std::string elsewhere = folder_ / "elsewhere";  // a file, which this job does not write
+  write_file(elsewhere, "job 8 ended with status 1\n");
+  for (const std::string& output : {std::string("/dev/null"), folder_.path().string(), elsewhere}) {
+    SCOPED_TRACE(output);
+    fs::remove(requeued());
+    EXPECT_EQ(run(1, ":", kTakeAway, {{"SLURM_RESTART_COUNT", "1"}}, output).status, 128 + SIGKILL);
+    EXPECT_EQ(read_file(requeued()), "requeue 7\n");
+    fs::remove(requeued());
+    const ProgramResult result = run(1, ":", kTakeAway, {{"SLURM_RESTART_COUNT", "2"}}, output);
+    EXPECT_EQ(result.status, 1);
+    EXPECT_NE(result.out.find("job 7: 3 starts, and no log that says"), std::string::npos) << result.out;
+    EXPECT_FALSE(fs::exists(requeued()));
+  }
+}
+
+// The id of its last element is that of the array: by it, all would be killed and requeued.
+TEST_F(BatchScript, InAnArrayRequeuesOneElement) {
+  const Variables last = {{"SLURM_JOB_ID", "9"}, {"SLURM_ARRAY_JOB_ID", "9"}, {"SLURM_ARRAY_TASK_ID", "1"}};
+  EXPECT_EQ(run(75, ":", kTakeAway, last).status, 128 + SIGKILL);
+  EXPECT_EQ(read_file(requeued()), "requeue 9_1\n");
+  // Its failures are told from those of the others, also in a log that they share.
+  fs::remove(requeued());
+  const std::string failed = "job 9_1 ended with status 1\n", other = "job 9_10 ended with status 1\n";
+  write_file(log(), failed + other + failed);
+  EXPECT_EQ(run(1, ":", kTakeAway, last).status, 128 + SIGKILL);
+  EXPECT_EQ(read_file(requeued()), "requeue 9_1\n");
+  fs::remove(requeued());
+  write_file(log(), failed + failed + "job 9_10 has saved, and goes on in the queue\n" + failed);
+  const ProgramResult result = run(1, ":", kTakeAway, last);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.out.find("job 9_1: 3 failures without a checkpoint between them"), std::string::npos) << result.out;
+  EXPECT_FALSE(fs::exists(requeued()));
+}
+
+TEST_F(BatchScript, NamesTheVariableThatTookAnotherOnesPlace) {
+  const ProgramResult result = run(0, ":", kTakeAway, {{"GF_MAX_RESTARTS", "5"}});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err,
+            "GF_MAX_RESTARTS has no effect: GF_MAX_FAILURES says after how many failures in a row to give up\n");
 }
 
 // Threads that are given are no fewer cores: the system's nproc says OMP_NUM_THREADS where that is set.

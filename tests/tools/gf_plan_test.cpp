@@ -193,6 +193,15 @@ TEST_F(GfPlan, SaysWhatIsWrong) {
   for (const char* option : {"--ranks", "--simulate"})
     refused({"--hardware", h100, option, "0"}, {option, " is 0 and must be from 1 to 16384"});
   refused({"--hardware", h100, "--simulate", "16385"}, {"--simulate is 16385", "16384"});
+  // Nor may the file give more, unless --ranks says how many of them.
+  std::string text = read_file(h100);
+  const size_t nodes = text.find("\nnodes: ") + 1;
+  text.replace(nodes, text.find('\n', nodes) - nodes, "nodes: 1048576");
+  const std::string vast = folder_ / "vast.yaml";
+  write_file(vast, text);
+  refused({"--hardware", vast},
+          {"vast.yaml: nodes times ranks_per_node is 8388608 and must be from 1 to 16384", "--ranks 16"});
+  has(plan({"--hardware", vast, "--ranks", "16", "--layout"}).out, {"16 ranks of 8388608, 8 on a node"});
   refused({"--hardware", h100, "--ranks", "2", "--simulate", "2"}, {"both --ranks and --simulate"});
   refused({"--hardware", h100, "--ranks", "-1"}, {"--ranks is -1"});
   refused({"--hardware", h100, "--top", "0"}, {"--top is 0"});
