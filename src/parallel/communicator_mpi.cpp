@@ -272,7 +272,12 @@ void World::check_complete() const {
 }
 
 World::~World() {
+  end();
+}
+
+void World::end() {
   if (mpi_) MPI_Finalize();
+  mpi_ = false;
 }
 
 std::unique_ptr<Communicator> World::communicator(HangWatch* watch) const {
@@ -289,11 +294,9 @@ std::unique_ptr<Communicator> World::communicator(HangWatch* watch) const {
 }
 
 // MPI_Abort is for the thread that uses MPI; another one may only leave, which the launcher answers by ending the
-// other ranks.
+// other ranks. It asks MPI for nothing, which may be at its end by then.
 void World::end_all(int status) const {
-  int main_thread = 0;
-  if (mpi_) MPI_Is_thread_main(&main_thread);
-  if (main_thread) MPI_Abort(MPI_COMM_WORLD, status);
+  if (std::this_thread::get_id() == thread_ && mpi_) MPI_Abort(MPI_COMM_WORLD, status);
   std::_Exit(status);
 }
 

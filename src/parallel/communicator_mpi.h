@@ -5,6 +5,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "parallel/communicator.h"
 #include "parallel/hang_watch.h"
@@ -26,7 +27,7 @@ struct Launch {
 class World {
  public:
   World();   // begins MPI where a launcher started this process
-  ~World();  // ends it
+  ~World();  // ends it, where end() has not
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
@@ -37,11 +38,14 @@ class World {
   RankOrigin& origin() { return *origin_; }
   const RankOrigin& origin() const { return *origin_; }
 
+  // Ends MPI, and with it the talk of the ranks: waits until all of them are here.
+  void end();
   // Ends all ranks, from any state and any thread. Does not return.
   [[noreturn]] void end_all(int status) const;
 
  private:
   void begin();
+  const std::thread::id thread_ = std::this_thread::get_id();  // that uses MPI
   bool mpi_ = false;
   int rank_ = 0, size_ = 1;
   std::optional<RankOrigin> origin_;

@@ -352,13 +352,15 @@ void Run::begin() {
     return;
   }
   if (place.step >= plan.last_step) return;  // nothing to do, nothing to change
-  tokens =
-      std::make_unique<TokenStream>(plan.data, TokenStream::Options{.vocab_size = c.model.vocab_size,
-                                                                    .micro_batch = c.train.micro_bsz,
-                                                                    .data_rank = mesh.data->rank(),
-                                                                    .data_size = mesh.data->size(),
-                                                                    .samples_seen = place.samples,
-                                                                    .read_tokens = model.pipeline().reads_tokens()});
+  tokens = std::make_unique<TokenStream>(
+      plan.data,
+      TokenStream::Options{.vocab_size = c.model.vocab_size,
+                           .micro_batch = c.train.micro_bsz,
+                           .data_rank = mesh.data->rank(),
+                           .data_size = mesh.data->size(),
+                           .samples_seen = place.samples,
+                           .samples_end = place.samples + (plan.last_step - place.step) * c.train.global_batch(),
+                           .read_tokens = model.pipeline().reads_tokens()});
   if (!first_rank()) return;
   metrics = std::make_unique<MetricsWriter>(plan.paths.metrics(), place.step);
   write_config();

@@ -187,6 +187,7 @@ class Loop {
                      : out_of_time_   ? "train.max_minutes"
                                       : "another rank",
                      run_.place.step);
+      std::fflush(stdout);  // where the end hangs, and the watch ends it, this has been said
     }
     return complete ? Exit::done : Exit::stopped_early;
   }
@@ -202,6 +203,17 @@ class Loop {
   bool out_of_time_ = false;
 };
 
+// What is out of memory says what needs less.
+template <class Body>
+Exit with_hint_for_memory(const Body& body) {
+  try {
+    return body();
+  } catch (const OutOfMemory& e) {
+    fail(e.what(), "a smaller --train.micro_bsz with more --train.accumulate_grad_batches, or --train.grad_cp 1",
+         e.where());
+  }
+}
+
 // What is said once, by the first rank.
 template <class... Args>
 void say_once(const Run& run, fmt::format_string<Args...> text, Args&&... args) {
@@ -209,7 +221,9 @@ void say_once(const Run& run, fmt::format_string<Args...> text, Args&&... args) 
 }
 
 Exit train(Plan& plan, std::unique_ptr<Communicator> world, Device device, const std::vector<std::string>& nodes,
-           HangWatch* watch, CheckpointWriter::Mode save_mode, const StopSignal& stop) {
+           HangWatch* watch, CheckpointWriter::Mode save_mode, const StopSignal& stop,
+           const std::function<void(const std::exception&)>& tell) {
+  std::optional<HangWatch::Doing> ending;  // longer than the run, which waits at its end for what it has begun
   Run run(plan, std::move(world), device, watch, save_mode);
   if (run.first_rank()) {
     print_output("start    {}{}\n", run.start,
@@ -236,7 +250,16 @@ Exit train(Plan& plan, std::unique_ptr<Communicator> world, Device device, const
     say_once(run, "nothing to do: the run is at step {} of {}\n", run.place.step, plan.last_step);
     return Exit::done;
   }
-  return Loop(run, nodes, stop).run();
+  const auto end = [&] { ending.emplace(watch, "ending the run, which waits for what it reads ahead"); };
+  try {
+    const Exit how = with_hint_for_memory([&] { return Loop(run, nodes, stop).run(); });
+    end();
+    return how;
+  } catch (const std::exception& e) {
+    tell(e);
+    end();
+    throw;
+  }
 }
 
 // What this rank has found where the configuration says that data is: a line for each file.
@@ -276,7 +299,7 @@ std::string plan_of(const Plan& plan, const Hardware* hardware, size_t available
 }  // namespace
 
 Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, RankOrigin& origin, HangWatch* watch,
-                  bool dry) {
+                  bool dry, const std::function<void(const std::exception&)>& tell) {
   const StopSignal
       stop;  // from here on: a signal that comes while the run is still being set up ends it like any other
   std::optional<HangWatch::Doing> beginning(std::in_place, watch, "the start");
@@ -328,12 +351,9 @@ Exit run_training(const Config& config, std::unique_ptr<Communicator> ranks, Ran
   ranks = with_gpus(std::move(ranks), gpu ? &*gpu : nullptr, watch);
   beginning.reset();
   const auto save_mode = forecast->copy > 0 ? CheckpointWriter::Mode::background : CheckpointWriter::Mode::at_once;
-  try {
-    return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes_of_places, watch, save_mode, stop);
-  } catch (const OutOfMemory& e) {
-    fail(e.what(), "a smaller --train.micro_bsz with more --train.accumulate_grad_batches, or --train.grad_cp 1",
-         e.where());
-  }
+  return with_hint_for_memory([&] {
+    return train(*plan, std::move(ranks), gpu ? gpu->device : kCpu, nodes_of_places, watch, save_mode, stop, tell);
+  });
 }
 
 }  // namespace gf

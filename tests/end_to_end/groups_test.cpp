@@ -217,8 +217,8 @@ TEST_F(ManyRanksGroups, UpgradeWithAStageOfNewLayersAlone) {
   options_["train.groups"] = "[{match: 'emb\\..*|blocks\\.[01]\\..*', freeze: 1}]";
   const ProgramResult one = train({{"train.proj_suffix", "one"}});
   ASSERT_EQ(one.status, 0) << one.err;
-  const ProgramResult three = train_on(
-      3, {{"train.proj_suffix", "three"}, {"parallel.pipeline", "3"}, {"parallel.partition", "0-1,2,3"}});
+  const ProgramResult three =
+      train_on(3, {{"train.proj_suffix", "three"}, {"parallel.pipeline", "3"}, {"parallel.partition", "0-1,2,3"}});
   ASSERT_EQ(three.status, 0) << three.err;
   expect_close("three", "one");
 }

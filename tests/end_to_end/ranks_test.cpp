@@ -131,7 +131,8 @@ TEST_F(ManyRanks, TakesTheMemoryThatTheBannerSays) {
     int ranks;
     const char *pipeline, *zero, *bucket_mb;
   };
-  // With many data ranks under zero 3 all that a rank holds at the start of a run or of its continuation must be little.
+  // With many data ranks under zero 3 all that a rank holds at the start of a run or of its continuation must be
+  // little.
   for (const Layout& l : {Layout{4, "1", "1", "auto"},
                           {2, "1", "0", "auto"},
                           {2, "1", "2", "20"},
@@ -153,7 +154,8 @@ TEST_F(ManyRanks, TakesTheMemoryThatTheBannerSays) {
                    taken = megabytes_in(result.out, "peak memory ([0-9.]+) (MB|GB)");
       EXPECT_GT(megabytes_in(result.out, ", ([0-9.]+) (MB|GB) reductions, "), 0) << result.out;
       EXPECT_GT(taken, 0);
-      EXPECT_NEAR(said / taken, 1, 0.1) << suffix << " to " << steps << ": " << said << " MB said, " << taken << " taken";
+      EXPECT_NEAR(said / taken, 1, 0.1) << suffix << " to " << steps << ": " << said << " MB said, " << taken
+                                        << " taken";
     }
     fs::remove_all(run(suffix));
   }

@@ -41,7 +41,6 @@ TokenStream::TokenStream(std::shared_ptr<const TrainingData> data, const Options
                options_.data_rank < options_.data_size && samples_seen_ >= 0,
            "micro batch ", options_.micro_batch, ", rank ", options_.data_rank, " of ", options_.data_size,
            ", samples ", samples_seen_);
-  reader_ = std::jthread([this](const std::stop_token& stop) { read_ahead(stop); });
 }
 
 TokenStream::~TokenStream() = default;
@@ -63,9 +62,9 @@ Batch TokenStream::read(int64_t first_sample) const {
 }
 
 void TokenStream::read_ahead(const std::stop_token& stop) {
-  int64_t sample = options_.samples_seen + options_.data_rank * options_.micro_batch;
+  int64_t sample = first_of(options_.samples_seen);
   try {
-    while (!stop.stop_requested()) {
+    while (!stop.stop_requested() && sample < options_.samples_end) {
       Batch batch = read(sample);
       sample += samples_per_round();
       std::unique_lock lock(mutex_);
@@ -81,6 +80,10 @@ void TokenStream::read_ahead(const std::stop_token& stop) {
 }
 
 Batch TokenStream::next() {
+  GF_CHECK(first_of(samples_seen_) < options_.samples_end, "a batch after sample ", samples_seen_, " of ",
+           options_.samples_end);
+  // Not before: what fails between the making of the stream and its use has no reader to wait for.
+  if (!reader_.joinable()) reader_ = std::jthread([this](const std::stop_token& stop) { read_ahead(stop); });
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return !ready_.empty() || error_; });
   if (ready_.empty()) std::rethrow_exception(error_);  // after the batches that were read before it

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -19,7 +20,7 @@ namespace gf {
 
 // Training batches of one data rank. Microbatch m of rank r of d holds the samples
 // start + (m * d + r) * micro_batch + row, so that the d ranks together go through the samples without a gap.
-// A thread reads a few batches ahead; what goes wrong there is thrown by next().
+// From the first next() on a thread reads a few batches ahead; what goes wrong there is thrown by next().
 class TokenStream {
  public:
   struct Options {
@@ -27,7 +28,9 @@ class TokenStream {
     int64_t micro_batch = 0;  // sequences in a batch
     int data_rank = 0, data_size = 1;
     int64_t samples_seen = 0;  // where to go on: what samples_seen() gave
-    bool read_tokens = true;   // else a batch has only its samples' numbers: for stages that need no more
+    // Nothing is read from there on: what nobody will take is no reason to wait at the end for a disk.
+    int64_t samples_end = std::numeric_limits<int64_t>::max();
+    bool read_tokens = true;  // else a batch has only its samples' numbers: for stages that need no more
   };
   TokenStream(std::shared_ptr<const TrainingData>, const Options&);
   ~TokenStream();
@@ -39,6 +42,7 @@ class TokenStream {
   int64_t samples_seen() const { return samples_seen_; }
 
  private:
+  int64_t first_of(int64_t round_begin) const { return round_begin + options_.data_rank * options_.micro_batch; }
   int64_t samples_per_round() const { return options_.micro_batch * options_.data_size; }
   Batch read(int64_t first_sample) const;
   void read_ahead(const std::stop_token&);

@@ -41,9 +41,9 @@ T sum_of(const Vector<T>& v) {
   return sum;
 }
 
-// Of m rows of A with `count` rows of W that lie `apart` rows apart, as are the sums in C: as many sums at a time as keep
-// the multipliers busy. What is left of a row goes the same way: a compiler rounds a loop of its own otherwise for one
-// row than for many.
+// Of m rows of A with `count` rows of W that lie `apart` rows apart, as are the sums in C: as many sums at a time as
+// keep the multipliers busy. What is left of a row goes the same way: a compiler rounds a loop of its own otherwise for
+// one row than for many.
 template <int m, int count, class T, class W>
 void dot_products(int64_t k, const T* a, int64_t lda, const W* w, int64_t ldw, int64_t apart, bool accumulate, T* c,
                   int64_t ldc) {

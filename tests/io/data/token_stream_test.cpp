@@ -92,6 +92,20 @@ TEST_F(Streams, GoesOnExactlyWhereItStopped) {
   }
 }
 
+TEST_F(Streams, HasNothingBeyondItsEnd) {
+  for (const int rank : {0, 1}) {
+    TokenStream stream = this->stream({.vocab_size = kVocab,
+                                       .micro_batch = 2,
+                                       .data_rank = rank,
+                                       .data_size = 2,
+                                       .samples_seen = 4,
+                                       .samples_end = 12});
+    stream.next();
+    EXPECT_EQ(stream.next().samples_B.back(), 9 + 2 * rank);
+    expect_error(Exit::failed, {"after sample 12 of 12"}, [&] { stream.next(); });
+  }
+}
+
 TEST_F(Streams, EndsAtOnceWhateverItIsDoing) {
   for (int taken = 0; taken < 6; ++taken) {
     TokenStream stream = this->stream({.vocab_size = kVocab, .micro_batch = 1});
