@@ -43,6 +43,11 @@ void HangWatch::set_limit(double seconds) {
   changed_.notify_all();
 }
 
+double HangWatch::limit() {
+  const std::lock_guard lock(mutex_);
+  return limit_s_;
+}
+
 HangWatch::Doing::Doing(HangWatch* watch, std::string what) : watch_(watch) {
   if (watch_) watch_->begin(std::move(what));
 }

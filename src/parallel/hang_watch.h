@@ -28,6 +28,7 @@ class HangWatch {
   HangWatch& operator=(const HangWatch&) = delete;
 
   void set_limit(double seconds);
+  double limit();
 
   // What this thread is doing while this lives. Each begins within the one before.
   class Doing {

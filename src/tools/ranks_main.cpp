@@ -45,6 +45,9 @@ int run_on_ranks(const std::string& program, const std::function<int(const OnRan
     if (!dynamic_cast<const AgreedError*>(&e)) world.end_all(status);
   }
   // Here, and not when the world goes: the watch still needs it.
+  // With twice the patience: who keeps the others waiting is to end the job, alone. Where another rank leaves in the
+  // middle of MPI_Finalize at the same moment, mpirun itself may hang.
+  if (watch) watch->set_limit(2 * watch->limit());
   const HangWatch::Doing ending(watched, "ending MPI, which waits for all ranks");
   world.end();
   return status;

@@ -33,7 +33,9 @@ TEST_F(ManyRanksEnd, AHangAtTheEndEndsTheJob) {
   EXPECT_NE(result.out.find("stopped by train.max_minutes after step 1"), std::string::npos) << result.out;
   EXPECT_NE(result.err.find(" of 2, node "), std::string::npos) << result.err;
   EXPECT_NE(result.err.find("has been at this for "), std::string::npos) << result.err;
-  EXPECT_NE(result.err.find(": ending "), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("rank 1 of 2, node "), std::string::npos)
+      << "the one that is stuck, and no other: " << result.err;
+  EXPECT_NE(result.err.find(": ending the run"), std::string::npos) << result.err;
   const auto newest = newest_checkpoint(checkpoints("0"));
   ASSERT_TRUE(newest) << result.err;
   EXPECT_EQ(newest->step, 1);
