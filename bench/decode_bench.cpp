@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How fast one sequence is decoded, as a share of what reading the weights once a token at this machine's memory
 // bandwidth allows; and what a prompt takes a token. Options as for gf-dist-train, and:
-//   --tokens N         decode so many (32)
+//   --tokens N         decode so many (32) with weights of either kind, in each of five rounds
 //   --prompt A,B,...   read texts of these lengths instead, each from the beginning, in memory that was used before
 //   --positions A,B,...  decode so many tokens after texts of these lengths instead, and print what one takes there
 //   --growth           read 8192 and 16,384 tokens, and print by how much memory grew for each position between, and
@@ -210,7 +210,7 @@ int bench(int argc, char** argv) {
     refuse("--cache is " + cache, "compressed or expanded");
   const std::vector<bool> caches = cache.empty() ? std::vector{false, true} : std::vector{cache == "expanded"};
   LayerStack layers(config->model);
-  allocate_roughly(layers);
+  if (!grows) allocate_roughly(layers);  // growth makes models of its own
   fmt::print("{} layers of {}, {} {}, {:.0f} M parameters, {} threads\n", config->model.n_layer, config->model.n_embd,
              config->model.tmix, config->model.tmix2, static_cast<double>(layers.parameters().count()) / 1e6,
              omp_get_max_threads());
