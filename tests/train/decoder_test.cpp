@@ -12,6 +12,7 @@
 #include "support/expect_error.h"
 #include "support/model_variants.h"
 #include "support/small_model.h"
+#include "support/threads.h"
 
 namespace gf {
 namespace {
@@ -238,8 +239,10 @@ TEST(StatefulDecoder, OfATokenTheExpandedKeysAreMadeOnce) {
 
 #if !defined(GF_SANITIZED)  // whose heap is another
 // Whatever tensors say of themselves: of each position 128 / 4 numbers of two bytes, and a token of two. Each time of a
-// new model, so that what a model itself keeps of positions, such as the angles of rotations, counts too.
+// new model, so that what a model itself keeps of positions, such as the angles of rotations, counts too. On one
+// thread: others take stacks and heaps of their own whenever products first need them.
 TEST(StatefulDecoder, MemoryGrowsByCompressedKeyAndTokenAlone) {
+  const Threads one(1);
   ModelConfig plain = small_config("x060c2", "x060", "gold");
   plain.n_layer = 2, plain.n_embd = 128, plain.dim_att = plain.dim_ffn = 0, plain.kv_cache_compression_ratio = 4;
   ModelConfig rope = plain, brope = plain;
