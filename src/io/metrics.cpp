@@ -90,7 +90,11 @@ std::string parse_step(std::string_view line, StepMetrics& m) {
   for (auto [key, value] : {std::pair("loss", &m.loss), std::pair("grad_norm", &m.grad_norm)})
     if (problem.empty()) problem = get_or_nan(fields, key, m, *value);
   read("lr", m.lr), read("step_s", m.step_s), read("tokens_per_s", m.tokens_per_s);
-  read("val_loss", m.val_loss), read("val_acc", m.val_acc);
+  for (auto [key, value] : {std::pair("val_loss", &m.val_loss), std::pair("val_acc", &m.val_acc)}) {
+    const JsonValue* const field = fields.find(key);
+    const bool lacks = !m.skipped.empty() && field && field->kind == Kind::null;
+    if (!lacks) read(key, *value);
+  }
   return problem;
 }
 

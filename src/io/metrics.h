@@ -29,7 +29,8 @@ class MetricsWriter {
   // Goes on at `first_step`: whatever the file says of that step and later ones is removed, the rest stays.
   MetricsWriter(const std::filesystem::path& path, int64_t first_step);
 
-  // Steps must rise. Values must be finite, for JSON has no NaN: of a skipped step they become null.
+  // Steps must rise. Values must be finite, for JSON has no NaN: of a skipped step they become null, and a validation
+  // that does is read as none.
   void append(const StepMetrics&);
   // Returns when all lines are on disk. Before a checkpoint is declared done, so that a power cut cannot leave the
   // steps before it without their lines.

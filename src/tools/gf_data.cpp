@@ -175,6 +175,9 @@ int run_mqar(const Arguments& arguments) {
   write_mqar(options, [&](int64_t examples) { progress.advance(examples); });
   fmt::print("{}: {} of {} tokens, {} marked, vocab_size {}\n", options.out, counted(options.examples, "example"),
              options.length, options.examples * options.pairs, options.vocab_size);
+  fmt::print("read them with model.ctx_len {} in {}\n", options.length,
+             options.windows ? "gf eval and validations; for training, leave out --windows"
+                             : "training; for gf eval and validations, make others with --windows");
   return 0;
 }
 

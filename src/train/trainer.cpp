@@ -19,6 +19,16 @@ bool all_finite(const Tensor& t) {
   return std::isfinite(sum_of_squares(t));
 }
 
+// For a message, which a file system that does not answer must not take the place of.
+std::string newest_saved(const std::filesystem::path& checkpoints) {
+  try {
+    const auto newest = newest_checkpoint(checkpoints);
+    return newest ? "the newest checkpoint is " + newest->path.string() : "no checkpoint was saved yet";
+  } catch (const std::exception& e) {
+    return cat("which checkpoint is the newest cannot be told: ", e.what());
+  }
+}
+
 }  // namespace
 
 StepMetrics Trainer::step(const Wishes& wishes) {
@@ -243,10 +253,9 @@ void Trainer::explain_bad_step(const std::string& what, std::span<const Batch> m
   std::string where = first_bad_layer(microbatches);
   if (where.empty()) where = last_bad_gradient();
   all_or_none(*run_.mesh.world, [&] {
-    const auto newest = newest_checkpoint(run_.plan.paths.checkpoints());
     fail(cat("step ", run_.place.step, ": ", what, where),
          cat("a smaller --train.lr_init, more --train.warmup_steps, or a smaller --train.gradient_clip_val; ",
-             newest ? "the newest checkpoint is " + newest->path.string() : "no checkpoint was saved yet"));
+             newest_saved(run_.plan.paths.checkpoints())));
   });
   fail("all ranks agreed that nothing was wrong");
 }

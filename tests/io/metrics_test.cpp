@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <cmath>
 #include <csignal>
 #include <fstream>
 #include <limits>
@@ -63,6 +64,24 @@ std::pair<std::string, int> error_of(Action&& action) {
     return {e.what(), static_cast<int>(e.status())};
   }
   return {"no error", 0};
+}
+
+// JSON has no NaN. What went wrong stays readable, and the steps after it.
+TEST(Metrics, OfASkippedStepWhatIsNotFiniteIsNull) {
+  TempFolder folder;
+  MetricsWriter writer(folder / "m", 0);
+  StepMetrics bad = step(0);
+  bad.loss = bad.grad_norm = std::nan(""), bad.val_loss = INFINITY, bad.val_acc = 0.5;
+  EXPECT_THAT(error_of([&] { writer.append(bad); }).first, HasSubstr(" of step 0 is nan: metrics take finite values"));
+  bad.skipped = "the loss is nan";
+  writer.append(bad);
+  writer.append(step(1));
+  EXPECT_THAT(text_of(folder / "m"), HasSubstr("\"val_loss\": null, \"val_acc\": 0.5, \"skipped\""));
+  const std::vector<StepMetrics> read = read_metrics(folder / "m");
+  ASSERT_EQ(read.size(), 2);
+  EXPECT_TRUE(std::isnan(read[0].loss));
+  EXPECT_FALSE(read[0].val_loss.has_value());
+  EXPECT_EQ(read[0].val_acc, 0.5);
 }
 
 TEST(Metrics, TheLineOfTheContract) {

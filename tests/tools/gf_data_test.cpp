@@ -126,7 +126,10 @@ TEST_F(GfData, Mqar) {
   const ProgramResult made =
       run({"mqar", "--length=32", "--pairs=2", "--examples=40", "--seed=3", "--vocab-size=100", "--out", out_});
   EXPECT_EQ(made.status, 0) << made.err;
-  EXPECT_EQ(made.out, out_ + ": 40 examples of 32 tokens, 80 marked, vocab_size 100\n");
+  EXPECT_EQ(made.out, out_ +
+                          ": 40 examples of 32 tokens, 80 marked, vocab_size 100\n"
+                          "read them with model.ctx_len 32 in training; for gf eval and validations, make others with "
+                          "--windows\n");
   contains(run({"info", out_, "--ctx-len=32"}).out, "tokens: 1280\ndocuments: 40\n");
   contains(run({"info", out_, "--ctx-len=32"}).out, "marked: 80\n");
   refused({"mqar", "--length=32", "--pairs=9", "--examples=40", "--out", out_}, {"--pairs is 9", "32 tokens"});

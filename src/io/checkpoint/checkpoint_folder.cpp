@@ -120,7 +120,8 @@ fs::path find_checkpoint(const fs::path& path) {
   std::error_code error;
   constexpr const char* kWhatItMayBe = "a run folder, its checkpoints folder, a step folder, or a checkpoint.h5";
   if (!fs::exists(path, error))
-    refuse(cat("there is no checkpoint at ", path.string(), ": no such file or folder"), kWhatItMayBe);
+    refuse(cat("there is no checkpoint at ", path.string(), ": ", error ? error.message() : "no such file or folder"),
+           kWhatItMayBe);
   const auto complete_index = [](const fs::path& folder, const fs::path& index) {
     if (!fs::exists(folder / kDoneFile))
       refuse(cat(folder.string(), " has no ", kDoneFile, ": writing this checkpoint was never finished"),
