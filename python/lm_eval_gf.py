@@ -140,26 +140,27 @@ class GoldFinchLM(LM):
                 raise ValueError(f"gf score: {answer['error']}: {one}")
         return [(answer["logprob"], answer["greedy"]) for answer in answers]
 
+    # As lm_eval's _encode_pair: white space at the end of a context belongs to the continuation, and both are cut into
+    # tokens as the one text that they are.
+    def _encode_pairs(self, pairs):
+        tokens = self._tokenize([context.rstrip() for context, _ in pairs] + ["".join(pair) for pair in pairs])
+        for context, whole in zip(tokens[:len(pairs)], tokens[len(pairs):]):
+            yield context or [END_OF_DOCUMENT], whole[len(context):]
+
     # As lm_eval's HFLM: of context and continuation the last max_length + 1 tokens, the very last of which is only
-    # predicted. A token is a byte at least, so that texts of few bytes fit without a look at their tokens.
+    # predicted.
     def loglikelihood(self, requests, disable_tqdm=False):
-        questions = [request.args for request in requests]
-        most = self.max_length + 1
-        if most == 1:
-            return self._score(questions)
-        long = [i for i, (context, continuation) in enumerate(questions)
-                if max(num_bytes(context), 1) + num_bytes(continuation) > most]
-        parts = iter(self._tokenize([text for i in long for text in questions[i]]))
-        cut = 0
-        for i in long:
-            context, continuation = next(parts) or [END_OF_DOCUMENT], next(parts)
-            if len(continuation) >= most:
+        pairs = [request.args for request in requests]
+        questions, cut, most = [], 0, self.max_length + 1
+        for pair, (context, continuation) in zip(pairs, self._encode_pairs(pairs)):
+            if self.max_length and len(continuation) >= most:
                 raise ValueError(f"a continuation has {len(continuation)} tokens, and max_length is {self.max_length} "
-                                 f"(0: no limit): {questions[i][1][:200]!r}")
-            if len(context) + len(continuation) > most:
-                questions[i] = context[len(continuation) - most:], continuation
+                                 f"(0: no limit): {pair[1][:200]!r}")
+            if self.max_length and len(context) + len(continuation) > most:
+                context = context[len(continuation) - most:]
                 cut += 1
-        self._tell_cut(cut, len(questions))
+            questions.append((context, continuation))
+        self._tell_cut(cut, len(pairs))
         return self._score(questions)
 
     def _tell_cut(self, cut, count):

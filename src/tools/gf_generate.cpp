@@ -77,8 +77,8 @@ void print_report(const Generation& g, int64_t prompt_tokens, const Past& past) 
              human_bytes(static_cast<double>(past.growing_bytes())), past.size(),
              human_bytes(static_cast<double>(past.fixed_bytes())),
              human_bytes(static_cast<double>(peak_resident_bytes())));
-  if (g.unfinished_bytes > 0)
-    print_note("left out an unfinished character at the end ({} bytes)\n", g.unfinished_bytes);
+  if (g.left_out > 0)
+    print_note("left out an unfinished character at the end ({})\n", counted(static_cast<int64_t>(g.left_out), "byte"));
 }
 
 // What would keep less of each position than these options do.
@@ -134,11 +134,11 @@ class Writer {
 
   Exit once() {
     if (asked_to_stop()) return stopped(false);
-    StatefulDecoder decoder = fresh();
-    std::vector<int32_t> tokens = next_prompt(decoder, o_.prompt);
-    check_memory_for(tokens.size(), decoder, o_);
-    const Generation g = print(decoder, tokens);
-    const bool kept = keep(decoder, g.unread);
+    KeptText text = fresh();
+    std::vector<int32_t> tokens = next_prompt(text.decoder, o_.prompt);
+    check_memory_for(tokens.size(), text.decoder, o_);
+    const Generation g = print(text, tokens);
+    const bool kept = keep(text, g.unread);
     return g.end == Generation::End::asked ? stopped(kept) : Exit::done;
   }
 
@@ -150,18 +150,18 @@ class Writer {
         file, {&key, 1}, form, [&](std::span<const std::string> texts) { prompts.push_back(texts[0]); },
         [](int64_t) {});
     if (prompts.empty()) refuse(cat(o_.prompt_file, " has no prompt"), form);
-    const StatefulDecoder first = fresh();
+    const KeptText first = fresh();
     for (size_t i = 0; i < prompts.size(); ++i) {
       const std::string& prompt = prompts[i];
-      std::string text;
-      StatefulDecoder decoder = o_.state_in.empty() ? StatefulDecoder(*model_.layers, o_.decoder) : first.fork();
-      const std::vector<int32_t> tokens = next_prompt(decoder, prompt);
-      check_memory_for(tokens.size(), decoder, o_);
-      const Generation g = write(decoder, tokens, i, [&](std::string_view more) { text += more; });
+      KeptText text = o_.state_in.empty() ? fresh() : KeptText{first.decoder.fork(), first.begun};
+      const std::vector<int32_t> tokens = next_prompt(text.decoder, prompt);
+      check_memory_for(tokens.size(), text.decoder, o_);
+      std::string made;
+      const Generation g = write(text, tokens, i, [&](std::string_view more) { made += more; });
       const nlohmann::ordered_json answer{
-          {"prompt", prompt}, {"text", text}, {"tokens", g.tokens}, {"ended_by", name_of(g.end)}};
+          {"prompt", prompt}, {"text", made}, {"tokens", g.tokens}, {"ended_by", name_of(g.end)}};
       print_text(answer.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
-      print_report(g, std::ssize(tokens), decoder.past());
+      print_report(g, std::ssize(tokens), text.decoder.past());
     }
     return Exit::done;
   }
@@ -170,9 +170,9 @@ class Writer {
   // end of the lines: nothing is cut off.
   Exit in_turns() {
     if (asked_to_stop()) return stopped(false);
-    StatefulDecoder decoder = fresh();
+    KeptText text = fresh();
     std::vector<int32_t> unread;  // read with the next line
-    if (!o_.prompt.empty()) vocabulary_.encode(o_.prompt, unread);
+    if (!o_.prompt.empty()) vocabulary_.encode(o_.prompt, unread), text.begun.clear();
     const bool asks = isatty(STDIN_FILENO) != 0;
     InputLines lines(STDIN_FILENO, InputLines::kLongest, state_out_ ? &state_out_->stop : nullptr);
     bool cut_off = false;
@@ -185,17 +185,17 @@ class Writer {
         if (!line || cut_off) break;
         lines.check_length(*line);
         vocabulary_.encode(*line + "\n", tokens);
-        check_memory_for(tokens.size(), decoder, o_);
+        check_memory_for(tokens.size(), text.decoder, o_);
       } catch (const Error&) {  // the turns before are not lost
-        keep(decoder, unread);
+        keep(text, unread);
         throw;
       }
-      Generation g = print(decoder, tokens, "\n");
+      Generation g = print(text, tokens, "\n");
       unread = std::move(g.unread);
       cut_off = g.end == Generation::End::asked;
     }
     if (asks && asked_to_stop()) print_note("\n");
-    const bool kept = keep(decoder, unread);
+    const bool kept = keep(text, unread);
     return cut_off ? stopped(kept) : Exit::done;
   }
 
@@ -208,10 +208,10 @@ class Writer {
     return Exit::stopped_early;
   }
 
-  StatefulDecoder fresh() const {
+  KeptText fresh() const {
     StatefulDecoder::Options options = o_.decoder;
     options.asked_to_stop = [this] { return !keeping_ && asked_to_stop(); };
-    if (o_.state_in.empty()) return {*model_.layers, std::move(options)};
+    if (o_.state_in.empty()) return {StatefulDecoder(*model_.layers, std::move(options)), {}};
     return read_past(o_.state_in, *model_.layers, std::move(options));
   }
 
@@ -223,20 +223,23 @@ class Writer {
   }
 
   // `number`: of the prompts of a file, from 0, so that equal ones get texts of their own.
-  Generation write(StatefulDecoder& decoder, std::span<const int32_t> tokens, uint64_t number,
+  Generation write(KeptText& text, std::span<const int32_t> tokens, uint64_t number,
                    const TextStream::Sink& sink) const {
     GenerateOptions options = o_.generate;
     options.number = number;
-    options.read_before = decoder.counts();
+    options.read_before = text.decoder.counts();
+    if (tokens.empty()) options.begun = text.begun;
     options.asked_to_stop = [this] { return asked_to_stop(); };
-    return generate(decoder, vocabulary_, tokens, options, sink);
+    const Generation g = generate(text.decoder, vocabulary_, tokens, options, sink);
+    text.begun = g.begun;
+    return g;
   }
 
   // To standard output, `end` after it, with the report.
-  Generation print(StatefulDecoder& decoder, std::span<const int32_t> tokens, std::string_view end = {}) const {
-    const auto show = [&](std::string_view text) {
+  Generation print(KeptText& text, std::span<const int32_t> tokens, std::string_view end = {}) const {
+    const auto show = [&](std::string_view more) {
       try {
-        print_text(text);
+        print_text(more);
       } catch (const Error&) {
         if (!asked_to_stop()) throw;
         // Its reader has heard the signal too, and is gone: what was read is kept all the same.
@@ -244,21 +247,22 @@ class Writer {
         std::clearerr(stdout);
       }
     };
-    const int64_t before = decoder.past().size();
-    const Generation g = write(decoder, tokens, 0, show);
+    const Past& past = text.decoder.past();
+    const int64_t before = past.size();
+    const Generation g = write(text, tokens, 0, show);
     if (!end.empty()) show(end);
-    const int64_t read = decoder.past().size() - before - g.steps;
-    print_report(g, read, decoder.past());
+    const int64_t read = past.size() - before - g.steps;
+    print_report(g, read, past);
     if (read < std::ssize(tokens)) print_note("read {} of the prompt's {} tokens\n", read, tokens.size());
     return g;
   }
 
   // With what is still to be read. -> whether there was anything.
-  bool keep(StatefulDecoder& decoder, std::span<const int32_t> unread) {
-    if (!state_out_ || decoder.past().size() + std::ssize(unread) == 0) return false;
+  bool keep(KeptText& text, std::span<const int32_t> unread) {
+    if (!state_out_ || text.decoder.past().size() + std::ssize(unread) == 0) return false;
     keeping_ = true;  // all of it, whatever signals come
-    decoder.feed(unread);
-    write_past(state_out_->file, decoder);
+    text.decoder.feed(unread);
+    write_past(state_out_->file, text.decoder, text.begun);
     return true;
   }
 

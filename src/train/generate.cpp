@@ -14,6 +14,27 @@ uint64_t seed_of_text(const GenerateOptions& o) {
   return o.number == 0 ? o.seed : o.seed ^ splitmix64(o.number);
 }
 
+// The tokens that stand for something: bytes, or the end of a document. Sizes of vocabularies and models are rounded
+// up, and vocabularies may have gaps.
+class Drawing {
+ public:
+  explicit Drawing(const Vocabulary& vocabulary) {
+    for (int32_t token = 0; token < vocabulary.size(); ++token)
+      if (token == kEndOfDocument || !vocabulary.decode({&token, 1}).empty()) tokens_.push_back(token);
+  }
+  int32_t draw(std::span<const float> logits, const Sampling& sampling, double unit) {
+    if (tokens_.size() == logits.size()) return sample(logits, sampling, unit);
+    check_finite(logits);  // by their own numbers
+    logits_.clear();
+    for (const int32_t token : tokens_) logits_.push_back(logits[static_cast<size_t>(token)]);
+    return tokens_[static_cast<size_t>(sample(logits_, sampling, unit))];
+  }
+
+ private:
+  std::vector<int32_t> tokens_;
+  std::vector<float> logits_;  // theirs
+};
+
 }  // namespace
 
 void check(const GenerateOptions& o) {
@@ -42,12 +63,11 @@ Generation generate(Decoder& decoder, const Vocabulary& vocabulary, std::span<co
   check(options);
   check_vocabulary(vocabulary, decoder.vocab_size());
   const Random random(seed_of_text(options), "generate");
-  // A model may have more tokens than its vocabulary (sizes are rounded up): those stand for nothing.
-  const auto known = static_cast<size_t>(vocabulary.size());
+  Drawing drawing(vocabulary);
   PenalisedLogits penalised(options.penalties, options.read_before);
   penalised.add(prompt);
   const auto first = static_cast<uint64_t>(options.read_before.total()) + prompt.size();
-  TextStream text(options.stops, sink);
+  TextStream text(options.stops, sink, options.begun);
   Generation result;
   Stopwatch watch;
   std::span<const float> logits = decoder.feed(prompt);
@@ -58,7 +78,7 @@ Generation generate(Decoder& decoder, const Vocabulary& vocabulary, std::span<co
       break;
     }
     const double unit = random.unit(first + static_cast<uint64_t>(result.tokens));
-    const int32_t token = sample(penalised.of(logits.first(known)), options.sampling, unit);
+    const int32_t token = drawing.draw(penalised.of(logits), options.sampling, unit);
     result.unread = {token};
     if (token == kEndOfDocument) {
       result.end = Generation::End::document;
@@ -75,7 +95,9 @@ Generation generate(Decoder& decoder, const Vocabulary& vocabulary, std::span<co
     result.unread.clear();
     ++result.steps;
   }
-  result.unfinished_bytes = text.finish();
+  const std::string unfinished = text.finish();
+  result.left_out = unfinished.size();
+  if (result.end == Generation::End::tokens || result.end == Generation::End::asked) result.begun = unfinished;
   result.steps_s = watch.seconds();
   return result;
 }

@@ -24,6 +24,7 @@ struct GenerateOptions {
   uint64_t seed = 0;
   uint64_t number = 0;                    // of texts that share a seed: each is drawn by random numbers of its own
   TokenCounts read_before{};              // what the decoder read before the prompt
+  std::string begun{};                    // Generation::begun of the text that goes on, where no prompt comes between
   std::vector<std::string> stops{};       // ends before the first of these
   std::function<bool()> asked_to_stop{};  // looked at between tokens: a signal that came, say
 };
@@ -41,7 +42,8 @@ struct Generation {
   int64_t tokens = 0;             // made, without the end of the document
   int64_t steps = 0;              // times the decoder was asked after the prompt
   std::vector<int32_t> unread{};  // the last token, where it was made and not fed: what goes on begins with it
-  size_t unfinished_bytes = 0;    // of a last character that was left out
+  size_t left_out = 0;            // bytes of an unfinished character at the end
+  std::string begun{};            // these, where the text could still go on with the rest of it
   double prompt_s = 0, steps_s = 0;
 };
 

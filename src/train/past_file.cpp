@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 
 #include "base/build_id.h"
@@ -15,6 +16,7 @@
 #include "base/text.h"
 #include "io/checkpoint/safetensors.h"
 #include "tensor/arithmetic.h"
+#include "train/text_stream.h"
 
 namespace gf {
 namespace {
@@ -24,6 +26,7 @@ constexpr const char* kCounts = "model/counts";  // rows of a token and how ofte
 constexpr const char* kFixed = "model/fixed:";
 constexpr const char* kGrowing = "model/growing:";
 constexpr const char* kPositions = "positions";  // keys of the metadata
+constexpr const char* kBegun = "begun";          // its bytes as hexadecimal digits: metadata is UTF-8
 constexpr const char* kContent = "content";
 constexpr int64_t kExact = 1 << 24;  // float32 has all whole numbers up to here
 
@@ -103,7 +106,7 @@ DType dtype_of_matrices(const ParameterStore& parameters) {
 }
 
 Metadata metadata_of(const LayerStack& layers, const Past::Options& o) {
-  return {{"format", "gf past 4"},
+  return {{"format", "gf past 5"},
           {"weights", name_of(dtype_of_matrices(layers.parameters()))},
           {"model", digest_of(layers)},
           {"build", build_id()},
@@ -121,6 +124,21 @@ Tensor as_float(const Tensor& rows) {
 
 bool is_whole(float x, int64_t least, int64_t most) {
   return x >= static_cast<double>(least) && x <= static_cast<double>(most) && x == std::floor(x);
+}
+
+std::string hex(std::string_view bytes) {
+  std::string digits;
+  for (const char byte : bytes) digits += fmt::format("{:02x}", static_cast<uint8_t>(byte));
+  return digits;
+}
+
+// What hex() made of the beginning of a character, or of nothing.
+std::optional<std::string> begun_of(const std::string& digits) {
+  constexpr const char* kDigits = "0123456789abcdef";
+  if (digits.size() % 2 != 0 || digits.find_first_not_of(kDigits) != std::string::npos) return {};
+  std::string bytes;
+  for (size_t i = 0; i < digits.size(); i += 2) bytes += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
+  return unfinished_character(bytes) == bytes.size() ? std::optional(bytes) : std::nullopt;
 }
 
 std::string value_of(const SafetensorsReader& reader, const char* key) {
@@ -221,7 +239,7 @@ void check_metadata(const std::string& file, const SafetensorsReader& reader, co
 
 }  // namespace
 
-void write_past(PartialFile& file, const StatefulDecoder& decoder) {
+void write_past(PartialFile& file, const StatefulDecoder& decoder, const std::string& begun) {
   const Past& past = decoder.past();
   GF_CHECK(past.size() > 0 && decoder.logits(), "nothing was read that could be kept");
   std::map<std::string, Tensor> tensors{{kLogits, decoder.logits()}, {kCounts, as_rows(decoder.counts())}};
@@ -230,20 +248,25 @@ void write_past(PartialFile& file, const StatefulDecoder& decoder) {
     tensors.emplace(cat(kGrowing, name), as_float(rows.rows(0, rows.size())));
   auto metadata = metadata_of(decoder.layers(), past.options());
   metadata.emplace(kPositions, std::to_string(past.size()));
+  metadata.emplace(kBegun, hex(begun));
   metadata.emplace(kContent, digest_of(tensors, metadata));
   const KeptTensors source(std::move(tensors));
   write_safetensors(file.file(), source, parameters_of(source), FloatFormat::f32, std::move(metadata));
   file.publish();
 }
 
-StatefulDecoder read_past(const std::filesystem::path& path, const LayerStack& layers,
-                          StatefulDecoder::Options options) {
+KeptText read_past(const std::filesystem::path& path, const LayerStack& layers, StatefulDecoder::Options options) {
   const SafetensorsReader reader(path);
   check_metadata(path.string(), reader, metadata_of(layers, options.past));
   const std::map<std::string, Tensor> tensors = read_all(reader, path.string());
   if (digest_of(tensors, reader.metadata()) != value_of(reader, kContent))
     refuse(cat(path.string(), ": damaged: it is not what was written"), "read the text once more");
-  return decoder_of(tensors, value_of(reader, kPositions), path.string(), layers, std::move(options));
+  const std::optional<std::string> begun = begun_of(value_of(reader, kBegun));
+  if (!begun)
+    refuse(cat(path.string(), ": its ", kBegun, " is ", shortened(value_of(reader, kBegun)),
+               ", which begins no character"),
+           "read the text once more");
+  return {decoder_of(tensors, value_of(reader, kPositions), path.string(), layers, std::move(options)), *begun};
 }
 
 StatefulDecoder decoder_of(const std::map<std::string, Tensor>& tensors, const std::string& positions,

@@ -11,10 +11,16 @@
 
 namespace gf {
 
-void write_past(PartialFile&, const StatefulDecoder&);  // and publishes it
+// What goes on from such a file.
+struct KeptText {
+  StatefulDecoder decoder;
+  std::string begun;  // bytes of a character at its end that was left unfinished, and not shown (Generation::begun)
+};
+
+void write_past(PartialFile&, const StatefulDecoder&, const std::string& begun = {});  // and publishes it
 // Refuses a file of another model, other options of the Past or another build, one that was changed, one that takes
 // more memory than there is, and, as anyone can compute a digest, one that does not hold what the model keeps.
-StatefulDecoder read_past(const std::filesystem::path&, const LayerStack&, StatefulDecoder::Options);
+KeptText read_past(const std::filesystem::path&, const LayerStack&, StatefulDecoder::Options);
 
 // The last of these steps, for a file whose metadata is right: its tensors, by name, and how many `positions` it says
 // that it is of. `file` stands for it in messages.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 namespace gf {
 namespace {
@@ -62,15 +63,13 @@ bool TextStream::add(std::string_view bytes) {
     pass_on(held_.size() - maybe);
     return true;
   }
-  pass_on(found);
-  held_.clear();
+  held_.resize(pass_on(found));
   return false;
 }
 
-size_t TextStream::finish() {
-  const size_t left = pass_on(held_.size());
-  held_.clear();
-  return left;
+std::string TextStream::finish() {
+  pass_on(held_.size());
+  return std::exchange(held_, {});
 }
 
 size_t TextStream::pass_on(size_t bytes) {

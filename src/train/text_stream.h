@@ -16,12 +16,14 @@ size_t unfinished_character(std::string_view text);
 class TextStream {
  public:
   using Sink = std::function<void(std::string_view)>;
-  TextStream(std::vector<std::string> stops, Sink sink) : stops_(std::move(stops)), sink_(std::move(sink)) {}
+  // `begun`: of a character that the text before this one left unfinished.
+  TextStream(std::vector<std::string> stops, Sink sink, std::string begun = {})
+      : stops_(std::move(stops)), sink_(std::move(sink)), held_(std::move(begun)) {}
 
   // False once a stop text came: what stands before it was passed on, the rest is dropped, and nothing may follow.
   bool add(std::string_view bytes);
-  // The end: what was held back for a stop text is passed on, an unfinished character is not. Returns the bytes of it.
-  size_t finish();
+  // The end: what was held back for a stop text is passed on, an unfinished character is not. Returns that one's bytes.
+  std::string finish();
 
  private:
   size_t pass_on(size_t bytes);  // of what is held back, less an unfinished character; returns the bytes of that

@@ -63,7 +63,7 @@ def golden_rows():
 
 def text_of(tokens):
     """Each of the model's tokens is two characters, both line ends to str.splitlines(), and one of its own."""
-    return "".join(chr(0x4E00 + token) + "\u2028\x85" for token in tokens)
+    return "".join("\u2028\x85" + chr(0x4E00 + token) for token in tokens)
 
 
 def write_vocabulary(path):
@@ -135,6 +135,34 @@ class LmEvalGf(unittest.TestCase):
         parts = self.model.loglikelihood(requests(*((text_of(row[:i]), text_of([row[i]])) for i in range(1, len(row)))))
         self.assertAlmostEqual(whole, sum(score for score, _ in parts), delta=1e-3)  # 32 of some 5 each
         self.assertFalse(greedy)
+
+    # "ab" and " b" are tokens here too: which are taken hangs on where a text is cut.
+    def test_pairs_are_cut_into_tokens_as_lm_eval_does(self):
+        vocabulary = self.folder / "pairs.txt"
+        vocabulary.write_text((self.folder / "vocab.txt").read_text(encoding="utf-8") +
+                              "".join(f"{WORDS - 31 + i} {text!r} 2\n" for i, text in enumerate(("ab", " b"))),
+                              encoding="utf-8")
+        model = GoldFinchLM(self.folder / "model", vocabulary, gf=GF)
+        pairs = [("x a ", "b"), ("x a", " b"), ("x a", "b"), ("a\n", "\nb"), (" ", "b"), ("", "b"), ("x", "")]
+        got = [*model._encode_pairs(pairs)]
+
+        def tokens(text):
+            return model._tokenize([text])[0]
+
+        self.assertEqual(got[0], (tokens("x a"), tokens(" b")))
+        self.assertEqual(got[1], got[0])
+        self.assertEqual(got[2], (tokens("x a"), []))  # "ab" is one token: as there, nothing is left to score
+        self.assertEqual(got[3], (tokens("a"), tokens("\n\nb")))
+        self.assertEqual(got[4:], [([0], tokens(" b")), ([0], tokens("b")), (tokens("x"), [])])
+
+    @needs_lm_eval
+    def test_pairs_are_those_of_lm_eval(self):
+        from lm_eval.api.model import TemplateLM
+
+        model, theirs = self.model, types.SimpleNamespace(backend="causal")
+        theirs.tok_encode = lambda text, **_: model._tokenize([text])[0]
+        pairs = [("Answer: ", "yes"), ("Answer:", " yes"), ("one\n", "\ntwo"), ("a\u2003 ", "\u20ac"), ("x", "y ")]
+        self.assertEqual([*model._encode_pairs(pairs)], [TemplateLM._encode_pair(theirs, *pair) for pair in pairs])
 
     def test_an_empty_document_scores_nothing(self):
         document = text_of(golden_rows()[0][:5])

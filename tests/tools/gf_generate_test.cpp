@@ -170,6 +170,26 @@ TEST_F(GfGenerate, AKeptStateIsGoneOnFrom) {
   EXPECT_NE(other.err.find("its cache is expanded, and here it is compressed"), std::string::npos) << other.err;
 }
 
+// Of the Euro sign the first byte is read and not shown, then two of its three.
+TEST_F(GfGenerate, AKeptStateIsGoneOnFromWithinACharacter) {
+  const std::string state = *folder_ / "within", next = *folder_ / "within-too";
+  const auto greedy = [](std::vector<std::string> more) {
+    more.push_back("--temperature=0");
+    return more;
+  };
+  EXPECT_EQ(text(*learned_, "the goldf", greedy({"--tokens=11", "--state-out", state})), "inch says ");
+  EXPECT_EQ(text(*learned_, "", greedy({"--tokens=1", "--state-in", state, "--state-out", next})), "");
+  EXPECT_EQ(text(*learned_, "", greedy({"--tokens=8", "--state-in", next})), "\u20AC5. the ");
+  // A prompt comes after what was shown.
+  EXPECT_EQ(text(*learned_, "\u20AC5. the goldfi", greedy({"--tokens=3", "--state-in", next})).find('\x82'),
+            std::string::npos);
+  write_file(*folder_ / "empty.jsonl", "{\"prompt\": \"\"}\n");
+  const ProgramResult lines =
+      run_program("gf", greedy({"generate", "--checkpoint", learned_->checkpoint(), "--vocab", "byte", "--prompt-file",
+                                *folder_ / "empty.jsonl", "--tokens=2", "--state-in", state}));
+  EXPECT_NE(lines.out.find("\"text\":\"\u20AC\""), std::string::npos) << lines.out << lines.err;
+}
+
 // What was read and written is kept, and goes on as if nothing had happened.
 TEST_F(GfGenerate, ASignalEndsTheTextAndLosesNothing) {
   for (const int signal : {SIGINT, SIGTERM}) {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/generate.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <set>
 
 #include "base/random.h"
 #include "support/expect_error.h"
 #include "support/small_model.h"
+#include "support/temp_folder.h"
 
 namespace gf {
 namespace {
@@ -89,12 +92,49 @@ TEST(Generate, LeavesOutACharacterThatIsNotFinished) {
   Parrot parrot("5 \u20AC");
   const Said said = say(parrot, {.tokens = 4, .sampling = kGreedy});
   EXPECT_EQ(said.text, "5 ");
-  EXPECT_EQ(said.report.unfinished_bytes, 2u);
+  EXPECT_EQ(said.report.left_out, 2u);
+  EXPECT_EQ(said.report.begun, "\xE2\x82");
+}
+
+// Of which the first part of a character is read, and was not shown.
+TEST(Generate, ATextThatGoesOnBeginsWithItsUnfinishedCharacter) {
+  Parrot parrot("\u20AC5");
+  const Said first = say(parrot, {.tokens = 1, .sampling = kGreedy});
+  EXPECT_EQ(first.text, "");
+  const Said second = say(parrot, {.tokens = 1, .sampling = kGreedy, .begun = first.report.begun});
+  EXPECT_EQ(second.text, "");
+  EXPECT_EQ(say(parrot, {.tokens = 2, .sampling = kGreedy, .begun = second.report.begun}).text, "\u20AC5");
+}
+
+TEST(Generate, AnUnfinishedCharacterBeforeAStopTextIsLeftOutForGood) {
+  Parrot parrot("5 \xE2\x82.");
+  const Said said = say(parrot, {.tokens = 9, .sampling = kGreedy, .stops = {"."}});
+  EXPECT_EQ(said.text, "5 ");
+  EXPECT_EQ(said.report.left_out, 2u);
+  EXPECT_EQ(said.report.begun, "");
 }
 
 TEST(Generate, TokensBeyondTheVocabularyNeverCome) {
   Parrot parrot("hello", 320);
   EXPECT_EQ(say(parrot, {.tokens = 5, .sampling = kGreedy}).text, "hello");
+}
+
+// A file of 256 bytes' tokens, whose size is rounded up to 320; the head favours one of those that stand for nothing.
+TEST(Generate, TokensThatStandForNothingNeverCome) {
+  const TempFolder folder;
+  {
+    std::ofstream file(folder / "vocabulary");
+    for (int byte = 0; byte < 256; ++byte) file << fmt::format("{} b'\\x{:02x}' 1\n", byte + 1, byte);
+  }
+  const auto vocabulary = Vocabulary::open(folder / "vocabulary");
+  ASSERT_EQ(vocabulary->size(), 320);
+  for (const Sampling& sampling : {kGreedy, Sampling{}, Sampling{.top_k = 1}}) {
+    Parrot parrot("", 320);
+    std::string text;
+    const Generation g = generate(parrot, *vocabulary, prompt_tokens(*vocabulary, "p"),
+                                  {.tokens = 50, .sampling = sampling}, [&](std::string_view more) { text += more; });
+    EXPECT_EQ(text.size(), g.tokens);
+  }
 }
 
 TEST(Generate, APromptWithoutTokensBeginsADocument) {

@@ -72,7 +72,7 @@ TEST_P(PastFileOf, ATextGoesOnFromItWithTheSameBits) {
       StatefulDecoder whole(model.layers, options);
       const auto after = values(whole.feed(kText));
       write(folder.path() / "text.past", whole);
-      StatefulDecoder again = read_past(folder.path() / "text.past", model.layers, options);
+      StatefulDecoder again = read_past(folder.path() / "text.past", model.layers, options).decoder;
       EXPECT_EQ(values(again.feed({})), after);
       EXPECT_EQ(again.counts().times(), whole.counts().times());
       EXPECT_EQ(values(again.feed(kRest)), values(whole.feed(kRest)));
@@ -89,6 +89,25 @@ TEST_F(PastFileOfText, RefusesThatOfAnotherModelOrOtherOptions) {
                  [&] { read_past(path, model.layers, {.past = {.expanded = false}}); });
   expect_refused({"its cache-dtype is f32", "bf16"},
                  [&] { read_past(path, model.layers, {.past = {.cache = DType::bf16}}); });
+}
+
+TEST_F(PastFileOfText, KeepsTheBeginningOfACharacter) {
+  EXPECT_EQ(read_past(path, model.layers, {}).begun, "");
+  {
+    PartialFile file(path);
+    write_past(file, decoder, "\xE2\x82");
+  }
+  EXPECT_EQ(read_past(path, model.layers, {}).begun, "\xE2\x82");
+}
+
+// Anyone can compute a digest.
+TEST_F(PastFileOfText, RefusesABeginningThatIsNone) {
+  for (const char* bytes : {"a", "\xE2\x82\xAC", "\x82"}) {
+    PartialFile file(path);
+    write_past(file, decoder, bytes);
+    expect_refused({"text.past: its begun is ", "which begins no character"},
+                   [&] { read_past(path, model.layers, {}); });
+  }
 }
 
 // Of the same checkpoint: another would not help.
@@ -258,7 +277,7 @@ TEST(PastFile, CountsOfATokenMayBeLarge) {
   Past past = decoder.past().copy();
   past.read_on((int64_t{1} << 25) + 1);
   write(path, StatefulDecoder(model.layers, {}, std::move(past), decoder.logits(), counts));
-  EXPECT_EQ(read_past(path, model.layers, {}).counts().times(), counts.times());
+  EXPECT_EQ(read_past(path, model.layers, {}).decoder.counts().times(), counts.times());
 }
 
 TEST(PastFile, RefusesAFileThatIsNone) {

@@ -25,7 +25,7 @@ TEST(TextStream, PassesTextOnAtOnce) {
   Shown shown;
   TextStream stream({}, shown.sink());
   for (const char* piece : {"a", "bc", ""}) EXPECT_TRUE(stream.add(piece));
-  EXPECT_EQ(stream.finish(), 0u);
+  EXPECT_EQ(stream.finish(), "");
   EXPECT_EQ(shown.text, "|a|bc");
 }
 
@@ -55,7 +55,7 @@ TEST(TextStream, AnUnfinishedCharacterIsLeftOutAtTheEnd) {
   TextStream stream({}, shown.sink());
   stream.add("ab\xF0\x9F\x98");
   EXPECT_EQ(shown.text, "|ab");
-  EXPECT_EQ(stream.finish(), 3u);
+  EXPECT_EQ(stream.finish(), "\xF0\x9F\x98");
   EXPECT_EQ(shown.text, "|ab");
 }
 
@@ -84,7 +84,7 @@ TEST(TextStream, RandomBytesComeThrough) {
     stream.add({&bytes.back(), 1});
     ASSERT_EQ(shown.size(), bytes.size() - unfinished_character(bytes));
   }
-  const size_t left = stream.finish();
+  const size_t left = stream.finish().size();
   EXPECT_EQ(shown, bytes.substr(0, bytes.size() - left));
 }
 
@@ -96,7 +96,7 @@ TEST(TextStream, EndsBeforeAStopText) {
   EXPECT_TRUE(stream.add("EN"));
   EXPECT_EQ(shown.text, "|a\n|EN");
   EXPECT_FALSE(stream.add("D and more"));
-  EXPECT_EQ(stream.finish(), 0u);
+  EXPECT_EQ(stream.finish(), "");
   EXPECT_EQ(shown.text, "|a\n|EN");
 }
 
@@ -112,7 +112,7 @@ TEST(TextStream, WhatOnlyBeganLikeAStopTextIsShown) {
   TextStream stream({"aab"}, shown.sink());
   for (const char* piece : {"a", "a", "a", "c", "a"}) EXPECT_TRUE(stream.add(piece));
   EXPECT_EQ(plain(shown.text), "aaac");
-  EXPECT_EQ(stream.finish(), 0u);
+  EXPECT_EQ(stream.finish(), "");
   EXPECT_EQ(plain(shown.text), "aaaca");
 }
 

@@ -42,6 +42,14 @@ void TensorSource::check(const ShardView& view, const std::string& hint) const {
     if (const auto found = unreadable_.find(name); found != unreadable_.end())
       refuse(cat(name, " in ", label(), " ", found->second),
              "a file with such values; without this tensor, --train.load_partial 1 gives it fresh ones");
+    // As of models that were wrapped when they were saved: module.emb.weight.
+    const auto longer = std::ranges::find_if(
+        entries_, [&](const Entry& e) { return parameter_name(e.name).ends_with(cat(".", name)); });
+    if (longer != entries_.end()) {
+      const std::string there(parameter_name(longer->name));
+      refuse(cat(name, " is not in the checkpoint ", label(), ", which has ", shortened(there)),
+             cat("a file whose names do not begin with ", shortened(there.substr(0, there.size() - name.size()))));
+    }
     refuse(
         cat(name, " is ", view.shape, " in the model and not in the checkpoint ", label()),
         !hint.empty()

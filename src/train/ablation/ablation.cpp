@@ -231,6 +231,9 @@ std::vector<PlannedVariant> plan_variants(const Ablation& ablation, const Config
   for_variants(ablation, [&](size_t i) {
     PlannedVariant& p = planned[i];
     if (ablation.match != Ablation::Match::none && i != like) {
+      if (std::ranges::count(p.settings, "model.dim_ffn", &Setting::path) > 0)
+        refuse(cat("it sets model.dim_ffn, and with match that is chosen to be equal to ", planned[like].name),
+               "match: none, or another key in its set");
       const int64_t width = matching_width(p.config.model, planned[like], ablation.match);
       p.settings.push_back({.path = "model.dim_ffn", .text = std::to_string(width)});
       settle(p);

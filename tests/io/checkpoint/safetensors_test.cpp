@@ -113,6 +113,16 @@ TEST_F(Safetensors, OtherTypesAreRefusedOnlyWhereTheyAreNeeded) {
   expect_error(Exit::bad_input, {"b is 2 in the model and 1 in the checkpoint"}, [&] { ask("b"); });
 }
 
+// Names of a model that was wrapped when it was saved.
+TEST_F(Safetensors, ALongerNameIsTold) {
+  write_raw(R"({"module.b.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4);
+  const SafetensorsReader reader(file_);
+  const std::vector<ShardView> asked{{"model/b.weight", DType::f32, {1}, 0, 0, nullptr}};
+  expect_error(Exit::bad_input,
+               {"b.weight is not in the checkpoint", "which has module.b.weight", "do not begin with module."},
+               [&] { reader.read(asked); });
+}
+
 // An import reads tensors one by one: what a read takes does not grow with how many there are.
 TEST_F(Safetensors, AReadLooksAtItsOwnTensors) {
   constexpr int kTensors = 20000, kReads = 1000;

@@ -175,6 +175,8 @@ TEST_F(Ablations, MatchingTakesTheFirstVariantWhereAllCanBeMatched) {
   EXPECT_NE(widths(llama)[0], widths("")[0]);
   expect_refused({"variant d: match wants", "as variant c has", "llama channel mixer has its own width"},
                  [&] { widths(llama + ", {name: d, set: {model.tmix: x060, model.cmix: llama}}"); });
+  expect_refused({"variant d: it sets model.dim_ffn", "match", "equal to a"},
+                 [&] { widths(", {name: d, set: {model.tmix: x060, model.dim_ffn: 512}}"); });
   const ModelConfig wide = model("L6D768minipile.yaml", "finch.yaml");
   PlannedVariant tiny{"tiny", {}, {}};
   tiny.config.model = wide;

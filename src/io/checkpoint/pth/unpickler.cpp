@@ -66,7 +66,8 @@ std::span<const PickleValue> Unpickler::items(const Value& container) const {
 }
 
 std::string_view Unpickler::take(uint64_t count) {
-  if (count > bytes_.size() - at_) wrong(cat("ends early: ", count, " bytes are wanted of ", bytes_.size() - at_));
+  if (count > bytes_.size() - at_)
+    wrong(cat("ends early: ", count, " bytes are wanted of ", bytes_.size() - at_, "; the file is cut off"));
   const std::string_view taken = bytes_.substr(at_, count);
   at_ += count;
   return taken;
