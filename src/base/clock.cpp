@@ -11,4 +11,11 @@ std::string clock_name() {
   return name;
 }
 
+// Nanoseconds that it ran, nanoseconds that it waited to run, and how often it ran.
+double waited_for_core() {
+  double ran = 0, waited = 0;
+  std::ifstream("/proc/thread-self/schedstat") >> ran >> waited;
+  return waited / 1e9;
+}
+
 }  // namespace gf

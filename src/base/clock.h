@@ -14,6 +14,9 @@ inline double seconds_now() {
 // the system does not tell.
 std::string clock_name();
 
+// Seconds that this thread could have run and had no core, since it began; 0 where the system does not tell.
+double waited_for_core();
+
 class Stopwatch {
  public:
   double seconds() const { return seconds_now() - start_; }

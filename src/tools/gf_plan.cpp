@@ -194,6 +194,9 @@ std::optional<Request> read_request(const Arguments& arguments, PlanOptions& o, 
   r.hardware = measures ? this_machine() : load_hardware(o.hardware);
   plan_on(r.hardware, r.config.train);
   resolve(r.config);
+  // Where schedules are tried, the default one does not stand against pieces that only others have.
+  ParallelConfig& p = r.config.parallel;
+  if (p.pieces > 1 && !o.layout && !r.given.contains("parallel.schedule")) p.schedule = "interleaved";
   check(r.config, Purpose::planning);
   if (const std::string why = why_not_of(r.hardware, r.config.train); !why.empty())
     refuse(cat(measures ? "--measure " + o.measure : o.hardware, ": ", why),

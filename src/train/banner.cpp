@@ -100,11 +100,10 @@ std::string layout(const Plan& plan, const Placement& placement) {
   if (ranks > 1) {
     const auto programs = lower(find_schedule(p.schedule), ranks, static_cast<int>(plan.microbatches), pieces);
     const Simulation s = simulate(programs, pieces, unit_costs());
-    text += fmt::format(
-        "\nstages   blocks {}\nschedule {}: {:.1f} % of the ranks' time idle at best, at most {} in "
-        "flight",
-        text_of(plan.config.model, plan.partition), p.schedule, 100 * s.bubble(),
-        counted(*std::max_element(s.peak_in_flight.begin(), s.peak_in_flight.end()), "microbatch"));
+    text +=
+        fmt::format("\nstages   blocks {}\nschedule {}: {:.1f} % of the ranks' time idle at best, at most {} in flight",
+                    text_of(plan.config.model, plan.partition), p.schedule, 100 * s.bubble(),
+                    in_flight_text(s.most_in_flight(), pieces));
   }
   return text + "\n";
 }

@@ -15,9 +15,8 @@ RunClock::RunClock(const TrainConfig& t, double begun, double now, double save_s
     : every_s_(60 * t.save_every_minutes),
       most_s_(60 * t.max_minutes),
       begun_(begun),
-      thought_s_(most_s_ > 0 ? std::min(save_s, kMostShare * most_s_) : save_s),
       validation_steps_(validation_steps),
-      save_s_(thought_s_),
+      save_s_(most_s_ > 0 ? std::min(save_s, kMostShare * most_s_) : save_s),
       save_began_(now) {}
 
 void RunClock::stepped(double now, double step_s, int64_t save_begun) {
@@ -27,16 +26,12 @@ void RunClock::stepped(double now, double step_s, int64_t save_begun) {
   save_began_ = now;
 }
 
-void RunClock::saved(double seconds, bool beside_steps) {
-  save_s_ = beside_steps ? std::min(seconds, thought_s_) : seconds;
-}
-
 bool RunClock::save_due(double now) const {
   return every_s_ > 0 && now - save_began_ >= every_s_;
 }
 
-// A step and a save with as much again to spare, for the one that is begun now is taken in any case. A validation takes
-// much longer than a step, and alike each time.
+// The next step, the save that is under way at its end, which comes to its own end first, and the last one; and a step
+// to spare. A validation takes much longer than a step, and alike each time.
 bool RunClock::over(double now, int validations) const {
   constexpr double kSpare = 1.25;
   const double validation_s = validation_s_.value_or(std::min(validation_steps_ * step_s_, kMostShare * most_s_));

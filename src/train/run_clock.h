@@ -20,17 +20,17 @@ class RunClock {
   void stepped(double now, double step_s, int64_t save_begun);
   // What a validation took.
   void validated(double seconds) { validation_s_ = seconds; }
-  // What a save took. One beside the steps may have waited for them: it takes no longer than was thought, or than this,
-  // where the run waits for it.
-  void saved(double seconds, bool beside_steps);
+  // What a save took, without what it waited for the steps beside it.
+  void saved(double seconds) { save_s_ = seconds; }
 
+  // Both are asked at the end of a step.
   bool save_due(double now) const;
-  // Another step and a save may not fit any more, nor as many validations as are due at the ends of this step and the
-  // next.
+  // The next step and the saves after it may not fit any more, nor as many validations as are due at the ends of this
+  // step and the next.
   bool over(double now, int validations) const;
 
  private:
-  const double every_s_, most_s_, begun_, thought_s_, validation_steps_;  // 0: no such limit
+  const double every_s_, most_s_, begun_, validation_steps_;  // 0: no such limit
   double step_s_ = 0, save_s_, save_began_;
   std::optional<double> validation_s_;
   int64_t save_begun_ = -1;

@@ -92,7 +92,7 @@ class Loop {
     while (!trainer_.done() && !trainer_.stop_agreed()) {
       if (first < last && run_.place.step == first)
         or_warn([&] { trace_.emplace(run_.plan, *run_.mesh.world, nodes_); });
-      const StepMetrics metrics = trainer_.step(wishes());
+      const StepMetrics metrics = trainer_.step([this] { return wishes(); });
       if (progress_) progress_->step(metrics);
       say_saved();
       clock_.stepped(seconds_now(), metrics.step_s, trainer_.save_begun());
@@ -148,7 +148,7 @@ class Loop {
     tell_notes(run_);
     if (run_.saved_step == said_) return;
     said_ = run_.saved_step;
-    clock_.saved(trainer_.save_seconds(), run_.save_mode == CheckpointWriter::Mode::background);
+    clock_.saved(trainer_.save_seconds());
     say(saved_line(run_.plan, said_, trainer_.save_seconds()));
   }
 

@@ -31,7 +31,7 @@ std::string newest_saved(const std::filesystem::path& checkpoints) {
 
 }  // namespace
 
-StepMetrics Trainer::step(const Wishes& wishes) {
+StepMetrics Trainer::step(const std::function<Wishes()>& wishes) {
   const Stopwatch watch;
   Place& place = run_.place;
   const HangWatch::Doing doing(run_.watch, cat("step ", place.step));
@@ -48,7 +48,8 @@ StepMetrics Trainer::step(const Wishes& wishes) {
   run_.model.pipeline().run_passes(microbatches, *run_.optimizer);
   run_.optimizer->finish_gradients();
   metrics.step = place.step;
-  metrics.loss = agree(run_.model.pipeline().take_loss(), wishes);
+  const double own_loss = run_.model.pipeline().take_loss();
+  metrics.loss = agree(own_loss, wishes());
   learn(metrics, microbatches);  // sharded optimizer
 
   ++place.step;

@@ -2,6 +2,7 @@
 // The story of a training run: token shard -> stage -> loss -> gradients -> sharded optimizer -> checkpoint.
 #pragma once
 #include <exception>
+#include <functional>
 
 #include "train/build.h"
 
@@ -16,8 +17,9 @@ class Trainer {
   struct Wishes {
     bool stop = false, save = false;
   };
-  // One optimizer step, with the validation and the save that are due at its end.
-  StepMetrics step(const Wishes&);
+  // One optimizer step, with the validation and the save that are due at its end. The rank is asked for its wishes when
+  // the passes are done, so that what came to it meanwhile counts.
+  StepMetrics step(const std::function<Wishes()>&);
   bool stop_agreed() const { return stop_agreed_; }                  // by the ranks, at the end of the last step
   int validations_within(int64_t steps) const;                       // that are due at the ends of the next steps
   double validation_seconds() const { return validation_seconds_; }  // of the last one

@@ -159,7 +159,12 @@ TEST_P(GoldenRanks, HoldOnEveryLayout) {
   // Steps that share no factor with the length of the list visit all kinds.
   const auto names = golden_names();
   const size_t nth = static_cast<size_t>(std::find(names.begin(), names.end(), GetParam()) - names.begin());
-  for (size_t i = 0; i < 2; ++i) run_layout(layouts[(2 * nth + i) * 101 % layouts.size()]);
+  for (size_t i = 0; i < 2; ++i) {
+    Layout l = layouts[(2 * nth + i) * 101 % layouts.size()];
+    // By no step comes what this case is for: a key cache over several stages, with gradients that data ranks share.
+    if (GetParam() == "goldfinch_ablation_gold_invratio_2" && i == 0) l.pipeline = 4, l.data = 2, l.zero = 2;
+    run_layout(l);
+  }
 }
 
 // The loss and its gradients restricted to what the mask marks, which is another number of targets each step.

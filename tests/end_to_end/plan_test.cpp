@@ -54,7 +54,8 @@ class ManyRanksPlan : public ManyRanks {
 
 TEST_F(ManyRanksPlan, TheBestLayoutRuns) {
   const std::string h100 = std::string(GF_SOURCE_DIR) + "/configs/hardware/h100.yaml";
-  for (const Options& also : {Options{}, {{"parallel.pipeline", "2"}}, {{"parallel.schedule", "interleaved"}}}) {
+  for (const Options& also :
+       {Options{}, {{"parallel.pipeline", "2"}}, {{"parallel.schedule", "interleaved"}}, {{"parallel.pieces", "3"}}}) {
     std::vector<std::string> words = arguments(also);
     words.insert(words.begin(), "plan");
     words.insert(words.end(), {"--hardware", h100, "--ranks", std::to_string(kRanks)});
@@ -76,6 +77,12 @@ TEST_F(ManyRanksPlan, DryRunSaysWhatEachRankWillBe) {
   for (const char* piece : {"plan     pipeline 2 x data 2; zero 1; one_f_one_b, at most 2 microbatches in flight",
                             "idle     ", "  rank  blocks", "  0     0-", "  1     ", "step     ", " predicted, "})
     EXPECT_NE(dry.out.find(piece), std::string::npos) << piece << "\n" << dry.out;
+  // A rank with two pieces keeps parts of microbatches; banner and plan say so alike.
+  const ProgramResult pieces =
+      run_dry({{"parallel.pipeline", "2"}, {"parallel.schedule", "interleaved"}, {"parallel.pieces", "2"}});
+  ASSERT_EQ(pieces.status, 0) << pieces.err;
+  for (const char* line : {"schedule interleaved: ", "plan     "})
+    EXPECT_NE(line_of(pieces.out, line).find(" pieces of microbatches in flight"), std::string::npos) << pieces.out;
   const ProgramResult without = run_dry({{"parallel.pipeline", "2"}});
   EXPECT_EQ(without.out.find(" predicted, "), std::string::npos);
   EXPECT_NE(without.out.find("plan     pipeline 2"), std::string::npos);

@@ -243,6 +243,7 @@ TEST_F(ManyRanks, StopThroughTheScript) {
     Process job = start_local(slow);
     const size_t before = metrics("0").size();
     ASSERT_TRUE(job.wait_until([&] { return metrics("0").size() > before; })) << job.wait().err;
+    const size_t taken = metrics("0").size();
     job.send(signal);
     const ProgramResult result = job.wait();
     EXPECT_EQ(result.status, 75) << result.err;
@@ -250,6 +251,7 @@ TEST_F(ManyRanks, StopThroughTheScript) {
     const auto newest = newest_checkpoint(checkpoints("0"));
     ASSERT_TRUE(newest) << result.out;
     EXPECT_EQ(newest->step, std::ssize(metrics("0")));
+    EXPECT_LE(metrics("0").size(), taken + 1) << "more than the step that was under way";
   }
 }
 

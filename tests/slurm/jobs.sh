@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A real Slurm of three nodes on this machine (launch/slurm_cluster.sh), and jobs on it that are disturbed: by their time
 # limit, a signal, a requeue, and the loss of a node. Each must go on and end with the metrics of the undisturbed run.
-#   tests/slurm/jobs.sh BIN_FOLDER         as root; some eight minutes, most of which Slurm waits before it starts a
+#   tests/slurm/jobs.sh BIN_FOLDER         as root; some minutes, most of which Slurm waits before it starts a
 #                                          requeued job again
 set -euo pipefail
 source_folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

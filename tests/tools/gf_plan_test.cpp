@@ -120,6 +120,13 @@ TEST_F(GfPlan, WhatIsSaidStays) {
   };
   for (const auto& row : rows({"--parallel.pipeline", "1"})) EXPECT_EQ(row[0], "1");
   for (const auto& row : rows({"--parallel.schedule", "one_f_one_b"})) EXPECT_EQ(row[3], "one_f_one_b");
+  // Several pieces, of the schedules that take them: the default one does not, and was not asked for.
+  std::set<std::string> with_pieces;
+  for (const auto& row : rows({"--parallel.pieces", "3"})) {
+    EXPECT_EQ(row[4], "3");
+    with_pieces.insert(row[3]);
+  }
+  EXPECT_EQ(with_pieces, (std::set<std::string>{"gpipe", "interleaved"}));
   for (const auto& row : rows({"-c", file})) EXPECT_EQ(row[3] + row[4], "gpipe1");
   std::set<std::string> schedules;
   for (const auto& row : rows({})) schedules.insert(row[3]);
@@ -212,6 +219,11 @@ TEST_F(GfPlan, SaysWhatIsWrong) {
            "interleaved", "--parallel.pieces", "8"},
           {"parallel.pipeline 4 times parallel.pieces 8 is 32 stages, and model.n_layer 24",
            "--parallel.pipeline 3 at most, or --parallel.pieces 6 at most"});
+  for (const Words& more : {Words{"--parallel.schedule", "one_f_one_b"}, {"--layout", "--parallel.pipeline", "2"}}) {
+    Words words = {"--hardware", h100, "--ranks", "4", "--parallel.pieces", "3"};
+    words.insert(words.end(), more.begin(), more.end());
+    refused(words, {"parallel.pieces is 3, and parallel.schedule one_f_one_b has one a rank"});
+  }
   refused({"--hardware", h100, "--model.n_embd", "2049"}, {"model.n_embd is 2049"});
   refused({"--hardware", h100, "--hardwear", "x"}, {"there is no option --hardwear", "gf plan --help"});
   // A model that no rank has room for: the table is printed, and what would help is said.

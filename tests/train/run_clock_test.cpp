@@ -20,21 +20,21 @@ std::vector<int64_t> saved_steps(double save_s, int64_t also) {
   std::vector<int64_t> saves;
   double now = 0, end = 0;
   for (int64_t step = 1; step <= 20; ++step) {
-    const bool due = clock.save_due(now);
     now += 10;
+    const bool due = clock.save_due(now);
     if (due || step == also) saves.push_back(step), end = now + save_s;
-    if (end > 0 && now >= end) clock.saved(save_s, true), end = 0;
+    if (end > 0 && now >= end) clock.saved(save_s), end = 0;
     clock.stepped(now, 10, saves.empty() ? -1 : saves.back());
   }
   return saves;
 }
 
-// What is due after a minute is saved with the step that is under way then.
+// What is due after a minute is saved at the end of the step that is under way then.
 TEST(RunClock, SavesOnceInEachPeriod) {
-  EXPECT_EQ(saved_steps(0, -1), (std::vector<int64_t>{7, 14}));
-  EXPECT_EQ(saved_steps(45, -1), (std::vector<int64_t>{7, 14}));
-  EXPECT_EQ(saved_steps(1000, -1), (std::vector<int64_t>{7, 14}));
-  EXPECT_EQ(saved_steps(45, 4), (std::vector<int64_t>{4, 11, 18}));
+  EXPECT_EQ(saved_steps(0, -1), (std::vector<int64_t>{6, 12, 18}));
+  EXPECT_EQ(saved_steps(45, -1), (std::vector<int64_t>{6, 12, 18}));
+  EXPECT_EQ(saved_steps(1000, -1), (std::vector<int64_t>{6, 12, 18}));
+  EXPECT_EQ(saved_steps(45, 4), (std::vector<int64_t>{4, 10, 16}));
 }
 
 TEST(RunClock, WithoutLimitsNothingIsDue) {
@@ -50,19 +50,24 @@ int over_at(const RunClock& clock, int validations = 0) {
   return now;
 }
 
-TEST(RunClock, LeavesTimeForAStepAndASave) {
+TEST(RunClock, LeavesTimeForAStepAndTwoSaves) {
   RunClock clock(minutes(0, 10), 100, 160, 20, 0);
   EXPECT_EQ(over_at(clock), 100 + 600 - 40) << "before the first step, from when the process began";
   clock.stepped(165, 5, -1);
   EXPECT_EQ(over_at(clock), 100 + 600 - 50);
-  clock.saved(7, false);
+  clock.saved(7);
   EXPECT_EQ(over_at(clock), 100 + 600 - 24) << "as it was measured";
-  clock.saved(30, false);
-  EXPECT_EQ(over_at(clock), 100 + 600 - 70);
-  clock.saved(300, true);
-  EXPECT_EQ(over_at(clock), 100 + 600 - 50) << "most of it in the time that steps left";
-  clock.saved(7, true);
-  EXPECT_EQ(over_at(clock), 100 + 600 - 24);
+  clock.saved(120);
+  EXPECT_EQ(over_at(clock), 100 + 600 - 250) << "however much longer than was thought";
+}
+
+// Each save of half a minute on a slow disk, and a minute in all: what is left would not do for another one.
+TEST(RunClock, ASaveThatTookMostOfTheTimeIsTheLast) {
+  RunClock clock(minutes(0, 1), 0, 0, 0.001, 0);
+  clock.stepped(1, 0.1, 1);
+  EXPECT_FALSE(clock.over(26, 0)) << "nothing is known of it yet";
+  clock.saved(25);
+  EXPECT_TRUE(clock.over(26, 0));
 }
 
 // The step that is begun now is taken in any case, with its validation; the next one only if there is time for both.

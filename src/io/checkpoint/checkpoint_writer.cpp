@@ -149,10 +149,14 @@ void CheckpointWriter::go_on(Pace pace) {
   pace_ = pace;
   leave_ = false;
   const auto task = std::make_shared<std::packaged_task<bool()>>([this] {
+    const Stopwatch watch;
+    const double waited = waited_for_core();
+    bool more = true;
     do {
-      if (!proceed_()) return false;
-    } while (!leave_);
-    return true;
+      more = proceed_();
+    } while (more && !leave_);
+    seconds_so_far_ += watch.seconds() - (waited_for_core() - waited);
+    return more;
   });
   work_ = task->get_future();
   if (mode_ == Mode::background) {
@@ -179,7 +183,6 @@ bool CheckpointWriter::take_result() {
   if (thread_.joinable()) thread_.join();  // it may still hold on to an error
   try {
     if (work_.get()) return true;
-    seconds_so_far_ += since_.seconds();
   } catch (...) {
     error_ = std::current_exception();
   }

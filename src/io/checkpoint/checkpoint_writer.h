@@ -63,7 +63,8 @@ class CheckpointWriter {
   void write(const Attributes&, const TensorSource&);
 
   std::optional<int64_t> saved_step() const { return saved_step_; }  // of the last save that came to its end
-  double seconds() const { return seconds_; }                        // that this rank was at work for it
+  // That this rank was at work for it, or waited for a disk; not that its thread waited for the steps beside it.
+  double seconds() const { return seconds_; }
   // What saves found in the checkpoints folder that is not theirs, and what became of it: to be told, each once, by the
   // first rank. Nothing while a save is under way.
   std::vector<std::string> take_notes();
@@ -107,7 +108,7 @@ class CheckpointWriter {
   std::atomic<bool> leave_ = false;  // it is to end, with what is left for another
   Stopwatch since_;                  // the first of them began
   std::exception_ptr error_;
-  double seconds_so_far_ = 0;
+  double seconds_so_far_ = 0;  // written by the thread at work while there is one
 
   PinnedMemory pinned_;
   Tensor copy_;  // of what is saved, on the CPU

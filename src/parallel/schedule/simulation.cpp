@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/human.h"
 #include "parallel/schedule/pass_table.h"
 
 namespace gf {
@@ -179,6 +180,14 @@ PassCosts unit_costs() {
 
 Simulation simulate(const std::vector<Program>& programs, int pieces, const PassCosts& costs) {
   return Run(programs, pieces, costs).run();
+}
+
+int Simulation::most_in_flight() const {
+  return *std::max_element(peak_in_flight.begin(), peak_in_flight.end());
+}
+
+std::string in_flight_text(int count, int64_t pieces) {
+  return pieces > 1 ? counted(count, "piece") + " of microbatches" : counted(count, "microbatch");
 }
 
 }  // namespace gf

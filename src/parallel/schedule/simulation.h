@@ -31,9 +31,13 @@ struct Simulation {
   std::vector<int> peak_in_flight;            // of each rank
   std::vector<std::vector<PassSpan>> passes;  // of each rank
   bool completes() const { return deadlock.empty(); }
+  int most_in_flight() const;
   double bubble() const { return time > 0 ? 1 - busy / time : 0; }  // idle share of the ranks' time
 };
 
 Simulation simulate(const std::vector<Program>&, int pieces, const PassCosts&);
+
+// "3 microbatches"; of ranks that have several stages, each of which counts, "6 pieces of microbatches".
+std::string in_flight_text(int count, int64_t pieces);
 
 }  // namespace gf

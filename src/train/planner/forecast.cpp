@@ -264,10 +264,6 @@ const RankForecast& LayoutForecast::neediest() const {
   });
 }
 
-int LayoutForecast::peak_in_flight() const {
-  return *std::max_element(simulation.peak_in_flight.begin(), simulation.peak_in_flight.end());
-}
-
 SentBytes LayoutForecast::most_sent() const {
   SentBytes most;
   for (const RankForecast& r : ranks)

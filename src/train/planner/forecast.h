@@ -40,8 +40,7 @@ struct LayoutForecast {
   double fill() const;
   double unevenness() const { return simulation.bubble() - fill(); }
   const RankForecast& neediest() const;  // of memory
-  int peak_in_flight() const;
-  SentBytes most_sent() const;  // each by the rank that sends most
+  SentBytes most_sent() const;           // each by the rank that sends most
   int64_t most_parameters() const;
 };
 

@@ -41,7 +41,7 @@ std::vector<int64_t> pieces_for(const Config& c, const GivenKeys& given, const s
     if (pieces == 1 ? one || given.contains("parallel.schedule") : several) all.push_back(pieces);
   } else {
     if (one) all.push_back(1);
-    for (int64_t pieces = 2; several && pieces * pipeline <= c.model.n_layer; pieces *= 2) all.push_back(pieces);
+    for (int64_t pieces = 2; several && pieces * pipeline <= c.model.n_layer; ++pieces) all.push_back(pieces);
   }
   std::erase_if(all, [&](int64_t pieces) {
     const auto& partition = c.parallel.partition;

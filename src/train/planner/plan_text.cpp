@@ -64,7 +64,7 @@ std::string layout_text(const Config& config, const RankShare& share, const Layo
   if (share.data_ranks > 1) text += fmt::format("zero {}; ", share.sharding.zero);
   text += fmt::format("{}{}, at most {} in flight\n", p.schedule,
                       p.pieces > 1 ? fmt::format(" with {} pieces", p.pieces) : "",
-                      counted(f.peak_in_flight(), "microbatch"));
+                      in_flight_text(f.simulation.most_in_flight(), p.pieces));
   if (p.pipeline > 1)
     text +=
         fmt::format("idle     {:.1f} % of the ranks' time: {:.1f} % to fill and drain, {:.1f} % as stages are uneven\n",

@@ -50,7 +50,7 @@ Hardware machine() {
   return h;
 }
 
-// See Simulation.BubblesAreThoseOfTheFormulas; here with the costs of a model cut into even stages.
+// As EverySchedule (tests/parallel/simulation_test.cpp) has them; here with the costs of a model cut into even stages.
 TEST(Forecast, BubblesAreThoseOfTheFormulas) {
   for (const int64_t p : {2, 4}) {
     for (const int64_t m : {8, 16}) {
@@ -128,7 +128,7 @@ TEST(Forecast, MemoryAndBytesAreThoseOfTheParts) {
     parameters += r.parameters;
   }
   EXPECT_EQ(parameters, LayerStack(c.model).parameters().count());
-  EXPECT_EQ(f.peak_in_flight(), 3);
+  EXPECT_EQ(f.simulation.most_in_flight(), 3);
   EXPECT_EQ(f.tokens_per_s, 0) << "no hardware, no time";
 }
 

@@ -57,8 +57,13 @@ TEST(Layouts, AreAllThatBatchAndLayersAllow) {
                              "2x2 1 one_f_one_b 1", "2x2 2 one_f_one_b 1", "2x2 3 one_f_one_b 1", "2x2 0 zero_bubble 1",
                              "2x2 1 zero_bubble 1", "2x2 2 zero_bubble 1", "2x2 3 zero_bubble 1"}));
   const auto eight = names(planned(config_of(8, 6), 2));
-  EXPECT_TRUE(eight.contains("2x1 0 interleaved 4"));
+  for (const char* all : {"2x1 0 interleaved 2", "2x1 0 interleaved 3", "2x1 0 interleaved 4"})
+    EXPECT_TRUE(eight.contains(all)) << all;
   EXPECT_TRUE(eight.contains("2x1 0 gpipe 2"));
+  for (const int64_t layers : {6, 12})  // also numbers of pieces that are no power of two
+    for (int64_t pieces = 2; pieces <= layers / 2; ++pieces)
+      EXPECT_TRUE(names(planned(config_of(layers, 6), 2)).contains(cat("2x1 0 interleaved ", pieces)))
+          << layers << " layers, " << pieces << " pieces";
   EXPECT_FALSE(eight.contains("2x1 0 interleaved 8")) << "more stages than layers";
   EXPECT_FALSE(eight.contains("2x1 0 interleaved 1")) << "that is 1F1B";
   EXPECT_EQ(names(planned(config_of(8, 6), 1)), std::set<std::string>{"1x1 0 one_f_one_b 1"});

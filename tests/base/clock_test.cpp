@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/clock.h"
+
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+namespace gf {
+namespace {
+
+// Puts the calling thread on the one core that `set` has.
+void share_core(const cpu_set_t& set) {
+  ASSERT_EQ(sched_setaffinity(0, sizeof set, &set), 0);
+}
+
+// Two threads that always could run, on one core.
+TEST(Clock, TellsHowLongAThreadHadNoCore) {
+  cpu_set_t core;
+  CPU_ZERO(&core);
+  CPU_SET(sched_getcpu(), &core);
+  std::atomic<bool> done = false;
+  double waited = 0, took = 0;
+  std::jthread other([&] {
+    share_core(core);
+    while (!done) {}
+  });
+  std::jthread([&] {
+    share_core(core);
+    const Stopwatch watch;
+    const double before = waited_for_core();
+    while (waited < 0.001 && watch.seconds() < 60) waited = waited_for_core() - before;
+    took = watch.seconds();
+    done = true;
+  }).join();
+  if (!std::filesystem::exists("/proc/thread-self/schedstat")) {
+    EXPECT_EQ(waited, 0);
+    return;
+  }
+  EXPECT_GE(waited, 0.001);
+  EXPECT_LE(waited, took + 0.001) << "it is read a moment later";
+}
+
+}  // namespace
+}  // namespace gf
