@@ -31,9 +31,9 @@ void parallel_for(int64_t count, Body&& body) {
   std::exception_ptr error;
   std::mutex guard;
   // Of all threads, however few there is work for: libgomp ends those that a smaller team leaves out, and the next
-  // larger one starts them anew.
+  // larger one starts them anew. Those that have no run stay out of it, and need no memory for such work.
 #pragma omp parallel
-  for (int64_t k = 0; k < runs; ++k) {
+  for (int64_t k = omp_get_thread_num() < runs ? 0 : runs; k < runs; ++k) {
     const int64_t run = (omp_get_thread_num() + k) % runs, end = count * (run + 1) / runs;
     for (int64_t i = next[run].index++; i < end; i = next[run].index++) {
       try {
