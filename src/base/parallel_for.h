@@ -21,20 +21,18 @@ void parallel_for(int64_t count, Body&& body) {
   struct alignas(64) Next {
     std::atomic<int64_t> index;
   };
-  const int64_t runs = omp_in_parallel() ? 1 : std::min<int64_t>(omp_get_max_threads(), count);
-  if (runs <= 1) {
+  const int64_t threads = omp_in_parallel() ? 1 : std::min<int64_t>(omp_get_max_threads(), count);
+  if (threads <= 1) {
     for (int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-  std::vector<Next> next(runs);
-  for (int64_t r = 0; r < runs; ++r) next[r].index = count * r / runs;
+  std::vector<Next> next(threads);
+  for (int64_t t = 0; t < threads; ++t) next[t].index = count * t / threads;
   std::exception_ptr error;
   std::mutex guard;
-  // Of all threads, however few there is work for: libgomp ends those that a smaller team leaves out, and the next
-  // larger one starts them anew. Those that have no run stay out of it, and need no memory for such work.
-#pragma omp parallel
-  for (int64_t k = omp_get_thread_num() < runs ? 0 : runs; k < runs; ++k) {
-    const int64_t run = (omp_get_thread_num() + k) % runs, end = count * (run + 1) / runs;
+#pragma omp parallel num_threads(static_cast <int>(threads))
+  for (int64_t k = 0; k < threads; ++k) {
+    const int64_t run = (omp_get_thread_num() + k) % threads, end = count * (run + 1) / threads;
     for (int64_t i = next[run].index++; i < end; i = next[run].index++) {
       try {
         body(i);

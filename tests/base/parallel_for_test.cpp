@@ -2,9 +2,7 @@
 #include "base/parallel_for.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <set>
 #include <stdexcept>
 #include <thread>
 
@@ -53,20 +51,6 @@ TEST_P(OnCores, WhoIsDoneHelpsTheOthers) {
     ++done;
   });
   EXPECT_EQ(done, 64);
-}
-
-TEST_P(OnCores, AFewIndicesEndNoThread) {
-  std::set<pid_t> threads;
-  std::mutex guard;
-  for (int round = 0; round < 5; ++round) {
-    parallel_for(2, [](int64_t) {});
-#pragma omp parallel
-    {
-      const std::lock_guard lock(guard);
-      threads.insert(gettid());
-    }
-  }
-  EXPECT_EQ(threads.size(), GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(Some, OnCores, testing::Values(1, 2, 3, 8));
