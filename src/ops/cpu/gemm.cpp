@@ -136,7 +136,7 @@ void gemm<float>(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64
   if (const Rearranged::Factors factors = Rearranged::pays(transpose_a, transpose_b, m, n, k, ldb);
       factors.a || factors.b) {
     static thread_local std::unique_ptr<Rearranged> rearranged;  // only of threads that come here
-    if (!rearranged) rearranged = std::make_unique<Rearranged>();
+    if (!rearranged) rearranged = std::make_unique_for_overwrite<Rearranged>();
     rearranged->sgemm(factors, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }
