@@ -3,6 +3,9 @@
 
 #include <malloc.h>
 
+#include <algorithm>
+#include <utility>
+
 #define EIGEN_DONT_PARALLELIZE  // parameters are made side by side instead
 #include <Eigen/QR>
 
@@ -56,20 +59,25 @@ void fill(const Parameter& p, uint64_t seed, float* out) {
 
 }  // namespace
 
-void initialise(const ParameterStore& store, uint64_t seed, const std::function<void(const Parameter&)>& made_one) {
-  GF_CHECK(store.masters().dtype() == DType::f32, "fresh parameters are made in f32");
+void initialise(const ParameterStore& store, uint64_t seed, const TakeFresh& take) {
+  const DType dtype = store.values().dtype();
+  GF_CHECK(inner(dtype) == DType::f32, "fresh parameters are made in f32");
+  const TakeFresh taken = take ? take : [](const Parameter& p, const Tensor& numbers) { p.set(numbers); };
   const auto& all = store.all();
-  std::vector<Tensor> made(all.size());
-  parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
-    const Parameter& p = *all[i];
-    made[i] = p.master().device() == kCpu ? p.master() : Tensor::empty(p.shape(), DType::f32, kCpu);
-    fill(p, seed, made[i].data<float>());
-    if (made_one) made_one(p);
-  });
-  for (size_t i = 0; i < all.size(); ++i)
-    if (all[i]->master().device() != kCpu) copy(made[i], all[i]->master());
-  made.clear();
-  store.round_values();
+  const bool in_place = dtype == DType::f32 && store.values().device() == kCpu;
+  // Elsewhere all at once would be the whole model in float32, for which a rank may lack the memory. Parameters are of
+  // unlike sizes: two a thread at a time keep most threads busy.
+  const int64_t count = std::ssize(all), some = in_place ? count : 2 * omp_get_max_threads();
+  for (int64_t begin = 0; begin < count; begin += some) {
+    std::vector<Tensor> made(std::min(some, count - begin));
+    parallel_for(std::ssize(made), [&](int64_t i) {
+      const Parameter& p = *all[begin + i];
+      made[i] = in_place ? p.value() : Tensor::empty(p.shape(), DType::f32, kCpu);
+      fill(p, seed, made[i].data<float>());
+      if (in_place) taken(p, made[i]);
+    });
+    for (int64_t i = 0; !in_place && i < std::ssize(made); ++i) taken(*all[begin + i], std::exchange(made[i], {}));
+  }
 #ifdef __GLIBC__
   malloc_trim(0);  // what orthogonal() took would stay with the process
 #endif

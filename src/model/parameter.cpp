@@ -12,6 +12,12 @@ int64_t round_up(int64_t n, int64_t to) {
 
 }  // namespace
 
+void Parameter::set(const Tensor& numbers) const {
+  if (numbers.raw() == value_.raw()) return;
+  if (numbers.dtype() == value_.dtype()) return copy(numbers, value_);
+  convert(gf::on(value_.device(), numbers), value_);
+}
+
 const Parameter& ParameterStore::add(std::string name, ParameterSpec spec) {
   if (const Parameter* known = find(name)) {
     GF_CHECK(known->shape() == spec.shape, name, " is ", known->shape(), " in one layer and ", spec.shape,
@@ -40,21 +46,10 @@ void ParameterStore::allocate(Device device, DType dtype, Gradients gradients) {
   values_ = Tensor::zeros({size_}, dtype, device);
   frozen_values_ = Tensor::zeros({frozen_size_}, dtype, device);
   if (gradients == Gradients::zeroed) grads_ = Tensor::zeros({size_}, inner(dtype), device);
-  if (dtype == DType::bf16) {
-    masters_ = Tensor::zeros({size_}, DType::f32, device);
-    frozen_masters_ = Tensor::zeros({frozen_size_}, DType::f32, device);
-  }
   for (const auto& p : all_) {
-    if (masters_) p->master_ = (p->frozen() ? frozen_masters_ : masters_).range(p->begin(), p->end()).view(p->shape());
     p->value_ = (p->frozen() ? frozen_values_ : values_).range(p->begin(), p->end()).view(p->shape());
     if (grads_ && !p->frozen()) p->grad_ = grads_.range(p->begin(), p->end()).view(p->shape());
   }
-}
-
-void ParameterStore::round_values() const {
-  if (!masters_) return;
-  convert(masters_, values_);
-  convert(frozen_masters_, frozen_values_);
 }
 
 void ParameterStore::narrow() {

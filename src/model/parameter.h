@@ -60,8 +60,9 @@ class Parameter {
   int64_t begin() const { return begin_; }  // in the flat buffers, or in that of the frozen ones
   int64_t end() const { return begin_ + spec_.shape.numel(); }
   const Tensor& value() const { return value_; }
-  // What an optimizer changes and a checkpoint keeps: float32, also where layers compute with a bf16 value.
-  const Tensor& master() const { return master_ ? master_ : value_; }
+  // From the CPU, in float32, or float64 where the value is that; a bf16 value becomes them rounded. Nothing is to be
+  // done where they are the value itself.
+  void set(const Tensor& numbers) const;
   const Tensor& grad() const { return grad_; }  // empty where it is frozen, or the store has no gradients
   // The parameter as a leaf of a tape.
   Var on(Tape& tape) const { return tape.parameter(value_, tape.recording() ? grad_ : Tensor()); }
@@ -74,7 +75,7 @@ class Parameter {
   ParameterSpec spec_;
   Tuning tuning_;
   int64_t begin_;
-  Tensor value_, master_, grad_;
+  Tensor value_, grad_;
 };
 
 // A part of a flat buffer.
@@ -104,10 +105,8 @@ class ParameterStore {
   const Parameter& add(std::string name, ParameterSpec);
   void pad_layer();  // between two layers
   enum class Gradients : uint8_t { none, zeroed };
-  // Once, after the last add. Of bf16: values are beside masters of float32, from which round_values() makes them;
-  // gradients are float32.
+  // Once, after the last add. Gradients of bf16 values are float32; what these are rounded from, an optimizer keeps.
   void allocate(Device, DType, Gradients);
-  void round_values() const;
   bool allocated() const { return allocated_; }
   // For reading on alone: matrices become bf16, and the flat buffers go.
   void narrow();
@@ -124,9 +123,6 @@ class ParameterStore {
   const Tensor& values() const { return values_; }  // empty once narrow
   const Tensor& grads() const { return grads_; }
   const Tensor& frozen_values() const { return frozen_values_; }
-  // Where values are bf16; else the values.
-  const Tensor& masters() const { return masters_ ? masters_ : values_; }
-  const Tensor& frozen_masters() const { return frozen_masters_ ? frozen_masters_ : frozen_values_; }
 
  private:
   std::vector<std::unique_ptr<Parameter>> all_;
@@ -135,7 +131,7 @@ class ParameterStore {
   TuningRule rule_;
   int64_t size_ = 0, frozen_size_ = 0, trained_uses_ = 0;
   bool allocated_ = false;
-  Tensor values_, grads_, frozen_values_, masters_, frozen_masters_;
+  Tensor values_, grads_, frozen_values_;
 };
 
 }  // namespace gf

@@ -13,7 +13,7 @@ namespace gf {
 struct AdamWArgs {
   int64_t n;
   float *p, *g, *m, *v;
-  BFloat16* rounded;  // on a GPU: becomes p too; null where nobody computes with it
+  BFloat16* rounded;  // becomes p too; null where nobody computes with it
   double grad_scale, lr, beta1, beta2, bias1, bias2, eps, decay;
 };
 

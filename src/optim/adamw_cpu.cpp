@@ -3,6 +3,7 @@
 
 #include "base/parallel_for.h"
 #include "optim/adamw.h"
+#include "tensor/float_formats.h"
 
 namespace gf::cpu {
 
@@ -22,6 +23,8 @@ void adamw(const AdamWArgs& a) {
       p[i] = keep * p[i] - step * m[i] / (std::sqrt(v[i]) * root + eps);
       g[i] = 0;
     }
+    if (a.rounded)
+      for (int64_t i = begin; i < end; ++i) a.rounded[i] = {bf16_from_float(p[i])};
   });
 }
 

@@ -85,7 +85,9 @@ void FlatRanges::adamw(const AdamWArgs& all) const {
         for (const Range& r : ranges_) {
           AdamWArgs one = all;
           one.n = r.flat.size();
-          one.p += r.flat.begin, one.g += r.flat.begin, one.m += r.state, one.v += r.state;
+          one.p += all.rounded ? r.state : r.flat.begin;
+          one.g += r.flat.begin, one.m += r.state, one.v += r.state;
+          if (all.rounded) one.rounded += r.flat.begin;
           one.lr = all.lr * r.group.lr_scale * r.lr_scale;
           one.decay = r.group.decays ? all.decay : 0;
           cpu::adamw(one);

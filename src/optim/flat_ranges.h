@@ -17,7 +17,7 @@ class FlatRanges {
  public:
   struct Range {
     FlatRange flat;
-    int64_t state = 0;    // where its moments begin
+    int64_t state = 0;    // where its moments begin, and its masters
     Group group = {};     // how it takes part in the update
     double lr_scale = 1;  // of its own, over the group's
   };
@@ -27,7 +27,8 @@ class FlatRanges {
   // Of all numbers in the flat buffer; two steps, so that a GPU can be told more before it is waited for.
   void begin_squares(const Tensor& flat);
   std::vector<double> take_squares();
-  // `all`: of the whole buffers, with the rate and the decay that the groups scale.
+  // `all`: of the whole buffers, with the rate and the decay that the groups scale. Where `rounded` are the values, p
+  // are their masters, which lie as the moments do; else p are the values.
   void adamw(const AdamWArgs& all) const;
 
  private:

@@ -41,8 +41,8 @@ __global__ void __launch_bounds__(kBlock) adamw_kernel(FlatAdamWArgs args) {
   const auto beta2 = static_cast<float>(a.beta2), rest2 = static_cast<float>(1 - a.beta2);
   const auto step = static_cast<float>(lr / a.bias1), root = static_cast<float>(1 / sqrt(a.bias2));
   const auto eps = static_cast<float>(a.eps), keep = static_cast<float>(1 - lr * (a.decay * rate.decays));
-  float *const p = a.p + piece.flat, *const g = a.g + piece.flat, *const m = a.m + piece.state,
-               *const v = a.v + piece.state;
+  float *const p = a.p + (a.rounded ? piece.state : piece.flat), *const g = a.g + piece.flat,
+               *const m = a.m + piece.state, *const v = a.v + piece.state;
   BFloat16* const rounded = a.rounded ? a.rounded + piece.flat : nullptr;
 #pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < piece.size; i += kBlock) {

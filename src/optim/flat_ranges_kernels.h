@@ -31,7 +31,7 @@ struct FlatAdamWArgs {
   int64_t num_pieces;
   const FlatPiece* pieces;
   const FlatRate* rates;  // of the ranges
-  AdamWArgs all;          // its pointers are those of the whole buffers
+  AdamWArgs all;          // its pointers are those of the whole buffers: see FlatRanges::adamw
 };
 
 namespace cuda {

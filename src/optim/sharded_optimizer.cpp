@@ -29,6 +29,7 @@ ShardedOptimizer::ShardedOptimizer(const std::vector<const LayerStack*>& pieces,
   const int64_t states = owns_all() ? store_.flat_size() : owned;
   exp_avg_ = Tensor::zeros({states}, DType::f32, store_.values().device());
   exp_avg_sq_ = Tensor::zeros({states}, DType::f32, store_.values().device());
+  if (rounds()) make_masters();
   make_ranges();
 }
 
@@ -41,7 +42,7 @@ ShardedOptimizer::~ShardedOptimizer() = default;
 void ShardedOptimizer::make_buckets(const std::vector<const LayerStack*>& pieces) {
   const int ranks = ranks_.data.size(), rank = ranks_.data.rank();
   for (const BucketRange& b : buckets_of(pieces, sharding_.bucket_bytes)) buckets_.emplace_back(b);
-  int64_t state = 0;
+  int64_t state = 0, frozen_state = 0;
   for (Bucket& b : buckets_) {
     const auto own_of = [&](FlatRange range) {
       GF_CHECK(range.size() % ranks == 0, "a bucket of ", range.size(), " for ", ranks, " ranks");
@@ -50,7 +51,8 @@ void ShardedOptimizer::make_buckets(const std::vector<const LayerStack*>& pieces
     };
     b.own = own_of(b.range), b.own_frozen = own_of(b.frozen);
     b.state = owns_all() ? b.own.begin : state;
-    state += b.own.size();
+    b.frozen_state = owns_all() ? b.own_frozen.begin : frozen_state;
+    state += b.own.size(), frozen_state += b.own_frozen.size();
   }
 }
 
@@ -58,33 +60,29 @@ void ShardedOptimizer::make_parts(const std::vector<std::string>& names) {
   std::map<std::string_view, size_t> places;
   for (size_t i = 0; i < names.size(); ++i) places.emplace(names[i], i);
   for (const auto& p : store_.all()) {
-    const LayerRange where{p->frozen() ? FlatRange() : FlatRange{p->begin(), p->end()}, {p->begin(), p->end()}};
-    const Bucket& b = bucket_with(where);
-    const FlatRange part = p->frozen() ? b.own_frozen : b.own;
-    const FlatRange own{std::max(p->begin(), part.begin), std::min(p->end(), part.end)};
-    if (own.begin >= own.end) continue;
+    const FlatRange own = own_of(*p);
+    if (own.size() == 0) continue;
     const auto place = places.find(p->name());
     GF_CHECK(place != places.end(), p->name(), " is not one of the model's parameters");
-    const bool mine = !b.shared || !ranks_.shared || ranks_.shared->rank() == 0;
-    (p->frozen() ? frozen_parts_ : parts_)
-        .push_back({p.get(), own, b.state + own.begin - part.begin, place->second, mine});
+    const bool mine = !bucket_of_parameter(*p).shared || !ranks_.shared || ranks_.shared->rank() == 0;
+    (p->frozen() ? frozen_parts_ : parts_).push_back({p.get(), own, place->second, mine});
   }
 }
 
 void ShardedOptimizer::make_ranges() {
   std::vector<FlatRanges::Range> own, updated;
-  const auto update = [&](const Parameter& p, FlatRange flat, int64_t state) {
-    updated.push_back({flat, state, group_of(p.spec(), rules_), p.lr_scale()});
+  const auto update = [&](const Parameter& p, FlatRange flat) {
+    updated.push_back({flat, state_of(p, flat.begin), group_of(p.spec(), rules_), p.lr_scale()});
   };
   for (const Part& part : parts_) {
-    if (!owns_all()) update(*part.parameter, part.flat, part.state);
+    if (!owns_all()) update(*part.parameter, part.flat);
     if (!part.mine) continue;
     own.push_back({part.flat});
     own_names_.push_back(part.name);
   }
   if (owns_all())
     for (const auto& p : store_.all())
-      if (!p->frozen()) update(*p, {p->begin(), p->end()}, p->begin());
+      if (!p->frozen()) update(*p, {p->begin(), p->end()});
   own_.emplace(std::move(own), store_.values().device());
   updated_.emplace(std::move(updated), store_.values().device());
 }
@@ -182,15 +180,16 @@ void ShardedOptimizer::drop_others(const Tensor& flat, FlatRange all, FlatRange 
   discard(flat.range(own.end, all.end));
 }
 
+void ShardedOptimizer::begin_gathering(Bucket& b, const Tensor& values, FlatRange all, FlatRange own) {
+  const Tensor whole = values.range(all.begin, all.end);
+  auto transfer = begin_transfer("gather", b, whole);
+  b.gathering.push_back(traced(ranks_.data.all_gather(values.range(own.begin, own.end), whole), std::move(transfer)));
+}
+
 void ShardedOptimizer::gather(Bucket& b) {
   if (b.whole || !b.gathering.empty()) return;
-  const auto begin = [&](const Tensor& values, FlatRange all, FlatRange own) {
-    const Tensor whole = values.range(all.begin, all.end);
-    auto transfer = begin_transfer("gather", b, whole);
-    b.gathering.push_back(traced(ranks_.data.all_gather(values.range(own.begin, own.end), whole), std::move(transfer)));
-  };
-  if (b.range.size() > 0) begin(store_.values(), b.range, b.own);
-  if (shares_frozen(b)) begin(store_.frozen_values(), b.frozen, b.own_frozen);
+  if (b.range.size() > 0) begin_gathering(b, store_.values(), b.range, b.own);
+  if (shares_frozen(b)) begin_gathering(b, store_.frozen_values(), b.frozen, b.own_frozen);
   b.whole = b.gathering.empty();
 }
 
@@ -288,10 +287,10 @@ void ShardedOptimizer::update_all(double norm, double learning_rate, double weig
   const TraceSpan span(Trace::Kind::op, [&] {
     return Trace::What{"adamw", "", 8.0 * static_cast<double>(exp_avg_.bytes())};
   });
-  const bool rounded = store_.values().dtype() == DType::bf16;
-  updated_->adamw({0, store_.masters().data<float>(), store_.grads().data<float>(), exp_avg_.data<float>(),
-                   exp_avg_sq_.data<float>(), rounded ? store_.values().data<BFloat16>() : nullptr, clip, learning_rate,
-                   config_.beta1, config_.beta2, bias1, bias2, config_.eps, weight_decay});
+  const Tensor& updated = rounds() ? masters_ : store_.values();
+  updated_->adamw({0, updated.data<float>(), store_.grads().data<float>(), exp_avg_.data<float>(),
+                   exp_avg_sq_.data<float>(), rounds() ? store_.values().data<BFloat16>() : nullptr, clip,
+                   learning_rate, config_.beta1, config_.beta2, bias1, bias2, config_.eps, weight_decay});
 }
 
 // What others have updated, and what they will add gradients to.
@@ -312,13 +311,6 @@ void ShardedOptimizer::spread_update() {
     }
   }
   last_used_ = 0;
-}
-
-void ShardedOptimizer::values_were_set() {
-  store_.round_values();
-  if (sharding_.zero < 3) return;
-  for (Bucket& b : buckets_)
-    if (!b.shared) drop_values(b);
 }
 
 }  // namespace gf

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // AdamW over a rank's flat parameters, shared out over the data ranks as ZeRO does (Rajbhandari et al. 2020). Owns the
-// two moments, and decides which parameters and gradients are in memory when.
+// two moments and, where values are bf16, their masters: the float32 numbers that it updates, that values are rounded
+// from and checkpoints keep. Decides which parameters and gradients are in memory when.
 //
 // Layers are gathered into buckets; of each bucket every data rank owns an equal part. zero 0: all ranks keep and
-// update everything. 1: each keeps the moments of its parts and updates those; the new values are gathered while the
-// next forward pass begins. 2: a rank also gives away the gradients of the others' parts as soon as a microbatch has
-// added to all of a bucket. 3: it also keeps only its parts of the values, and gathers a bucket ahead of its use.
-// One bucket is reduced at a time, since that takes its size of memory again (Communicator::reduce_scatter).
+// update everything. 1: each keeps the moments and masters of its parts and updates those; the new values are gathered
+// while the next forward pass begins. 2: a rank also gives away the gradients of the others' parts as soon as a
+// microbatch has added to all of a bucket. 3: it also keeps only its parts of the values, and gathers a bucket ahead of
+// its use. One bucket is reduced at a time, since that takes its size of memory again (Communicator::reduce_scatter).
 // What is given away leaves its place in the flat buffers: addresses stay, memory goes. Frozen parameters have values
-// alone: they only come and go under zero 3, and each rank saves its part of them.
+// and masters alone: values only come and go under zero 3, and each rank saves its part of them.
 #pragma once
 #include <functional>
 #include <map>
@@ -49,7 +50,7 @@ struct ParameterRanks {
 class ShardedOptimizer final : public ParameterHooks {
  public:
   // `pieces` share one store, which must have been allocated; `names` are those of all the model's parameters, in the
-  // order of the whole model: the order of the norm's sum.
+  // order of the whole model: the order of the norm's sum. Masters begin as what bf16 values are.
   ShardedOptimizer(const std::vector<const LayerStack*>& pieces, ParameterStore&, const ParameterRanks&,
                    const std::vector<std::string>& names, const AdamWConfig&, const GroupRules&, const Sharding& = {});
   // The whole model on one rank.
@@ -90,10 +91,14 @@ class ShardedOptimizer final : public ParameterHooks {
   // What this rank has to read, of which others may save parts.
   std::vector<ShardView> parameters_to_read() const;
   std::vector<ShardView> moments_to_read() const;
-  // From outside, on a CPU, by any thread: what of it other ranks keep may go at once.
-  void value_was_set(const Parameter&);
-  // All of them: what layers compute with is made of them, and the parts that other ranks keep may go.
+  // What a parameter begins with, in float32 on the CPU, of which this rank takes what it keeps. By any thread where
+  // values are float32 on the CPU.
+  void set(const Parameter&, const Tensor& numbers);
+  // After that, or after reading: what layers compute with is there then, and what other ranks keep may have gone. By
+  // all data ranks at once.
   void values_were_set();
+  // Of what it owns.
+  size_t bytes() const;
 
  private:
   struct Bucket;
@@ -102,13 +107,25 @@ class ShardedOptimizer final : public ParameterHooks {
   void make_parts(const std::vector<std::string>& names);
   void make_ranges();
   Bucket& bucket_with(const LayerRange&);
-  FlatRange kept_of(const Parameter&) const;  // the part of its values that is always here
+  const Bucket& bucket_of_parameter(const Parameter&) const;
+  FlatRange own_of(const Parameter&) const;  // this rank's part of it, which may be empty
+  // Where the moments and the master of the number at `flat` lie, one of those that are kept here.
+  int64_t state_of(const Parameter&, int64_t flat) const;
+  std::vector<ShardView> moments_of(const std::vector<Part>&) const;
+  // The part of its float32 numbers that is always here, and such a part as it lies here.
+  FlatRange kept_of(const Parameter&) const;
+  Tensor kept(const Parameter&, FlatRange) const;
+  void make_masters();
+  // Each piece of the masters with the values that are rounded from it.
+  void for_masters(const std::function<void(const Tensor& master, const Tensor& value)>&) const;
+  bool rounds() const { return store_.values().dtype() == DType::bf16; }
   // Frozen values never change, and are there once and for all under zero 0 to 2.
   bool shares_frozen(const Bucket&) const;
   std::shared_ptr<Trace::Transfer> begin_transfer(const char* name, const Bucket&, const Tensor& whole) const;
   void reduce(Bucket&);
   void finish_reduction(Bucket&);
   static void drop_others(const Tensor& flat, FlatRange all, FlatRange own);
+  void begin_gathering(Bucket&, const Tensor& values, FlatRange all, FlatRange own);
   void gather(Bucket&);
   void finish_gathering(Bucket&);
   void drop_values(Bucket&);
@@ -116,9 +133,7 @@ class ShardedOptimizer final : public ParameterHooks {
   double gradient_norm();
   void update_all(double norm, double learning_rate, double weight_decay);
   void spread_update();
-  bool owns_all() const { return sharding_.zero == 0; }  // of moments and gradients
-  static std::vector<ShardView> views_of(const std::vector<Part>&, const std::string& prefix, const Tensor&,
-                                         bool states, bool others);
+  bool owns_all() const { return sharding_.zero == 0; }  // of moments, masters and gradients
 
   ParameterStore& store_;
   ParameterRanks ranks_;
@@ -130,6 +145,7 @@ class ShardedOptimizer final : public ParameterHooks {
   Bucket* reducing_ = nullptr;   // its gradients are on their way
   std::vector<Part> parts_, frozen_parts_;
   Tensor exp_avg_, exp_avg_sq_;              // of the owned parts, one after another; zero 0: of all
+  Tensor masters_, frozen_masters_;          // likewise, where values are rounded
   std::optional<FlatRanges> own_, updated_;  // what this rank's part of the norm is made of, and what it updates
   std::vector<size_t> own_names_;            // of the first, their places in the order of the norm
   bool gradients_finished_ = false;

@@ -9,7 +9,8 @@ namespace gf {
 struct ShardedOptimizer::Bucket : BucketRange {
   explicit Bucket(const BucketRange& b) : BucketRange(b) {}
   FlatRange own, own_frozen;  // this rank's parts
-  int64_t state = 0;          // where the moments of `own` begin
+  int64_t state = 0;          // where the moments of `own` begin, and its masters
+  int64_t frozen_state = 0;   // where the masters of `own_frozen` begin
   int64_t done = 0;           // gradients_done() of its layers in this step
   int users = 0;              // passes that are using it
   bool whole = true;          // the values of all ranks' parts are here
@@ -20,9 +21,8 @@ struct ShardedOptimizer::Bucket : BucketRange {
 struct ShardedOptimizer::Part {
   const Parameter* parameter;
   FlatRange flat;
-  int64_t state;  // where its moments begin
-  size_t name;    // its place in the order of the norm
-  bool mine;      // nobody else's, for the norm and for saving
+  size_t name;  // its place in the order of the norm
+  bool mine;    // nobody else's, for the norm and for saving
 };
 
 }  // namespace gf

@@ -126,11 +126,14 @@ std::optional<Partition> fitting_partition(const ModelConfig& config, const std:
   best[0][0] = {0, 0};
   for (int s = 1; s <= stages; ++s)
     for (size_t end = s; end <= n; ++end)
-      for (size_t begin = s - 1; begin < (s == 1 ? 1 : end); ++begin) {
+      // From the smallest stage on, until larger ones cost too much or do not fit. Of equal cuts the lowest.
+      for (size_t begin = s == 1 ? 1 : end; begin-- > static_cast<size_t>(s - 1);) {
         const Score& below = best[s - 1][begin];
         const double c = cost[begin][end];
+        if (c > best[s][end].first) break;
         const Score score{std::max(below.first, c), below.second + c * c};
-        if (score >= best[s][end] || !fits(places[begin], places[end], s - 1)) continue;
+        if (below.first == kNever || score > best[s][end]) continue;
+        if (!fits(places[begin], places[end], s - 1)) break;
         best[s][end] = score, from[s][end] = begin;
       }
   if (best[stages][n].first == kNever) return std::nullopt;

@@ -295,8 +295,8 @@ void Run::start_from(const TensorSource* load) {
   start = cat("fresh parameters from seed ", t.seed_everything);
   if (!load || t.load_partial)
     initialise(model.parameters(), static_cast<uint64_t>(t.seed_everything),
-               [this, thread = std::this_thread::get_id()](const Parameter& p) {
-                 optimizer->value_was_set(p);
+               [this, thread = std::this_thread::get_id()](const Parameter& p, const Tensor& numbers) {
+                 optimizer->set(p, numbers);
                  if (watch) watch->touch(thread);
                });
   if (!load) return;

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "io/data/sampler.h"
 #include "io/files.h"
+#include "model/initialise.h"
 #include "optim/learning_rate.h"
 #include "optim/sharded_optimizer.h"
 #include "parallel/pipeline.h"
@@ -168,7 +169,7 @@ class Case {
   }
 
  private:
-  void hash_parameters() {
+  void hash_parameters(const TakeFresh& take) {
     const Json& list = json_.at("params");
     const auto& all = layers_.parameters().all();
     if (list.size() != all.size())
@@ -186,14 +187,13 @@ class Case {
       for (int64_t i = 0; i < p->shape().numel(); ++i)
         values.data<float>()[i] =
             static_cast<float>(offset + slope * static_cast<double>(i) + scale * random.uniform(i));
-      copy(values, p->master());
+      take(*p, values);
     }
-    layers_.parameters().round_values();
     fill_zero(layers_.parameters().grads());
   }
 
   void forward(bool pull) {
-    hash_parameters();
+    hash_parameters([](const Parameter& p, const Tensor& numbers) { p.set(numbers); });
     const Json& want = json_.at("forward");
     const int64_t T = size_in(json_, "length", 1, kMostTokens), B = size_in(json_, "batch", 1, kMostTokens / T);
     std::vector<int64_t> starts;
@@ -250,7 +250,6 @@ class Case {
 
   // `more`: that norms may be off. `mask`: which targets count, or null.
   void training(const std::string& what, const Json& steps, double more, const Json* mask) {
-    hash_parameters();
     const Json& t = json_.at("training");
     const Json& tr = t.at("train");
     const int64_t T = layers_.config().ctx_len, B = size_in(tr, "micro_bsz", 2, std::max<int64_t>(2, kMostTokens / T));
@@ -270,6 +269,8 @@ class Case {
     ShardedOptimizer optimizer(layers_, *world,
                                {tr.at("beta1"), tr.at("beta2"), tr.at("adam_eps"), tr.at("gradient_clip_val")},
                                {tr.at("layerwise_lr").get<int>() > 0, 3});
+    hash_parameters([&](const Parameter& p, const Tensor& numbers) { optimizer.set(p, numbers); });
+    optimizer.values_were_set();
     // Two microbatches a step, so that accumulation is part of the case.
     Stage stage(layers_,
                 {options_.device, options_.dtype, options_.recompute, 1.0 / static_cast<double>(B * T), 1e-4, 0});

@@ -58,7 +58,7 @@ LargestBucket largest_bucket(const std::vector<StageNeed>& stages, int64_t bucke
 
 // What an optimizer keeps in memory of `all` numbers, of which some are `shared` by stages, at most at a time.
 struct OptimizerBytes {
-  size_t parameters, gradients, moments;
+  size_t parameters, gradients, moments;  // parameters: values, and masters where these are bf16
 };
 OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers& all, const StageNeed::Numbers& shared,
                              const LargestBucket& largest, const RankShare& share) {
@@ -71,8 +71,9 @@ OptimizerBytes sharded_bytes(const TrainConfig& config, const StageNeed::Numbers
   const int64_t values = all.trained + all.frozen, trained = all.trained;
   const size_t moments = 2 * bytes_of(zero >= 1 ? trained / share.data_ranks : trained);
   if (config.on_gpu()) {  // what is given away there only loses its values
-    const size_t rounded = config.computes_in() == DType::bf16 ? bytes_of(values) / 2 : 0;
-    return {bytes_of(values) + rounded, bytes_of(trained), moments};
+    const size_t masters = bytes_of(zero >= 1 ? values / share.data_ranks : values);
+    const bool rounded = config.computes_in() == DType::bf16;
+    return {rounded ? bytes_of(values) / 2 + masters : bytes_of(values), bytes_of(trained), moments};
   }
   return {bytes_of(zero == 3 ? some(values, shared.trained + shared.frozen, largest.values) : values),
           bytes_of(zero >= 2 ? some(trained, shared.trained, largest.trained) : trained), moments};

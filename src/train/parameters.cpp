@@ -9,9 +9,11 @@
 namespace gf {
 namespace {
 
+// Of a bf16 value the name and shape alone: what it was rounded from, an optimizer keeps.
 ShardView view_of(const Parameter& p) {
-  const Tensor& t = p.master();
-  return {cat(kModelPrefix, p.name()), DType::f32, p.shape(), 0, p.shape().numel(), t ? t.raw() : nullptr, t.device()};
+  const Tensor& t = p.value();
+  std::byte* const data = t.dtype() == DType::f32 ? t.raw() : nullptr;
+  return {cat(kModelPrefix, p.name()), DType::f32, p.shape(), 0, p.shape().numel(), data, t.device()};
 }
 
 // Before it is taken: a system that gives out more than there is ends a process later, without a word.

@@ -220,7 +220,10 @@ TEST(Initialise, TellsOfEachParameter) {
   LayerStack layers(config("x060"));
   layers.parameters().allocate(kCpu, DType::f32, ParameterStore::Gradients::none);
   std::atomic<size_t> told = 0;
-  initialise(layers.parameters(), 1, [&](const Parameter&) { ++told; });
+  initialise(layers.parameters(), 1, [&](const Parameter& p, const Tensor& numbers) {
+    ++told;
+    EXPECT_EQ(numbers.raw(), p.value().raw()) << "in its place";
+  });
   EXPECT_EQ(told, layers.parameters().all().size());
 }
 

@@ -49,19 +49,20 @@ ModelConfig small_config_with(std::string_view time_mix, std::string_view channe
   return small_config(std::string(time_mix), std::string(channel_mix));
 }
 
+Tensor hashed_numbers(const Parameter& p, DType dtype, uint64_t seed) {
+  const Random random(seed, p.name());
+  Tensor numbers = Tensor::empty(p.shape(), dtype, kCpu);
+  with_float(dtype, [&]<class T>(Type<T>) {
+    for (int64_t i = 0; i < p.shape().numel(); ++i) {
+      const Range r = range_of(p.spec(), i);
+      numbers.data<T>()[i] = static_cast<float>(r.middle + r.spread * random.uniform(static_cast<uint64_t>(i)));
+    }
+  });
+  return numbers;
+}
+
 void fill_hashed(const ParameterStore& store, uint64_t seed) {
-  for (const auto& p : store.all()) {
-    const Random random(seed, p->name());
-    const Tensor values = Tensor::empty(p->shape(), p->master().dtype(), kCpu);
-    with_float(values.dtype(), [&]<class T>(Type<T>) {
-      for (int64_t i = 0; i < p->shape().numel(); ++i) {
-        const Range r = range_of(p->spec(), i);
-        values.data<T>()[i] = static_cast<float>(r.middle + r.spread * random.uniform(static_cast<uint64_t>(i)));
-      }
-    });
-    copy(values, p->master());
-  }
-  store.round_values();
+  for (const auto& p : store.all()) p->set(hashed_numbers(*p, inner(p->value().dtype()), seed));
   if (store.grads()) fill_zero(store.grads());
 }
 

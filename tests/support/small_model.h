@@ -19,6 +19,8 @@ ModelConfig small_config_with(std::string_view time_mix, std::string_view channe
 // Values far from the published start, at which much is zero: nothing vanishes, nothing saturates. Rounded to
 // float32, so that a float and a double model are the same. The gradients are set to zero.
 void fill_hashed(const ParameterStore&, uint64_t seed = 1);
+// What that gives a parameter, before it is rounded to bf16; on the CPU.
+Tensor hashed_numbers(const Parameter&, DType, uint64_t seed = 1);
 
 // Tokens from (seed, sample, position); samples count from first_sample.
 Batch hashed_batch(int64_t B, int64_t T, int64_t vocab, int64_t first_sample = 0, uint64_t seed = 1);

@@ -235,6 +235,36 @@ TEST(Memory, OfAGpuIsThatOfItsPrecision) {
   EXPECT_LE(narrow.validation, wide.validation);
 }
 
+// What zero 1 shares, it takes a share of; what zero 2 and 3 give away keeps its place on a GPU.
+TEST(Memory, OfAGpuZeroSharesMomentsAndMasters) {
+  Config c = run_of(16);
+  c.train.accelerator.emplace("gpu");
+  const auto bytes_a_parameter = [&](const char* precision, int zero, int data_ranks) {
+    c.train.precision.emplace(precision);
+    RankShare share = whole(c, 1, 0);
+    share.data_ranks = data_ranks, share.sharding.zero = zero;
+    const MemoryForecast f = forecast_memory(c, share);
+    return static_cast<double>(f.parameters + f.gradients + f.optimizer) / (static_cast<double>(f.gradients) / 4);
+  };
+  EXPECT_EQ(bytes_a_parameter("bf16", 0, 32), 18);
+  EXPECT_EQ(bytes_a_parameter("bf16", 1, 1), 18) << "nobody to share with";
+  EXPECT_EQ(bytes_a_parameter("bf16", 1, 2), 6 + 12.0 / 2);
+  for (const int zero : {1, 2, 3}) {
+    EXPECT_EQ(bytes_a_parameter("bf16", zero, 32), 6 + 12.0 / 32) << "zero " << zero;
+    EXPECT_EQ(bytes_a_parameter("32", zero, 32), 8 + 8.0 / 32) << "zero " << zero;
+  }
+  EXPECT_EQ(bytes_a_parameter("32", 0, 32), 16);
+  // Frozen masters are shared like the others.
+  c.train.groups.set({.path = "train.groups", .text = "[{match: 'emb.*|blocks.*', freeze: 1}]"});
+  c.train.precision.emplace("bf16");
+  RankShare share = whole(c, 1, 0);
+  share.data_ranks = 32, share.sharding.zero = 0;
+  const size_t all = forecast_memory(c, share).parameters;
+  share.sharding.zero = 1;
+  // Of 6 bytes 2 + 4/32.
+  EXPECT_EQ(forecast_memory(c, share).parameters, all / 3 + all / 3 * 2 / 32);
+}
+
 TEST(Memory, ValidationCounts) {
   const Config c = run_of(4);
   const size_t activation = size_t{512} * 256 * 4;

@@ -97,6 +97,28 @@ TEST(Fitting, TheCheapestCutThatFitsIsTaken) {
   EXPECT_EQ(partition_within(c, share_of(), costs, 1000, needs), free);
 }
 
+// What fitting_partition() takes for granted.
+TEST(Fitting, AStageWithALayerMoreBelowNeedsNoLess) {
+  for (const bool recompute : {false, true}) {
+    for (const char* groups : {"[]", "[{match: 'blocks.[0-4].*', freeze: 1}]"}) {
+      Config c = config_of(1);
+      c.train.grad_cp = recompute;
+      c.train.groups.set({.path = "train.groups", .text = groups});
+      StageNeeds needs(c);
+      const size_t n = layout_of(c.model).size();
+      for (size_t end = 1; end <= n; ++end) {
+        size_t less = 0;
+        for (size_t begin = end; begin-- > 0;) {
+          const StageNeed& need = needs.of(begin, end, 2);
+          const size_t more = forecast_memory(c, share_of(), {need}).more();
+          EXPECT_GE(more, less) << "layers " << begin << " to " << end << ", recompute " << recompute << " " << groups;
+          less = more;
+        }
+      }
+    }
+  }
+}
+
 TEST(Fitting, PiecesOfOneRankFitTogether) {
   const Config c = config_of(2, "interleaved", 2);
   const auto costs = layer_costs(c.model);
