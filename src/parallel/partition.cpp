@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <set>
 #include <sstream>
+#include <tuple>
 
 #include "model/layer_stack.h"
 
@@ -72,6 +74,52 @@ std::vector<double> costs_from(const std::vector<LayerSpec>& layers, const std::
   return all;
 }
 
+// Stages, by their places in the pipeline and the units [begin, end) that they have, that do not fit.
+class Misfits {
+ public:
+  Misfits(int stages, size_t n) : least_end_(stages, std::vector<size_t>(n, n + 1)) {}
+  void add(StageFit fit, int stage, size_t begin, size_t end) {
+    if (fit == StageFit::no) alone_.insert({stage, begin, end});
+    if (fit != StageFit::nor_with_more) return;
+    for (size_t b = 0; b <= begin; ++b) least_end_[stage][b] = std::min(least_end_[stage][b], end);
+  }
+  bool has(int stage, size_t begin, size_t end) const {
+    return end >= least_end_[stage][begin] || (!alone_.empty() && alone_.contains({stage, begin, end}));
+  }
+
+ private:
+  std::vector<std::vector<size_t>> least_end_;  // of a stage that begins there: from this end on it does not fit
+  std::set<std::tuple<int, size_t, size_t>> alone_;
+};
+
+// The units at which the stages begin, and their number `n`; empty where all cuts have misfits. `cost`: of a stage, by
+// its first unit and its end.
+std::vector<size_t> cheapest_cut(const std::vector<std::vector<double>>& cost, int stages, size_t n,
+                                 const Misfits& misfits) {
+  // best[s][i]: the first i units in s stages: their dearest stage, then the sum of squares.
+  using Score = std::pair<double, double>;
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  std::vector<std::vector<Score>> best(stages + 1, std::vector<Score>(n + 1, {kNever, kNever}));
+  std::vector<std::vector<size_t>> from(stages + 1, std::vector<size_t>(n + 1));
+  best[0][0] = {0, 0};
+  for (int s = 1; s <= stages; ++s)
+    for (size_t end = s; end <= n; ++end)
+      // From the smallest stage on, until larger ones cost too much. Of equal cuts the lowest.
+      for (size_t begin = s == 1 ? 1 : end; begin-- > static_cast<size_t>(s - 1);) {
+        const Score& below = best[s - 1][begin];
+        const double c = cost[begin][end];
+        if (c > best[s][end].first) break;
+        const Score score{std::max(below.first, c), below.second + c * c};
+        if (below.first == kNever || score > best[s][end] || misfits.has(s - 1, begin, end)) continue;
+        best[s][end] = score, from[s][end] = begin;
+      }
+  if (best[stages][n].first == kNever) return {};
+  std::vector<size_t> units{n};
+  for (int s = stages; s > 0; --s) units.push_back(from[s][units.back()]);
+  std::reverse(units.begin(), units.end());
+  return units;
+}
+
 }  // namespace
 
 std::vector<double> layer_costs(const ModelConfig& c) {
@@ -118,37 +166,28 @@ std::optional<Partition> fitting_partition(const ModelConfig& config, const std:
   const size_t begins = stages == 1 ? 1 : n;  // of the whole model, no other is looked at
   std::vector<std::vector<double>> cost;
   for (size_t begin = 0; begin < begins; ++begin) cost.push_back(costs_from(layers, costs, places, begin));
-  // best[s][i]: the first i units in s stages: their dearest stage, then the sum of squares.
-  using Score = std::pair<double, double>;
-  constexpr double kNever = std::numeric_limits<double>::infinity();
-  std::vector<std::vector<Score>> best(stages + 1, std::vector<Score>(n + 1, {kNever, kNever}));
-  std::vector<std::vector<size_t>> from(stages + 1, std::vector<size_t>(n + 1));
-  best[0][0] = {0, 0};
-  for (int s = 1; s <= stages; ++s)
-    for (size_t end = s; end <= n; ++end)
-      // From the smallest stage on, until larger ones cost too much or do not fit. Of equal cuts the lowest.
-      for (size_t begin = s == 1 ? 1 : end; begin-- > static_cast<size_t>(s - 1);) {
-        const Score& below = best[s - 1][begin];
-        const double c = cost[begin][end];
-        if (c > best[s][end].first) break;
-        const Score score{std::max(below.first, c), below.second + c * c};
-        if (below.first == kNever || score > best[s][end]) continue;
-        if (!fits(places[begin], places[end], s - 1)) break;
-        best[s][end] = score, from[s][end] = begin;
-      }
-  if (best[stages][n].first == kNever) return std::nullopt;
-  Partition partition;
-  for (size_t end = n, s = stages;; end = from[s][end], --s) {
-    partition.cuts.push_back(places[end]);
-    if (s == 0) break;
+  // A fit takes long to find out, so only stages of the cheapest cut are asked for one, and then those of the cheapest
+  // without the misfits among them.
+  for (Misfits misfits(stages, n);;) {
+    const std::vector<size_t> units = cheapest_cut(cost, stages, n, misfits);
+    if (units.empty()) return std::nullopt;
+    bool all_fit = true;
+    for (int s = 0; s < stages; ++s) {
+      const StageFit fit = fits(places[units[s]], places[units[s + 1]], s);
+      if (fit == StageFit::yes) continue;
+      misfits.add(fit, s, units[s], units[s + 1]);
+      all_fit = false;
+    }
+    if (!all_fit) continue;
+    Partition partition;
+    for (const size_t unit : units) partition.cuts.push_back(places[unit]);
+    return partition;
   }
-  std::reverse(partition.cuts.begin(), partition.cuts.end());
-  return partition;
 }
 
 Partition balanced_partition(const ModelConfig& config, const std::vector<double>& costs, int stages, int64_t pieces) {
   return *fitting_partition(
-      config, costs, stages, [](size_t, size_t, int) { return true; }, pieces);
+      config, costs, stages, [](size_t, size_t, int) { return StageFit::yes; }, pieces);
 }
 
 Partition given_partition(const ModelConfig& config, const std::string& text, int stages, int64_t pieces) {

@@ -29,9 +29,10 @@ double stage_cost(const std::vector<LayerSpec>&, const std::vector<double>& cost
 // The cut into `stages` whose dearest stage costs least, and of those the one with the evenest costs. Each stage has a
 // block or the head. Refuses more stages than blocks; `pieces`: of these, so many on each rank.
 Partition balanced_partition(const ModelConfig&, const std::vector<double>& costs, int stages, int64_t pieces = 1);
-// Of the cuts whose every stage `fits`, because it may need more memory than there is. A stage that has all layers of
-// one that does not fit is taken not to fit either. Empty: there is none.
-using StageFits = std::function<bool(size_t begin, size_t end, int stage)>;
+// Of the cuts whose every stage `fits`, because it may need more memory than there is. Empty: there is none.
+// nor_with_more: nor, in its place, does any stage with these layers and more, which then need not be looked at.
+enum class StageFit : uint8_t { yes, no, nor_with_more };
+using StageFits = std::function<StageFit(size_t begin, size_t end, int stage)>;
 std::optional<Partition> fitting_partition(const ModelConfig&, const std::vector<double>& costs, int stages,
                                            const StageFits& fits, int64_t pieces = 1);
 

@@ -106,9 +106,10 @@ class Loop {
   void save_what_is_done() {
     if (!trainer_.whole()) return;
     or_warn([&] {
-      if (run_.place.step > run_.plan.first_step) trainer_.save();
-      trainer_.finish_saving();
-      say_saved();
+      finish_saving();
+      if (run_.place.step == run_.plan.first_step) return;
+      trainer_.save();
+      finish_saving();
     });
   }
 
@@ -152,6 +153,11 @@ class Loop {
     say(saved_line(run_.plan, said_, trainer_.save_seconds()));
   }
 
+  void finish_saving() {
+    trainer_.finish_saving();
+    say_saved();
+  }
+
   void keep_product_choices() const {
     const std::string& path = run_.plan.config.train.product_choices;
     if (!path.empty()) or_warn([&] { add_to_product_file(path, *run_.mesh.world); });
@@ -170,9 +176,9 @@ class Loop {
 
   Exit finish() {
     const bool complete = trainer_.done();
+    finish_saving();  // what is under way, so that it is told of
     trainer_.save();
-    trainer_.finish_saving();
-    say_saved();
+    finish_saving();
     keep_product_choices();
     write_trace(true);  // where the run was shorter
     trainer_.check_metrics();

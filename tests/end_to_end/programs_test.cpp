@@ -255,6 +255,17 @@ TEST_F(Programs, StopsInTimeAndSavesByTheClock) {
   EXPECT_EQ(newest_checkpoint(checkpoints("0"))->step, count_lines(metrics_text("0")));
 }
 
+// Also of one that is under way when the last one begins.
+TEST_F(Programs, EverySaveIsToldOf) {
+  const ProgramResult result = train({{"train.save_every_steps", "3"}, {"train.max_steps", "8"}});
+  ASSERT_EQ(result.status, 0) << result.err;
+  for (const int step : {3, 6, 8}) {
+    const std::string name = step_folder_name(step);
+    EXPECT_TRUE(fs::exists(checkpoints("0") / name)) << name;
+    EXPECT_NE(result.out.find(cat("/checkpoints/", name, " in ")), std::string::npos) << name << result.out;
+  }
+}
+
 // What a run once began from may be gone, or have another name.
 TEST_F(Programs, ARunThatGoesOnNeedsNothingOfLoadModel) {
   trained({{"train.proj_suffix", "from"}, {"train.max_steps", "2"}});

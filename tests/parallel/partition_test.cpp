@@ -134,11 +134,19 @@ TEST(Partition, WhatDoesNotFitIsNotTaken) {
   const ModelConfig c = model(6, "");
   const auto costs = layer_costs(c);
   // The first stage may have one block only.
-  const auto p =
-      fitting_partition(c, costs, 3, [](size_t begin, size_t end, int stage) { return stage > 0 || end - begin <= 2; });
+  const auto p = fitting_partition(c, costs, 3, [](size_t begin, size_t end, int stage) {
+    return stage > 0 || end - begin <= 2 ? StageFit::yes : StageFit::nor_with_more;
+  });
   ASSERT_TRUE(p);
   EXPECT_EQ(text_of(c, *p).substr(0, 2), "0,");
-  EXPECT_FALSE(fitting_partition(c, costs, 3, [](size_t, size_t, int) { return false; }));
+  EXPECT_FALSE(fitting_partition(c, costs, 3, [](size_t, size_t, int) { return StageFit::no; }));
+  // The last stage may have any number of blocks but two and three.
+  const auto holes = fitting_partition(c, costs, 2, [&](size_t begin, size_t end, int stage) {
+    const size_t blocks = layout_of(c).size() - 1 - begin;
+    return stage == 1 && end == layout_of(c).size() && (blocks == 2 || blocks == 3) ? StageFit::no : StageFit::yes;
+  });
+  ASSERT_TRUE(holes);
+  EXPECT_EQ(text_of(c, *holes), "0-1,2-5");
 }
 
 // A stage that begins above the first GOLD block makes keys and values again.

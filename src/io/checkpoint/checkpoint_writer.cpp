@@ -85,6 +85,9 @@ void CheckpointWriter::begin_with(const Attributes& attributes, std::vector<Shar
   attributes_ = attributes, mode_ = mode, before_done_ = std::move(before_done);
   own_bytes_ = 0;
   for (const ShardView& v : views) own_bytes_ += v.bytes();
+  const Tensor all_bytes = Tensor::of<double>({1}, {static_cast<double>(own_bytes_)});
+  world_.all_reduce(all_bytes, Reduce::sum);
+  all_bytes_ = static_cast<int64_t>(all_bytes.data<double>()[0]);
   const bool copies = mode_ == Mode::background || device_of(views) != kCpu;
   together([&] {
     check_names(views);
@@ -259,8 +262,8 @@ void CheckpointWriter::together(const Job& body) {
     } catch (const std::exception& e) {
       const auto* const error = dynamic_cast<const Error*>(&e);
       const auto free = free_bytes(folder_);
-      fail(cat("the checkpoint of step ", attributes_.step, " was not written: ", e.what(), " (this rank's part has ",
-               own_bytes_, " bytes", free ? cat(", and the disk had ", *free, " free)") : ")"),
+      fail(cat("the checkpoint of step ", attributes_.step, " was not written: ", e.what(), " (it has ", all_bytes_,
+               " bytes", free ? cat(", and the disk had ", *free, " free)") : ")"),
            cat(error && !error->hint().empty() ? error->hint() + "; " : "", "the checkpoints before it are whole"));
     }
   };

@@ -101,8 +101,8 @@ class CheckpointWriter {
   Mode mode_ = Mode::at_once;
   Attributes attributes_;
   Job before_done_;
-  int64_t own_bytes_ = 0;
-  std::function<bool()> proceed_;    // some of this rank's work -> whether there is more
+  int64_t own_bytes_ = 0, all_bytes_ = 0;  // of this rank's part, and of all parts
+  std::function<bool()> proceed_;          // some of this rank's work -> whether there is more
   std::future<bool> work_;           // the thread at it, while it is not known to have ended -> whether there is more
   Pace pace_ = Pace::full;           // its
   std::atomic<bool> leave_ = false;  // it is to end, with what is left for another

@@ -42,6 +42,13 @@ bool StageNeeds::all_fit(const Config& config, RankShare share, size_t room) {
   return true;
 }
 
+size_t never_lessened(const MemoryForecast& f, const Sharding& sharding) {
+  size_t buckets = f.reductions;
+  if (sharding.zero >= 2) buckets += f.gradients;
+  if (sharding.zero >= 3) buckets += f.parameters;
+  return f.more() - buckets;
+}
+
 Partition partition_within(const Config& config, RankShare share, const std::vector<double>& costs, size_t room,
                            StageNeeds& needs) {
   const int ranks = static_cast<int>(config.parallel.pipeline), pieces = static_cast<int>(config.parallel.pieces);
@@ -56,7 +63,8 @@ Partition partition_within(const Config& config, RankShare share, const std::vec
       share.stage = stage % ranks;
       MemoryForecast f = forecast_memory(config, share, std::vector<StageNeed>(pieces, needs.of(begin, end, windows)));
       f.fit(asked);
-      return f.more() <= asked;
+      if (f.more() <= asked) return StageFit::yes;
+      return never_lessened(f, share.sharding) > asked ? StageFit::nor_with_more : StageFit::no;
     };
     const auto within = fitting_partition(config.model, costs, ranks * pieces, fits);
     if (!within) break;

@@ -35,6 +35,10 @@ class StageNeeds {
   std::map<std::tuple<Counts, Fields, Fields, int64_t, size_t>, StageNeed> known_;
 };
 
+// Of what a stage needs, the part that more layers never lessen. They may lessen the rest: with more of them below,
+// buckets close elsewhere, and the largest may be smaller.
+size_t never_lessened(const MemoryForecast&, const Sharding&);
+
 // The cut of least cost, or where a rank of it needs more than `room` bytes beside the program (MemoryForecast::more),
 // the cut of least cost in which no rank does; where there is none, the first one again. `share` is any rank's, of
 // which stage and partition do not matter.
