@@ -76,6 +76,7 @@ TEST_F(Ablations, WhatCannotBeIsRefusedWithItsPlace) {
   refused("{name: b, set: {train.lr_init: 1}}", {"entry 2", "it sets train.lr_init", "share"});
   refused("{name: b, set: {model.ctx_len: 8}}", {"it sets model.ctx_len", "share"});
   refused("{name: b, set: {model.vocab_size: 8}}", {"it sets model.vocab_size"});
+  refused("{name: b, set: {model.tmix: x060, model: {tmix: x052}}}", {"mine.yaml:3: tmix stands twice"});
   refused("{name: b, set: [model.tmix]}", {"set is no section"});
   refused("{name: b, set: {model.tmix: [x060]}}", {"model.tmix is a list"});
   const std::string one = "variants: [{name: a}]\n";
