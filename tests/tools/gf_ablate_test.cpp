@@ -277,6 +277,12 @@ TEST_F(Ablate, GoesOnWhereItWasStopped) {
 
 // As the training of a gf ablate that was killed does: it is asked to stop, and still saving when that is begun again.
 TEST_F(Ablate, WaitsForAProcessOfThisMachineThatHasTheFolder) {
+TEST_F(Ablate, SeedsMayStandWithBlanks) {
+  const ProgramResult result = ablate({"--dry-run", "--only=finch", "--seeds", "1, 3"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("run --only finch --seeds 3  # 6 steps"), std::string::npos) << result.out;
+}
+
   const RunPaths paths(run("finch-s1"));
   auto held = std::make_unique<RunFolder>(paths);
   const auto begin = [&] {

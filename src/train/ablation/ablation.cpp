@@ -204,7 +204,7 @@ std::vector<int64_t> seeds_of(const std::string& text) {
   for (bool more = true; more;) {
     const size_t comma = rest.find(',');
     more = comma != std::string_view::npos;
-    add_seed(seeds, std::string(rest.substr(0, comma)));
+    add_seed(seeds, std::string(without_blanks(rest.substr(0, comma))));
     if (more) rest.remove_prefix(comma + 1);
   }
   return seeds;

@@ -26,7 +26,7 @@ struct Ablation {
 
 Ablation read_ablation(const std::filesystem::path&);
 
-// "1,2,3", as --seeds has it. Refuses one that comes twice.
+// "1,2,3", as --seeds has it, with blanks or without. Refuses one that comes twice.
 std::vector<int64_t> seeds_of(const std::string& text);
 
 // A variant made ready: its configuration but for seed and folder, resolved and checked, and what it costs.

@@ -92,7 +92,10 @@ TEST_F(Ablations, WhatCannotBeIsRefusedWithItsPlace) {
   expect_refused({"match is \"param\"", "none, params, flops"}, [&] { read(one + "seeds: [1]\nmatch: param\n"); });
   expect_refused({"the seed 2 comes twice"}, [] { seeds_of("2,3,2"); });
   expect_refused({"\"\" is no seed"}, [] { seeds_of("2,"); });
+  expect_refused({"\"\" is no seed"}, [] { seeds_of("2, "); });
+  expect_refused({"\"2 3\" is no seed"}, [] { seeds_of("2 3"); });
   EXPECT_EQ(seeds_of("7,0"), (std::vector<int64_t>{7, 0}));
+  EXPECT_EQ(seeds_of(" 7, 0,\t12 "), (std::vector<int64_t>{7, 0, 12}));
 }
 
 TEST_F(Ablations, AVariantThatCannotBeIsNamed) {
