@@ -334,6 +334,7 @@ TEST_F(Ablate, ANamedPipeForALogIsAnError) {
   const ProgramResult result = ablate({"--only", "finch", "--seeds", "1"});
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find(pipe + ": it is not a regular file"), std::string::npos) << result.err;
+  refused({"--train.train_stage=1"}, {"train.train_stage is 1", "trains nothing"});
   EXPECT_FALSE(fs::exists(run("finch-s1")));
 }
 

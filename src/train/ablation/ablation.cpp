@@ -223,6 +223,10 @@ std::vector<PlannedVariant> plan_variants(const Ablation& ablation, const Config
     planned.push_back({ablation.variants[i].name, ablation.variants[i].settings, {}});
     settle(planned[i]);
   });
+  // They have the section train in common.
+  if (planned[0].config.train.train_stage == 1)
+    refuse("train.train_stage is 1, which writes the fresh parameters and trains nothing",
+           "--train.train_stage 0; each run makes its fresh parameters itself, from its seed");
   // What the others are matched to: one that has its own width, where there is one.
   const auto matchable = [](const PlannedVariant& p) { return can_be_matched(p.config.model); };
   const auto own =

@@ -41,7 +41,7 @@ struct PlannedVariant {
 
 int64_t channel_width(const PlannedVariant&);  // of the lower layers
 
-// Of all variants. What is wrong with one is told with its name.
+// Of all variants. What is wrong with one is told with its name. Refuses a base that trains nothing.
 std::vector<PlannedVariant> plan_variants(const Ablation&, const ConfigParts& base);
 
 // One training run: a variant from a seed, in <proj_dir>/<ablation>/<variant>-s<seed>.

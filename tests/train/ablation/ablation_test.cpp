@@ -106,6 +106,15 @@ TEST_F(Ablations, AVariantThatCannotBeIsNamed) {
                  [&] { plan_variants(b, base("L6D768minipile.yaml")); });
 }
 
+// Each run would write its parameters and end.
+TEST_F(Ablations, ABaseThatTrainsNothingIsRefused) {
+  const Ablation a = read("variants: [{name: a}]\nseeds: [1]\n");
+  ConfigParts parts = base("L6D768minipile.yaml");
+  parts.settings.push_back({.path = "train.train_stage", .text = "1"});
+  expect_refused({"train.train_stage is 1", "trains nothing", "--train.train_stage 0"},
+                 [&] { plan_variants(a, parts); });
+}
+
 // The sizes that the published code has (reference, worked out from it), and what they cache.
 TEST_F(Ablations, ThePublishedRowsHaveThePublishedSizes) {
   const auto sizes = [&](const std::string& file, const std::string& size) {
