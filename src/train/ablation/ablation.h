@@ -5,9 +5,11 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "train/config.h"
 
 namespace gf {
@@ -55,5 +57,8 @@ AblationRun run_of(const Ablation&, const std::vector<PlannedVariant>&, size_t v
                    const ConfigParts& base);
 
 std::filesystem::path folder_of(const Ablation&, const Config& base);  // <proj_dir>/<ablation>
+
+// Is told of a run that the report goes without, by its folder's name, and why.
+using LeftOut = std::function<void(const std::string& run, const Error& why)>;
 
 }  // namespace gf
