@@ -5,6 +5,13 @@
 
 namespace gf {
 
+std::string_view without_blanks(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t";
+  const size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
+}
+
 std::string shortened(std::string_view foreign, size_t most) {
   size_t end = std::min(foreign.size(), most);
   // Not within a character of UTF-8, which has three bytes more than its first at most.

@@ -19,6 +19,8 @@ std::string joined(const Range& items, std::string_view separator = ", ") {
   return out.str();
 }
 
+std::string_view without_blanks(std::string_view);  // at its ends
+
 // What stands in a file or on a line that somebody else wrote, as it may stand in a message: of so many bytes at most,
 // and none that a terminal obeys.
 std::string shortened(std::string_view foreign, size_t most = 60);

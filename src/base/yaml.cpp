@@ -7,8 +7,9 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <sstream>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -17,6 +18,38 @@ namespace gf {
 namespace {
 
 constexpr size_t kMaxDepth = 8;
+
+// Keys as a tree of their parts, in which model.tmix and the tmix of a section model are one.
+class KeyTree {
+ public:
+  size_t section() { return add(true); }  // that has no key itself: a whole document, or an entry of a list
+  size_t key(size_t section, std::string_view name) {
+    // Of a name of more parts, which no key has, the rest is one.
+    for (size_t parts = 1, dot = 0; parts < kMaxDepth && (dot = name.find('.')) != std::string_view::npos; ++parts) {
+      section = part(section, name.substr(0, dot));
+      name.remove_prefix(dot + 1);
+    }
+    return part(section, name);
+  }
+  // -> whether it was not given before.
+  bool give(size_t key) {
+    const bool first = !given_[key];
+    given_[key] = true;
+    return first;
+  }
+
+ private:
+  size_t add(bool given) {
+    given_.push_back(given);
+    return given_.size() - 1;
+  }
+  size_t part(size_t section, std::string_view name) {
+    const auto [at, is_new] = parts_.try_emplace({section, std::string(name)}, given_.size());
+    return is_new ? add(false) : at->second;
+  }
+  std::map<std::pair<size_t, std::string>, size_t> parts_;
+  std::vector<bool> given_;
+};
 
 // Listens to the parser's events instead of taking its tree: so each value has its line, a key given twice is seen, and
 // no chain of aliases can unfold into more than stands in the file.
@@ -46,7 +79,8 @@ class Reader : public YAML::EventHandler {
     const bool top = levels_.empty(), listed = !top && levels_.back().entries;
     const std::string prefix = top || listed ? "" : levels_.back().path + ".";
     Setting* const section = value(mark, Setting::Kind::section, "");
-    push(mark, Level{.prefix = prefix, .entries = listed ? &section->entries : nullptr});
+    const size_t number = top || levels_.back().in_list ? keys_.section() : levels_.back().key;
+    push(mark, Level{.prefix = prefix, .entries = listed ? &section->entries : nullptr, .section = number});
   }
   void OnSequenceEnd() override { levels_.pop_back(); }
   void OnMapEnd() override { levels_.pop_back(); }
@@ -59,7 +93,7 @@ class Reader : public YAML::EventHandler {
     std::vector<Setting>* entries = nullptr;
     bool has_key = false;
     std::string path{}, where{};  // of the key whose value comes next
-    std::set<std::string> keys{};
+    size_t section = 0, key = 0;  // of the tree: this one, and that key
   };
 
   [[noreturn]] void wrong(const YAML::Mark& mark, const std::string& what, const std::string& hint) const {
@@ -92,14 +126,16 @@ class Reader : public YAML::EventHandler {
     level.path = level.prefix + text;
     level.where = where(mark);
     level.has_key = true;
-    if (!level.keys.insert(text).second)
-      wrong(mark, shortened(level.path) + " stands twice in one section", "only one of them");
+    level.key = keys_.key(level.section, text);
+    if (!keys_.give(level.key))
+      wrong(mark, shortened(level.path) + " stands twice", "only one of them; a.b is the b of the section a");
     return nullptr;
   }
 
   std::string name_;
   std::vector<Level> levels_;
   std::vector<Setting> settings_;
+  KeyTree keys_;
 };
 
 // What a YAML reader might take for something else than the text it is stands in quotes.

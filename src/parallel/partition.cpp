@@ -8,6 +8,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "base/text.h"
 #include "model/layer_stack.h"
 
 namespace gf {
@@ -200,7 +201,8 @@ Partition given_partition(const ModelConfig& config, const std::string& text, in
   Partition partition{{0}};
   int64_t next = 0;
   std::istringstream parts(text);
-  for (std::string part; std::getline(parts, part, ',');) {
+  for (std::string given; std::getline(parts, given, ',');) {
+    const std::string part(without_blanks(given));
     if (part == "head" && next == config.n_layer && std::ssize(partition.cuts) + 1 == stages) {
       partition.cuts.push_back(layers.size() - 1);
       ++next;  // nothing may follow

@@ -12,9 +12,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
-#include <optional>
+#include <set>
 #include <span>
 #include <thread>
 
@@ -27,8 +26,7 @@
 #include "io/run_folder.h"
 #include "tools/train_command_line.h"
 #include "train/ablation/outcome.h"
-#include "train/ablation/same_run.h"
-#include "train/build.h"
+#include "train/ablation/study.h"
 
 namespace gf {
 namespace {
@@ -48,108 +46,44 @@ po::options_description switches_for(AblateOptions& o) {
                          "the variants and seeds (configs/ablations/)");
   switches.add_options()("only", po::value(&o.only)->value_name("NAME"), "only this variant; may be given again");
   switches.add_options()("seeds", po::value(&o.seeds)->value_name("1,2,3"), "these in place of the file's");
-  switches.add_options()("dry-run", po::bool_switch(&o.dry_run),
-                         "say what each variant costs, check all, say what would be trained, and end");
+  switches.add_options()(
+      "dry-run", po::bool_switch(&o.dry_run),
+      "say what each variant costs, check the runs (docs/ablation.md), say what would be trained, and end");
   return switches;
 }
 
-// A run with what its data makes of it.
-struct Prepared {
-  AblationRun run;
-  int64_t last_step = 0;
-  fs::path folder{};
-  bool wanted = true;  // by --only and --seeds
-
-  bool done() const {
-    const auto newest = newest_checkpoint(RunPaths(folder).checkpoints());
-    return newest && newest->step >= last_step;
-  }
-  std::string name() const { return folder.filename().string(); }
-};
-
-// What is compared.
-struct Study {
-  Ablation ablation;
-  std::vector<PlannedVariant> planned;
-  ConfigParts base;
-  bool has_data = true;  // false, in a dry run alone: nothing that depends on the data is known or checked
-
-  fs::path folder() const { return folder_of(ablation, planned[0].config); }
-};
-
-// Makes ready runs of one variant.
-class Preparer {
+// What is told of runs that the report goes without: of each once, however often the report is made.
+class Notes {
  public:
-  Preparer(const Study& study, size_t variant) : study_(study), variant_(variant) {}
-
-  // A run that is there counts as this one, also in the report, and has to be it.
-  Prepared prepare(int64_t seed) {
-    const Study& s = study_;
-    Prepared p{run_of(s.ablation, s.planned, variant_, seed, s.base)};
-    p.folder = run_folder(p.run.config);
-    if (!s.has_data) return p;
-    if (!plan_) plan_.emplace(p.run.config);
-    p.last_step = plan_->last_step;
-    plan_->config.train.seed_everything = seed;
-    try {
-      check_same_run(p.folder, plan_->config, plan_->data.get(), p.last_step);
-    } catch (const Error& e) {
-      refuse(cat("variant ", s.planned[variant_].name, ", seed ", seed, ": ", e.what()), e.hint());
-    }
-    return p;
+  LeftOut left_out() {
+    return [this](const std::string& run, const Error& why) {
+      if (told_.insert(cat(run, ": ", why.what())).second)
+        print_error(cat("gf ablate: ", run, " is not in the report"), why);
+    };
   }
 
  private:
-  const Study& study_;
-  const size_t variant_;
-  std::optional<Plan> plan_;  // of all seeds: they change nothing else of it
+  std::set<std::string> told_;
 };
 
-// From which runs of a variant have begun, whoever trained them: those of <folder>/<name>-s<seed>.
-std::vector<int64_t> seeds_in(const fs::path& folder, const std::string& variant) {
-  const std::string begin = variant + "-s";
-  std::vector<int64_t> seeds;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(folder, none)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(begin) || !fs::exists(RunPaths(entry.path()).metrics(), none)) continue;
-    int64_t seed = -1;
-    std::from_chars(name.data() + begin.size(), name.data() + name.size(), seed);
-    if (seed >= 0 && name == cat(begin, seed)) seeds.push_back(seed);
-  }
-  std::ranges::sort(seeds);
-  return seeds;
-}
-
-// Of all variants, from the seeds of the file and of --seeds, and what is there beside them. Refuses what any of them
-// could not train, or what is another run.
-std::vector<Prepared> prepare(const Study& study, const AblateOptions& o) {
-  const Ablation& ablation = study.ablation;
-  const std::vector<PlannedVariant>& planned = study.planned;
+WantedRuns wanted_runs(const AblateOptions& o, const Ablation& ablation) {
   for (const std::string& name : o.only) {
     if (std::ranges::count(ablation.variants, name, &Variant::name) > 0) continue;
     std::string names;
     for (const Variant& v : ablation.variants) names += (names.empty() ? "" : ", ") + v.name;
     refuse(cat("there is no variant ", name, " in ", o.ablation), "--only with one of: " + names);
   }
-  const std::vector<int64_t> wanted = o.seeds.empty() ? ablation.seeds : seeds_of(o.seeds);
-  std::vector<int64_t> seeds = ablation.seeds;
-  for (const int64_t seed : wanted)
-    if (std::ranges::count(seeds, seed) == 0) seeds.push_back(seed);
-  std::vector<Prepared> all;
-  for (size_t v = 0; v < planned.size(); ++v) {
-    const bool chosen = o.only.empty() || std::ranges::count(o.only, planned[v].name) > 0;
-    std::vector<int64_t> own = seeds;
-    for (const int64_t seed : seeds_in(study.folder(), planned[v].name))
-      if (std::ranges::count(own, seed) == 0) own.push_back(seed);
-    Preparer preparer(study, v);
-    for (const int64_t seed : own) {
-      Prepared p = preparer.prepare(seed);
-      p.wanted = chosen && std::ranges::count(wanted, seed) > 0;
-      all.push_back(std::move(p));
-    }
-  }
-  return all;
+  return {o.only, o.seeds.empty() ? std::vector<int64_t>{} : seeds_of(o.seeds)};
+}
+
+// Of what is there now, whoever trained it.
+AblationOutcome outcome_now(const Study& study, const std::vector<PreparedRun>& known, Notes& notes) {
+  std::vector<AblationRun> runs;
+  std::vector<int64_t> last_steps;
+  const std::vector<PreparedRun> more = begun_since(study, known, notes.left_out());
+  for (const auto* some : {&known, &more})
+    for (const PreparedRun& p : *some) runs.push_back(p.run), last_steps.push_back(p.last_step);
+  return outcome_of(study.ablation, study.planned, runs, last_steps, notes.left_out());
 }
 
 void print_costs(const std::vector<PlannedVariant>& planned) {
@@ -161,12 +95,13 @@ void print_costs(const std::vector<PlannedVariant>& planned) {
 }
 
 // Lines that begin with "run" are for scripts too: launch/ablate.sbatch takes one of them an element of its array.
-void print_runs(const Study& study, const std::vector<Prepared>& runs) {
-  for (const Prepared& p : runs) {
+void print_runs(const Study& study, const std::vector<PreparedRun>& runs) {
+  for (const PreparedRun& p : runs) {
     if (!p.wanted) continue;
     fmt::print("run --only {} --seeds {}  # ", study.planned[p.run.variant].name, p.run.seed);
     if (study.has_data)
-      fmt::print("{} steps in {}{}\n", p.last_step, p.folder.string(), p.done() ? ", done" : "");
+      fmt::print("{} steps in {}{}\n", p.last_step, p.folder.string(),
+                 is_trained(p.folder, p.last_step) ? ", done" : "");
     else
       fmt::print("not checked: in {}\n", p.folder.string());
   }
@@ -185,11 +120,15 @@ bool is_there(const DataList& data) {
 // What variants cost follows from their configuration: that can be looked at where there is no data, and where the
 // runs that it would make are refused.
 int dry_run(Study& study, const AblateOptions& options) {
+  Notes notes;
   print_costs(study.planned);
   const DataList& data = study.planned[0].config.train.data_file;
   study.has_data = is_there(data);
-  print_runs(study, prepare(study, options));
-  if (!study.has_data)
+  const std::vector<PreparedRun> all = prepare_runs(study, wanted_runs(options, study.ablation), notes.left_out());
+  print_runs(study, all);
+  if (study.has_data)
+    outcome_now(study, all, notes);  // for what is told of runs that are there
+  else
     print_note("gf ablate: train.data_file {} is not there, and nothing that depends on it was checked\n",
                shortened(data.text()));
   return 0;
@@ -204,8 +143,8 @@ std::string end_of(const fs::path& log) {
   return begin > 0 ? text.substr(text.find('\n') + 1) : text;
 }
 
-std::string result_of(const Prepared& p) {
-  const RunSummary sum = summarize(load_run(p.folder));
+std::string result_of(const RunHistory& history) {
+  const RunSummary sum = summarize(history);
   std::string text = fmt::format("training loss {:.4f}", sum.final_loss.value_or(0));
   if (sum.last_val_loss) text += fmt::format(", validation loss {:.4f}", *sum.last_val_loss);
   return text + fmt::format(", in {}", human_duration(sum.seconds));
@@ -213,7 +152,7 @@ std::string result_of(const Prepared& p) {
 
 // Where gf ablate was killed, its training was asked to stop, and is still taking its step and saving when the same
 // command comes again.
-void wait_for_folder(const Prepared& p, const StopSignal& stop, const std::string& which) {
+void wait_for_folder(const PreparedRun& p, const StopSignal& stop, const std::string& which) {
   for (bool told = false; stop.received() == 0; told = true) {
     const std::string holder = holder_on_this_machine(RunPaths(p.folder));
     if (holder.empty()) return;
@@ -225,23 +164,40 @@ void wait_for_folder(const Prepared& p, const StopSignal& stop, const std::strin
   }
 }
 
-// -> its exit status. What it says goes to FOLDER.log.
-int train_one(const Prepared& p, const StopSignal& stop, const std::string& which) {
-  wait_for_folder(p, stop, which);
-  if (stop.received() != 0) return static_cast<int>(Exit::stopped_early);
-  if (p.done()) {
-    fmt::print("{} {}: done already: {}\n", which, p.name(), result_of(p));
-    return 0;
-  }
+// -> the exit status of its training. What that says goes to FOLDER.log.
+int train(const PreparedRun& p, const StopSignal& stop, const std::string& which) {
   const fs::path log = p.folder.string() + ".log";
   fmt::print("{} {}: {} steps, log in {}\n", which, p.name(), p.last_step, log.string());
   std::fflush(stdout);
   const ChildResult result = run_child(program_beside("gf-dist-train"), p.run.arguments, log, stop);
   note_peak(p.folder, result.peak_bytes);
-  if (result.status == 0) fmt::print("{} {}: {}\n", which, p.name(), result_of(p));
   if (result.status != 0 && result.status != static_cast<int>(Exit::stopped_early))
     print_note("{}gf ablate: {} ended with status {}\n", end_of(log), p.name(), result.status);
   return result.status;
+}
+
+// Takes no other run with it, whatever is wrong with this one. -> an exit status.
+int train_one(const PreparedRun& p, const StopSignal& stop, const std::string& which, Notes& notes) {
+  std::string what;
+  try {
+    wait_for_folder(p, stop, which);
+    if (stop.received() != 0) return static_cast<int>(Exit::stopped_early);
+    if (is_trained(p.folder, p.last_step))
+      what = "done already: ";
+    else if (const int status = train(p, stop, which); status != 0)
+      return status;
+  } catch (const Error& e) {
+    print_error(cat("gf ablate: ", p.name()), e);
+    return static_cast<int>(Exit::failed);
+  }
+  try {
+    what += result_of(history_of(p.folder, p.last_step));
+  } catch (const Error& e) {
+    notes.left_out()(p.name(), e);
+    return static_cast<int>(Exit::failed);
+  }
+  fmt::print("{} {}: {}\n", which, p.name(), what);
+  return 0;
 }
 
 // Held while a report is made: of several processes, as elements of a job array are, the last one sees what all the
@@ -262,62 +218,41 @@ class ReportLock {
   int descriptor_;
 };
 
-// Those that others have begun meanwhile. What is another run is left out, for the rest of the report is right.
-std::vector<Prepared> begun_since(const Study& study, const std::vector<Prepared>& known) {
-  std::vector<Prepared> more;
-  for (size_t v = 0; v < study.planned.size(); ++v) {
-    Preparer preparer(study, v);
-    for (const int64_t seed : seeds_in(study.folder(), study.planned[v].name)) {
-      const auto is_it = [&](const Prepared& p) { return p.run.variant == v && p.run.seed == seed; };
-      if (std::ranges::any_of(known, is_it)) continue;
-      try {
-        more.push_back(preparer.prepare(seed));
-      } catch (const Error& e) {
-        print_note("gf ablate: not in the report: {}\n", e.what());
-      }
-    }
-  }
-  return more;
-}
-
 // Over all runs, whoever trained them; nothing before the first has begun.
-void write_report(const Study& study, const std::vector<Prepared>& known) {
+void write_report(const Study& study, const std::vector<PreparedRun>& known, Notes& notes) {
   const fs::path folder = study.folder();
   const ReportLock lock(folder);
-  std::vector<AblationRun> runs;
-  std::vector<int64_t> last_steps;
-  const std::vector<Prepared> more = begun_since(study, known);
-  for (const auto* some : {&known, &more})
-    for (const Prepared& p : *some) runs.push_back(p.run), last_steps.push_back(p.last_step);
-  const AblationOutcome outcome = outcome_of(study.ablation, study.planned, runs, last_steps);
+  const AblationOutcome outcome = outcome_now(study, known, notes);
   if (outcome.histories.empty()) return;
   write_file_atomically(folder / "report.csv", csv_of(outcome), Exit::failed, File::Links::refuse);
   write_file_atomically(folder / "report.html", page_of(outcome), Exit::failed, File::Links::refuse);
 }
 
 // The worst of the runs' statuses: a stop ends the whole, a failure only its own run.
-int train_all(const Study& study, const std::vector<Prepared>& all) {
+int train_all(const Study& study, const std::vector<PreparedRun>& all, Notes& notes) {
   const StopSignal stop;
   const fs::path folder = study.folder();
   create_folder_durably(folder);
-  const auto count = std::ranges::count_if(all, &Prepared::wanted);
+  const auto count = std::ranges::count_if(all, &PreparedRun::wanted);
   int64_t number = 0, failed = 0;
   bool stopped = false;
-  for (const Prepared& p : all) {
+  for (const PreparedRun& p : all) {
     if (!p.wanted) continue;
-    const int status = train_one(p, stop, fmt::format("[{}/{}]", ++number, count));
+    const int status = train_one(p, stop, fmt::format("[{}/{}]", ++number, count), notes);
     stopped = status == static_cast<int>(Exit::stopped_early) || stop.received() != 0;
     if (stopped) break;
     failed += status != 0 ? 1 : 0;
-    write_report(study, all);
+    write_report(study, all, notes);
   }
   if (stopped) {
-    write_report(study, all);
+    write_report(study, all, notes);
     fmt::print("stopped; run the same command to go on\n");
     return static_cast<int>(Exit::stopped_early);
   }
   if (fs::exists(folder / "report.html")) fmt::print("{}\n", (folder / "report.html").string());
-  if (failed > 0) fail(cat(failed, " of ", count, " runs failed"), "the same command tries them again");
+  if (failed > 0)
+    fail(cat(failed, " of ", count, " runs failed or cannot be read"),
+         "what is said of each above; the same command tries them again");
   return 0;
 }
 
@@ -330,7 +265,9 @@ int run_ablate(const Arguments& arguments) {
   if (options.ablation.empty()) refuse("no ablation is given", "-a FILE; configs/ablations/ has some");
   const Ablation ablation = read_ablation(options.ablation);
   Study study{ablation, plan_variants(ablation, *given), *given};
-  return options.dry_run ? dry_run(study, options) : train_all(study, prepare(study, options));
+  if (options.dry_run) return dry_run(study, options);
+  Notes notes;
+  return train_all(study, prepare_runs(study, wanted_runs(options, ablation), notes.left_out()), notes);
 }
 
 }  // namespace gf

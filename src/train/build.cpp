@@ -229,19 +229,9 @@ std::optional<StepFolder> Run::find_newest() const {
 
 // Refuses what the run cannot begin from, before any memory is taken. -> what it is to load, if it is not to go on.
 std::unique_ptr<TensorSource> Run::check_start(const std::optional<StepFolder>& newest) const {
-  const TrainConfig& t = plan.config.train;
-  if (newest) {
-    check_can_go_on(*newest);  // what it once began from is not needed any more
-    return nullptr;
-  }
-  if (t.load_model.empty()) return nullptr;
-  auto load = open_tensors(t.load_model);
-  // A stage may be of new layers alone, the model not.
-  const auto there = [&](const std::string& name) { return load->mentions(cat(kModelPrefix, name)); };
-  if (t.load_partial && std::ranges::none_of(parameter_names(plan.config.model), there))
-    refuse("the checkpoint has none of the model's parameters", "a checkpoint of this kind of model");
-  check_parameters(*load, model.parameters(), t.load_partial);
-  return load;
+  if (!newest) return open_start(plan.config, model.parameters());
+  check_can_go_on(*newest);  // what it once began from is not needed any more
+  return nullptr;
 }
 
 void Run::make_optimizer() {

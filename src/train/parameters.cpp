@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/parameters.h"
 
+#include <algorithm>
+
 #include "base/human.h"
 #include "base/process_memory.h"
 #include "base/text.h"
 #include "io/checkpoint/checkpoint_reader.h"
+#include "parallel/rank_model.h"
 
 namespace gf {
 namespace {
@@ -71,6 +74,18 @@ std::vector<ShardView> views_in(const TensorSource& source, const std::vector<Sh
 
 void check_parameters(const TensorSource& source, const ParameterStore& store, bool partial) {
   views_in(source, parameter_views(store), partial);
+}
+
+std::unique_ptr<TensorSource> open_start(const Config& config, const ParameterStore& stage) {
+  const TrainConfig& t = config.train;
+  if (t.load_model.empty()) return nullptr;
+  auto load = open_tensors(t.load_model);
+  // A stage may be of new layers alone, the model not.
+  const auto there = [&](const std::string& name) { return load->mentions(cat(kModelPrefix, name)); };
+  if (t.load_partial && std::ranges::none_of(parameter_names(config.model), there))
+    refuse("the checkpoint has none of the model's parameters", "a checkpoint of this kind of model");
+  check_parameters(*load, stage, t.load_partial);
+  return load;
 }
 
 void check_weights_of(const TensorSource& source, const Config& config) {

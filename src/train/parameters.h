@@ -20,6 +20,9 @@ std::vector<ShardView> views_in(const TensorSource&, const std::vector<ShardView
 
 // Checks the same before any memory is taken: names and shapes only.
 void check_parameters(const TensorSource&, const ParameterStore&, bool partial);
+// What a run without a checkpoint loads, by its train.load_model: null where there is none. Refuses what has not the
+// parameters of `stage`, a part of the run's model.
+std::unique_ptr<TensorSource> open_start(const Config&, const ParameterStore& stage);
 // Checks that a source has the parameters of the model that a configuration describes, no fewer and no others.
 void check_weights_of(const TensorSource&, const Config&);
 

@@ -20,6 +20,11 @@ TEST(Text, WhatIsForeignIsShortInAMessage) {
   EXPECT_EQ(parser_message(std::string(100000, 'a')), cat(std::string(240, 'a'), "..."));
 }
 
+TEST(Text, BlanksAreTakenFromItsEnds) {
+  for (const auto& [text, rest] : {std::pair("", ""), {" \t ", ""}, {"a", "a"}, {" a b\t", "a b"}})
+    EXPECT_EQ(without_blanks(text), rest);
+}
+
 TEST(Text, ATerminalObeysNothingInIt) {
   EXPECT_EQ(shortened(std::string_view("a\x1b[2J\n\r\t\x7f\0b", 11)), "a?[2J?????b");
   // U+0080 to U+009F in UTF-8, of which U+009B is ESC [ in one; what comes after them is text.

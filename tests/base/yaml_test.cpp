@@ -69,6 +69,9 @@ void refused(const std::string& yaml, const std::vector<std::string>& pieces) {
 TEST(Yaml, BadFilesAreRefusedWithTheirLine) {
   refused("model:\n  a: 1\n  a: 2\n", {"my.yaml:3", "model.a", "twice"});
   refused("model: {a: 1}\nmodel: {b: 1}\n", {"my.yaml:2", "model", "twice"});
+  refused("m.a: 1\nm: {a: 2}\n", {"my.yaml:2: m.a stands twice"});
+  refused("m: {a: {b: 1}}\nm.a.b: 2\n", {"my.yaml:2: m.a.b stands twice"});
+  refused("m: {a.b: 1,\n a: {b: 2}}\n", {"my.yaml:2: m.a.b stands twice"});
   refused("a: 1\nb: [1,\nc: 2\n", {"my.yaml:"});
   refused("a: b: c\n", {"my.yaml:1"});
   refused("a:\n\t- b\n", {"my.yaml:2"});
@@ -79,7 +82,15 @@ TEST(Yaml, BadFilesAreRefusedWithTheirLine) {
   refused("a: !!python/object:os.system x\n", {"my.yaml:1", "python/object"});
   refused("a: &x {b: 1}\nc: *x\n", {"my.yaml:2", "alias"});
   refused("a:\n- {b: 1,\n   b: 2}\n", {"my.yaml:3: b stands twice"});
+  refused("a:\n- {m.b: 1,\n   m: {b: 2}}\n", {"my.yaml:3: b stands twice"});
   refused("a:\n- ? [1]\n  : 2\n", {"my.yaml:2", "key"});
+}
+
+TEST(Yaml, OtherKeysOfASectionMayStandElsewhere) {
+  EXPECT_EQ(listed("m.a: 1\nm: {b: 2}\nm.c: {}\nm.c.d: 3\nb: 4\n"),
+            "m.a=1 @f:1\nm section @f:2\nm.b=2 @f:2\nm.c section @f:3\nm.c.d=3 @f:4\nb=4 @f:5\n");
+  EXPECT_EQ(tree(parse_yaml("l: [{a: 1}, {a: 1}, {b: [{a: 1}]}]", "f").at(0).entries),
+            " section@f:1 ( a=1@f:1 ) section@f:1 ( a=1@f:1 ) section@f:1 ( b=list@f:1 ( section@f:1 ( a=1@f:1 ) ) )");
 }
 
 TEST(Yaml, HostileFilesAreBounded) {

@@ -82,6 +82,7 @@ TEST(Partition, TextGoesThereAndBack) {
     EXPECT_EQ(given_partition(c, text_of(c, p), stages), p) << text_of(c, p);
   }
   EXPECT_EQ(text_of(c, given_partition(c, "0,1-5,6-8", 3)), "0,1-5,6-8");
+  EXPECT_EQ(text_of(c, given_partition(c, "0, 1-5 ,6-8 ", 3)), "0,1-5,6-8");
   // The key cache goes with the first GOLD block, the head with the last stage.
   const auto layers = layout_of(c);
   const Partition p = given_partition(c, "0-5,6-8", 2);

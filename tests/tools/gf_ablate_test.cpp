@@ -6,11 +6,9 @@
 #include <cmath>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <regex>
-#include <sstream>
 #include <tuple>
 
 #include "io/metrics.h"
@@ -18,74 +16,14 @@
 #include "support/files.h"
 #include "support/process.h"
 #include "support/run_program.h"
-#include "support/tiny_run.h"
+#include "support/tiny_ablation.h"
 
 namespace gf {
 namespace {
 
 namespace fs = std::filesystem;
-using Rows = std::map<std::string, std::map<std::string, std::string>>;
 
-class Ablate : public testing::Test {
- protected:
-  Ablate() {
-    std::string text;
-    for (int i = 0; i < 400; ++i) text += "abc " + std::to_string(i * i % 97);
-    write_byte_tokens(folder_ / "data", text);
-    write("tiny.yaml",
-          "variants:\n- {name: finch, set: {model.tmix: x060}}\n"
-          "- {name: goldfinch, set: {model.tmix: x060c2, model.tmix2: gold}}\nseeds: [1, 2]\n");
-    write("base.yaml",
-          "model: {n_layer: 3, n_embd: 32, head_size: 16, ctx_len: 16, vocab_size: 257}\n"
-          "train: {micro_bsz: 2, max_steps: 6, my_exit_tokens: 100000, val_check_interval: 3}\n");
-  }
-  void write(const std::string& name, const std::string& text) const { std::ofstream(folder_ / name) << text; }
-  std::vector<std::string> words(const std::vector<std::string>& more) const {
-    std::vector<std::string> all{"ablate", "-c", folder_ / "base.yaml", "-a", folder_ / "tiny.yaml"};
-    const std::string data = folder_ / "data", out = folder_ / "out";
-    all.insert(all.end(),
-               {"--train.data_file=" + data, "--train.validation_data_file=" + data, "--train.proj_dir=" + out});
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
-  ProgramResult ablate(const std::vector<std::string>& more = {}) const {
-    return run_program("gf", words(more), {{"OMP_NUM_THREADS", "1"}});
-  }
-  void refused(const std::vector<std::string>& more, const std::vector<std::string>& pieces) const {
-    const ProgramResult result = ablate(more);
-    EXPECT_EQ(result.status, 2) << result.err;
-    for (const auto& piece : pieces)
-      EXPECT_NE(result.err.find(piece), std::string::npos) << piece << ": " << result.err;
-    EXPECT_FALSE(fs::exists(folder_ / "out")) << "nothing was begun";
-  }
-  // Neither begun nor listed; a dry run has told what the variants cost.
-  static void expect_no_run(const std::string& way, const ProgramResult& result) {
-    EXPECT_EQ(result.out.find("run --only"), std::string::npos) << result.out;
-    EXPECT_EQ(result.out.starts_with("variant "), way == "--dry-run") << result.out;
-  }
-  fs::path out() const { return fs::path(folder_ / "out") / "tiny"; }
-  fs::path run(const std::string& name) const { return out() / name; }
-  Rows csv() const {
-    std::istringstream lines(read_file(out() / "report.csv"));
-    const auto cells = [](const std::string& line) {
-      std::vector<std::string> all;
-      std::istringstream in(line + ",");
-      for (std::string cell; std::getline(in, cell, ',');) all.push_back(cell);
-      return all;
-    };
-    std::string line;
-    std::getline(lines, line);
-    const auto head = cells(line);
-    Rows rows;
-    while (std::getline(lines, line)) {
-      const auto row = cells(line);
-      EXPECT_EQ(row.size(), head.size()) << line;
-      for (size_t i = 1; i < row.size() && i < head.size(); ++i) rows[row[0]][head[i]] = row[i];
-    }
-    return rows;
-  }
-  TempFolder folder_;
-};
+class Ablate : public TinyAblation {};
 
 TEST_F(Ablate, TrainsEachVariantFromEachSeedAndReports) {
   const ProgramResult result = ablate();
@@ -339,6 +277,12 @@ TEST_F(Ablate, ADryRunTrainsNothing) {
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
+TEST_F(Ablate, SeedsMayStandWithBlanks) {
+  const ProgramResult result = ablate({"--dry-run", "--only=finch", "--seeds", "1, 3"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("run --only finch --seeds 3  # 6 steps"), std::string::npos) << result.out;
+}
+
 // As in a fresh clone: the published files, whose data is nowhere, and who need not know how long the runs would be.
 TEST_F(Ablate, ADryRunTellsOfCostsWithoutData) {
   const auto dry = [&](const std::string& size, const std::string& ablation, const std::string& data) {
@@ -390,6 +334,7 @@ TEST_F(Ablate, WrongInputIsRefusedBeforeAnythingRuns) {
   refused({"--seeds", "x"}, {"\"x\" is no seed"});
   refused({"--model.n_embd", "33"}, {"variant finch", "33"});
   refused({"--train.data_file", "nowhere"}, {"nowhere"});
+  refused({"--train.train_stage=1"}, {"train.train_stage is 1", "trains nothing"});
   write("tiny.yaml", "variants: [{name: a}, {name: a}]\nseeds: [1]\n");
   refused({}, {"tiny.yaml:1", "entry 2", "called a, as entry 1 is"});
   EXPECT_EQ(run_program("gf", {"ablate", "-c", folder_ / "base.yaml"}).status, 2);

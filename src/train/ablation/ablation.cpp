@@ -204,7 +204,7 @@ std::vector<int64_t> seeds_of(const std::string& text) {
   for (bool more = true; more;) {
     const size_t comma = rest.find(',');
     more = comma != std::string_view::npos;
-    add_seed(seeds, std::string(rest.substr(0, comma)));
+    add_seed(seeds, std::string(without_blanks(rest.substr(0, comma))));
     if (more) rest.remove_prefix(comma + 1);
   }
   return seeds;
@@ -223,6 +223,10 @@ std::vector<PlannedVariant> plan_variants(const Ablation& ablation, const Config
     planned.push_back({ablation.variants[i].name, ablation.variants[i].settings, {}});
     settle(planned[i]);
   });
+  // They have the section train in common.
+  if (planned[0].config.train.train_stage == 1)
+    refuse("train.train_stage is 1, which writes the fresh parameters and trains nothing",
+           "--train.train_stage 0; each run makes its fresh parameters itself, from its seed");
   // What the others are matched to: one that has its own width, where there is one.
   const auto matchable = [](const PlannedVariant& p) { return can_be_matched(p.config.model); };
   const auto own =

@@ -5,9 +5,11 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "train/config.h"
 
 namespace gf {
@@ -26,7 +28,7 @@ struct Ablation {
 
 Ablation read_ablation(const std::filesystem::path&);
 
-// "1,2,3", as --seeds has it. Refuses one that comes twice.
+// "1,2,3", as --seeds has it, with blanks or without. Refuses one that comes twice.
 std::vector<int64_t> seeds_of(const std::string& text);
 
 // A variant made ready: its configuration but for seed and folder, resolved and checked, and what it costs.
@@ -41,7 +43,7 @@ struct PlannedVariant {
 
 int64_t channel_width(const PlannedVariant&);  // of the lower layers
 
-// Of all variants. What is wrong with one is told with its name.
+// Of all variants. What is wrong with one is told with its name. Refuses a base that trains nothing.
 std::vector<PlannedVariant> plan_variants(const Ablation&, const ConfigParts& base);
 
 // One training run: a variant from a seed, in <proj_dir>/<ablation>/<variant>-s<seed>.
@@ -55,5 +57,8 @@ AblationRun run_of(const Ablation&, const std::vector<PlannedVariant>&, size_t v
                    const ConfigParts& base);
 
 std::filesystem::path folder_of(const Ablation&, const Config& base);  // <proj_dir>/<ablation>
+
+// Is told of a run that the report goes without, by its folder's name, and why.
+using LeftOut = std::function<void(const std::string& run, const Error& why)>;
 
 }  // namespace gf

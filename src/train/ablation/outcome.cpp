@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/human.h"
+#include "io/checkpoint/checkpoint_folder.h"
 #include "io/files.h"
 #include "io/partial_file.h"
 #include "io/run_folder.h"
@@ -25,7 +26,7 @@ constexpr const char* kPeakFile = "peak_bytes.txt";
 double peak_of(const fs::path& run_folder) {
   constexpr int64_t kLongest = 100;
   if (!fs::exists(run_folder / kPeakFile)) return 0;
-  std::istringstream text(read_small_file(run_folder / kPeakFile, kLongest));
+  std::istringstream text(read_small_file(run_folder / kPeakFile, kLongest, "remove it"));
   double bytes = 0;
   return text >> bytes && std::isfinite(bytes) && bytes > 0 ? bytes : 0;
 }
@@ -114,8 +115,33 @@ Spread spread_of(std::span<const double> values) {
   return s;
 }
 
+bool is_trained(const fs::path& run_folder, int64_t last_step) {
+  const auto newest = newest_checkpoint(RunPaths(run_folder).checkpoints());
+  return newest && newest->step >= last_step;
+}
+
+RunHistory history_of(const fs::path& run_folder, int64_t last_step) {
+  const fs::path metrics = RunPaths(run_folder).metrics();
+  const auto advice = [&](const char* first) {
+    return cat(first, "; or remove ", run_folder.string(), " to train it anew");
+  };
+  try {
+    const bool trained = is_trained(run_folder, last_step);  // first: a run that ends meanwhile has its metrics before
+    if (!fs::exists(metrics)) refuse(cat("there is no ", metrics.string()), advice("the file as it was"));
+    RunHistory history = load_run(run_folder);
+    const int64_t steps = summarize(history).steps;
+    if (trained && steps < last_step)
+      refuse(cat(metrics.string(), " ends at step ", steps, ", and the run has a checkpoint of step ", last_step),
+             advice("the file as it was"));
+    return history;
+  } catch (const Error& e) {
+    throw Error(e.what(), e.hint().empty() ? advice("mend that file") : e.hint(), e.status(), e.where());
+  }
+}
+
 AblationOutcome outcome_of(const Ablation& ablation, const std::vector<PlannedVariant>& planned,
-                           std::span<const AblationRun> runs, std::span<const int64_t> last_steps) {
+                           std::span<const AblationRun> runs, std::span<const int64_t> last_steps,
+                           const LeftOut& left_out) {
   AblationOutcome a{ablation.name, {}, {}, {}};
   for (size_t variant = 0; variant < planned.size(); ++variant) {
     const PlannedVariant& p = planned[variant];
@@ -126,18 +152,24 @@ AblationOutcome outcome_of(const Ablation& ablation, const std::vector<PlannedVa
       if (runs[i].variant != variant) continue;
       ++v.runs;
       const fs::path folder = run_folder(runs[i].config);
-      if (!fs::exists(RunPaths(folder).metrics())) continue;
-      RunHistory history = load_run(folder);
+      try {
+        if (!fs::exists(RunPaths(folder).metrics()) && !is_trained(folder, last_steps[i])) continue;
+        RunHistory history = history_of(folder, last_steps[i]);
+        v.peak_bytes = std::max(v.peak_bytes, peak_of(folder));
+        a.histories.push_back(std::move(history));
+      } catch (const Error& e) {
+        left_out(folder.filename().string(), e);
+        continue;
+      }
+      a.series.push_back(variant);
+      const RunHistory& history = a.histories.back();
       const RunSummary sum = summarize(history);
       if (!history.steps.empty()) speeds.push_back(sum.tokens_per_s);
-      v.peak_bytes = std::max(v.peak_bytes, peak_of(folder));
       if (sum.steps >= last_steps[i]) {
         ++v.done;
         if (sum.final_loss) train_losses.push_back(*sum.final_loss);
         if (sum.last_val_loss) val_losses.push_back(*sum.last_val_loss);
       }
-      a.histories.push_back(std::move(history));
-      a.series.push_back(variant);
     }
     v.val_loss = spread_of(val_losses), v.train_loss = spread_of(train_losses), v.tokens_per_s = spread_of(speeds);
     a.variants.push_back(std::move(v));

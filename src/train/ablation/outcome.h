@@ -20,6 +20,12 @@ struct Spread {
 };
 Spread spread_of(std::span<const double>);
 
+// Whether a run's newest checkpoint is of its last step, so that there is nothing left to train.
+bool is_trained(const std::filesystem::path& run_folder, int64_t last_step);
+// What a run's folder tells of it. Refuses what cannot be read, and metrics that end before those of a run that is
+// trained: of these losses nobody could say whose they are.
+RunHistory history_of(const std::filesystem::path& run_folder, int64_t last_step);
+
 struct VariantOutcome {
   std::string name;
   int64_t parameters = 0, runs = 0, done = 0;  // runs: as many as seeds; done: that have taken all their steps
@@ -38,9 +44,10 @@ struct AblationOutcome {
   std::vector<size_t> series;         // of each, its variant
 };
 
-// `runs` are those of all variants and seeds; `last_steps` says of each when it is done.
+// `runs` are those of all variants and seeds; `last_steps` says of each when it is done. One that has begun and whose
+// folder cannot be read is left out.
 AblationOutcome outcome_of(const Ablation&, const std::vector<PlannedVariant>&, std::span<const AblationRun> runs,
-                           std::span<const int64_t> last_steps);
+                           std::span<const int64_t> last_steps, const LeftOut& left_out);
 
 std::string csv_of(const AblationOutcome&);
 std::string page_of(const AblationOutcome&);  // of at least one run that has begun

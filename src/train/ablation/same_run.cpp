@@ -47,21 +47,35 @@ std::optional<Attributes> newest_attributes(const std::filesystem::path& checkpo
   return std::nullopt;
 }
 
-// Empty where there is no run.
+// The configuration; empty where there is no run.
 std::string config_in(const RunPaths& paths, const std::optional<Attributes>& newest) {
   if (std::filesystem::exists(paths.config())) return read_small_file(paths.config(), kLongestYaml);
   return newest ? newest->config : "";
 }
 
+std::string to_begin_anew(const std::filesystem::path& folder) {
+  return cat("remove ", folder.string(), " to train it anew");
+}
+
 }  // namespace
 
-void check_same_run(const std::filesystem::path& folder, const Config& asked, const TrainingData* data,
-                    int64_t last_step) {
+std::optional<RunThere> run_in(const std::filesystem::path& folder) {
   const RunPaths paths(folder);
-  const auto newest = newest_attributes(paths.checkpoints());
-  const std::string text = config_in(paths, newest);
-  if (text.empty()) return;
-  const Config then = config_from_text(text, paths.config().string());
+  try {
+    RunThere run{{}, newest_attributes(paths.checkpoints())};
+    const std::string text = config_in(paths, run.newest);
+    if (text.empty()) return std::nullopt;
+    run.config = config_from_text(text, paths.config().string());
+    return run;
+  } catch (const Error& e) {
+    const std::string own = e.hint().empty() ? "" : e.hint() + "; or ";
+    throw Error(e.what(), own + to_begin_anew(folder), e.status(), e.where());
+  }
+}
+
+void check_same_run(const RunThere& run, const std::filesystem::path& folder, const Config& asked,
+                    const TrainingData* data, int64_t last_step) {
+  const auto& [then, newest] = run;
   std::vector<Difference> all = differences(asked, then, counts);
   const auto compare = [&](const char* what, const auto& now, const auto& before) {
     if (now != before) all.push_back({what, cat(now), cat(before)});
@@ -71,8 +85,7 @@ void check_same_run(const std::filesystem::path& folder, const Config& asked, co
   // Where nobody says, it follows from the machine, which need not be this one.
   if (mine.accelerator.value_or("") == theirs.accelerator.value_or(""))
     compare("train.precision", mine.precision.value_or("auto"), theirs.precision.value_or("auto"));
-  const std::string hint =
-      cat("another --train.proj_dir or name of the ablation's file; or remove ", folder.string(), " to train it anew");
+  const std::string hint = cat("another --train.proj_dir or name of the ablation's file; or ", to_begin_anew(folder));
   if (!all.empty())
     refuse(cat(all[0].key, " is ", all[0].now, ", and the run in ", folder.string(), " was begun with ", all[0].then),
            hint);

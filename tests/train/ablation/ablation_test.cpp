@@ -76,6 +76,7 @@ TEST_F(Ablations, WhatCannotBeIsRefusedWithItsPlace) {
   refused("{name: b, set: {train.lr_init: 1}}", {"entry 2", "it sets train.lr_init", "share"});
   refused("{name: b, set: {model.ctx_len: 8}}", {"it sets model.ctx_len", "share"});
   refused("{name: b, set: {model.vocab_size: 8}}", {"it sets model.vocab_size"});
+  refused("{name: b, set: {model.tmix: x060, model: {tmix: x052}}}", {"mine.yaml:3: tmix stands twice"});
   refused("{name: b, set: [model.tmix]}", {"set is no section"});
   refused("{name: b, set: {model.tmix: [x060]}}", {"model.tmix is a list"});
   const std::string one = "variants: [{name: a}]\n";
@@ -91,7 +92,10 @@ TEST_F(Ablations, WhatCannotBeIsRefusedWithItsPlace) {
   expect_refused({"match is \"param\"", "none, params, flops"}, [&] { read(one + "seeds: [1]\nmatch: param\n"); });
   expect_refused({"the seed 2 comes twice"}, [] { seeds_of("2,3,2"); });
   expect_refused({"\"\" is no seed"}, [] { seeds_of("2,"); });
+  expect_refused({"\"\" is no seed"}, [] { seeds_of("2, "); });
+  expect_refused({"\"2 3\" is no seed"}, [] { seeds_of("2 3"); });
   EXPECT_EQ(seeds_of("7,0"), (std::vector<int64_t>{7, 0}));
+  EXPECT_EQ(seeds_of(" 7, 0,\t12 "), (std::vector<int64_t>{7, 0, 12}));
 }
 
 TEST_F(Ablations, AVariantThatCannotBeIsNamed) {
@@ -100,6 +104,15 @@ TEST_F(Ablations, AVariantThatCannotBeIsNamed) {
   const Ablation b = read("variants: [{name: odd, set: {model.tmxi: x060}}]\nseeds: [1]\n");
   expect_refused({"variant odd: ", "mine.yaml:1", "model.tmxi"},
                  [&] { plan_variants(b, base("L6D768minipile.yaml")); });
+}
+
+// Each run would write its parameters and end.
+TEST_F(Ablations, ABaseThatTrainsNothingIsRefused) {
+  const Ablation a = read("variants: [{name: a}]\nseeds: [1]\n");
+  ConfigParts parts = base("L6D768minipile.yaml");
+  parts.settings.push_back({.path = "train.train_stage", .text = "1"});
+  expect_refused({"train.train_stage is 1", "trains nothing", "--train.train_stage 0"},
+                 [&] { plan_variants(a, parts); });
 }
 
 // The sizes that the published code has (reference, worked out from it), and what they cache.
