@@ -4,7 +4,7 @@
 //   --tokens N         decode so many (32) with weights of either kind, in each of five rounds
 //   --prompt A,B,...   read texts of these lengths instead, each from the beginning, in memory that was used before
 //   --positions A,B,...  decode so many tokens after texts of these lengths instead, and print what one takes there
-//   --growth           read 8192 and 16,384 tokens, and print by how much memory grew for each position between, and
+//   --growth           read 10,000 and 20,000 tokens, and print by how much memory grew for each position between, and
 //                      the ratio of a Llama of that size in bf16 to it
 //   --cache compressed|expanded   what GOLD layers keep: expanded, for --prompt compressed, for --positions and
 //                      --growth both
@@ -166,13 +166,14 @@ void read_prompts(const LayerStack& layers, const std::vector<int64_t>& lengths,
                1e6 * best[i] / static_cast<double>(lengths[i]));
 }
 
-// By how many bytes memory grows for each position, whatever tensors say of themselves: over whole pages of what is
-// kept, so that none of them is for later positions. Of a new model, which itself has kept nothing of any position.
-double growth_a_position(const ModelConfig& config, const Past::Options& options) {
+// By how many bytes memory grows for each position between so many and twice as many, whatever tensors say of
+// themselves, and be it the rest of a page of what is kept: of 256 positions as a rule. Of a new model, which itself
+// has kept nothing of any position.
+double growth_a_position(const ModelConfig& config, const Past::Options& options, int64_t positions) {
   LayerStack layers(config);
   allocate_roughly(layers);
   StatefulDecoder decoder(layers, {.past = options});
-  const auto text = some_tokens(GrowingRows::kMostRows, config.vocab_size);
+  const auto text = some_tokens(positions, config.vocab_size);
   decoder.feed(text);
   const size_t first = allocated_bytes();
   decoder.feed(text);
@@ -180,11 +181,15 @@ double growth_a_position(const ModelConfig& config, const Past::Options& options
 }
 
 void growth(const ModelConfig& config, const std::vector<bool>& caches) {
+  constexpr int64_t kPositions = 10'000;
   const auto llama = static_cast<double>(2 * config.n_layer * config.n_embd) * 2;
-  growth_a_position(config, {.expanded = false});  // products of shapes that were not there yet take memory too
+  // Products of shapes that were not there yet take memory too. Those of the whole text are there in two pieces of it:
+  // a whole one and the last, which is shorter, and of blocks of positions the last ones.
+  const int64_t chunk = StatefulDecoder::Options{}.chunk;
+  for (const bool expanded : caches) growth_a_position(config, {.expanded = expanded}, chunk + kPositions % chunk);
   for (const DType cache : {DType::f32, DType::bf16})
     for (const bool expanded : caches) {
-      const double each = growth_a_position(config, {.expanded = expanded, .cache = cache});
+      const double each = growth_a_position(config, {.expanded = expanded, .cache = cache}, kPositions);
       fmt::print("{} {}: {:.1f} bytes a position; a Llama's {:.0f} are {:.1f} times that\n", name_of_cache(expanded),
                  name_of(cache), each, llama, llama / each);
     }

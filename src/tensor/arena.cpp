@@ -122,8 +122,8 @@ class Arena::Pool {
     insert_free(begin, bytes);
   }
 
-  // A lone tensor (Tensor::empty) gets just its size. An arena in earnest grows at its end, so that no tensor is cut
-  // off by a region's; on a GPU, which has no address space to grow in, by regions.
+  // The first tensor gets just its size, as a lone one does (lone_tensor). After it an arena grows at its end, so that
+  // no tensor is cut off by a region's; on a GPU, which has no address space to grow in, by regions.
   void grow(size_t bytes) {
     if (regions_.empty() || is_like_gpu(device_) || !extend(bytes)) add_region(bytes);
   }
@@ -213,6 +213,22 @@ Tensor Arena::empty(Shape shape, DType dtype) {
   std::byte* const data = pool_->take(static_cast<size_t>(shape.numel()) * size_of(dtype));
   return {std::shared_ptr<std::byte>(data, [pool = pool_](std::byte* p) { pool->put_back(p); }), shape, dtype,
           pool_->device_};
+}
+
+Tensor lone_tensor(Shape shape, DType dtype, Device device) {
+  if (device.kind == Device::Kind::meta) return Arena(device).empty(shape, dtype);
+  const size_t wanted = static_cast<size_t>(shape.numel()) * size_of(dtype);
+  const size_t bytes = round_up(std::max<size_t>(wanted, 1), kPage);
+  std::byte* const data = reserve(device, bytes);
+  if (device.kind == Device::Kind::cpu) {
+    ASAN_POISON_MEMORY_REGION(data, bytes);
+    ASAN_UNPOISON_MEMORY_REGION(data, wanted);
+  }
+  const auto back = [device, bytes](std::byte* p) {
+    if (device.kind == Device::Kind::cpu) ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+    give_back(device, p, bytes);
+  };
+  return {std::shared_ptr<std::byte>(data, back), shape, dtype, device};
 }
 
 Device Arena::device() const {

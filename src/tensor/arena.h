@@ -27,4 +27,8 @@ class Arena {
   std::shared_ptr<Pool> pool_;  // shared with the tensors, which may outlive the arena
 };
 
+// Memory of one tensor alone, which goes back to the device with it: just its pages, and nothing that keeps account of
+// them (an Arena's some 700 bytes) beside the tensor itself.
+Tensor lone_tensor(Shape, DType, Device);
+
 }  // namespace gf

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/growing_rows.h"
 
-#include <bit>
+#include <algorithm>
+#include <iterator>
+#include <numeric>
 
 #include "tensor/arithmetic.h"
 
@@ -13,31 +15,31 @@ DType computed_with(DType kept) {
   return kept == DType::u16 ? DType::i32 : kept;
 }
 
+// The system gives whole pages of its own alone. The fewest blocks that fill some of these: one block of rows that have
+// a multiple of 16 bytes, eight of two-byte rows. So nothing is lost at the end of each. What a page takes beside its
+// rows, some 200 bytes, is less than a byte a row.
+int64_t rows_of_page(int64_t width, DType kept) {
+  constexpr int64_t kSystemPage = 4096;
+  const int64_t block = GrowingRows::kBlock * width * static_cast<int64_t>(size_of(kept));
+  return GrowingRows::kBlock * (kSystemPage / std::gcd(block, kSystemPage));
+}
+
 }  // namespace
+
+GrowingRows::GrowingRows(int64_t width, DType kept)
+    : width_(width), kept_(kept), page_rows_(rows_of_page(width, kept)) {}
 
 size_t GrowingRows::bytes() const {
   return static_cast<size_t>(room() * width_) * size_of(kept_);
 }
 
-// The system gives no less than a page of its own at a time: one of narrow rows is of several blocks.
-int64_t GrowingRows::fewest_blocks() const {
-  constexpr size_t kSystemPage = 4096;
-  const size_t block = static_cast<size_t>(kBlock * width_) * size_of(kept_);
-  return static_cast<int64_t>((kSystemPage + block - 1) / block);
-}
-
-const GrowingRows::Page& GrowingRows::page_of(int64_t row) const {
-  const auto after = [](int64_t r, const Page& page) { return r < page.first; };
-  return *std::prev(std::upper_bound(pages_.begin(), pages_.end(), row, after));
-}
-
 Tensor GrowingRows::part(int64_t begin, int64_t end) const {
-  const Page& page = page_of(begin);
-  return page.rows.slice(begin - page.first, end - page.first);
+  const int64_t first = begin / page_rows_ * page_rows_;
+  return pages_[static_cast<size_t>(begin / page_rows_)].slice(begin - first, end - first);
 }
 
-void GrowingRows::add_page(int64_t blocks) {
-  pages_.push_back({room(), Tensor::empty({blocks * kBlock, width_}, kept_, kCpu)});
+Tensor GrowingRows::new_page() const {
+  return Tensor::empty({page_rows_, width_}, kept_, kCpu);
 }
 
 void GrowingRows::append(const Tensor& rows) {
@@ -45,12 +47,7 @@ void GrowingRows::append(const Tensor& rows) {
   const int64_t count = rows.numel() / width_;
   const Tensor from = rows.view({count, width_});
   for (int64_t taken = 0; taken < count;) {
-    if (size_ == room()) {
-      const size_t row = static_cast<size_t>(width_) * size_of(kept_);
-      const size_t most = std::bit_floor(std::min<size_t>(kMostRows, kMostBytes / row) / kBlock);
-      const int64_t few = fewest_blocks();
-      add_page(std::clamp(size_ / kBlock, few, std::max(few, static_cast<int64_t>(most))));
-    }
+    if (size_ == room()) pages_.push_back(new_page());
     const int64_t n = std::min(count - taken, room() - size_);
     convert(from.slice(taken, taken + n), part(size_, size_ + n));
     size_ += n, taken += n;
@@ -60,10 +57,10 @@ void GrowingRows::append(const Tensor& rows) {
 Tensor GrowingRows::rows(int64_t begin, int64_t end) const {
   GF_CHECK(begin >= 0 && begin < end && end <= size_, "rows ", begin, " to ", end, " of ", size_);
   const DType dtype = computed_with(kept_);
-  if (dtype == kept_ && end <= page_of(begin).end()) return part(begin, end);
+  if (dtype == kept_ && end <= page_end(begin)) return part(begin, end);
   Tensor all = Tensor::empty({end - begin, width_}, dtype, kCpu);
   for (int64_t at = begin; at < end;) {
-    const int64_t next = std::min(end, page_of(at).end());
+    const int64_t next = std::min(end, page_end(at));
     convert(part(at, next), all.slice(at - begin, next - begin));
     at = next;
   }
@@ -73,13 +70,8 @@ Tensor GrowingRows::rows(int64_t begin, int64_t end) const {
 GrowingRows GrowingRows::copy() const {
   GrowingRows other = *this;
   if (size_ == room()) return other;
-  // Of the last page only the full blocks stay, and what follows is its own.
-  const int64_t full = size_ / kBlock * kBlock;
-  const Page last = other.pages_.back();
-  other.pages_.pop_back();
-  if (full > last.first) other.pages_.push_back({last.first, last.rows.slice(0, full - last.first)});
-  if (size_ == full) return other;
-  other.add_page(fewest_blocks());
+  const int64_t full = size_ / page_rows_ * page_rows_;
+  other.pages_.back() = new_page();
   convert(part(full, size_), other.part(full, size_));
   return other;
 }

@@ -7,7 +7,7 @@
 namespace gf {
 
 Tensor Tensor::empty(Shape shape, DType dtype, Device device) {
-  return Arena(device).empty(shape, dtype);
+  return lone_tensor(shape, dtype, device);
 }
 
 Tensor Tensor::zeros(Shape shape, DType dtype, Device device) {

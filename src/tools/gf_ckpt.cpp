@@ -142,8 +142,10 @@ int export_to(const Arguments& arguments) {
   const CheckpointReader checkpoint(values["checkpoint"].as<std::string>());
   const Attributes& a = checkpoint.attributes();
   const Metadata metadata = {{"step", std::to_string(a.step)}, {"config", a.config}};
-  for (const auto& file : write_safetensors_shards(out, checkpoint, format, most_bytes, metadata))
+  const WrittenShards written = write_safetensors_shards(out, checkpoint, format, most_bytes, metadata);
+  for (const auto& file : written.files)
     std::cout << file.string() << ": " << human_bytes(static_cast<double>(File::open(file).size())) << "\n";
+  for (const auto& file : written.removed) std::cout << file.string() << ": removed, of an older export\n";
   return 0;
 }
 

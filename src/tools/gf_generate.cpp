@@ -79,6 +79,9 @@ void print_report(const Generation& g, int64_t prompt_tokens, const Past& past) 
              human_bytes(static_cast<double>(peak_resident_bytes())));
   if (g.left_out > 0)
     print_note("left out an unfinished character at the end ({})\n", counted(static_cast<int64_t>(g.left_out), "byte"));
+  if (g.begun.size() > g.left_out)
+    print_note("held back {} at the end, with which a --stop begins; the state has it\n",
+               counted(static_cast<int64_t>(g.begun.size() - g.left_out), "byte"));
 }
 
 // What would keep less of each position than these options do.
@@ -229,6 +232,7 @@ class Writer {
     options.number = number;
     options.read_before = text.decoder.counts();
     if (tokens.empty()) options.begun = text.begun;
+    options.goes_on = state_out_ && !o_.interactive;  // a line comes after each text of a session
     options.asked_to_stop = [this] { return asked_to_stop(); };
     const Generation g = generate(text.decoder, vocabulary_, tokens, options, sink);
     text.begun = g.begun;

@@ -34,10 +34,14 @@ void PositionChange::take(const boost::program_options::variables_map& values) {
 
 void PositionChange::apply(ModelConfig& model) const {
   if (!changes_rescale_ && !changes_rebase_) return;
-  if (!model.rope && (changes_rebase_ || !model.brope))
-    refuse(cat("--", changes_rescale_ ? kRescale : kRebase, " is given, and the model was trained ",
+  if (!model.rope && (changes_rebase_ || !model.brope)) {
+    const bool both = changes_rescale_ && changes_rebase_ && !model.brope;
+    const std::string wrong =
+        both ? cat("--", kRescale, " and --", kRebase) : cat("--", changes_rebase_ ? kRebase : kRescale);
+    refuse(cat(wrong, both ? " are" : " is", " given, and the model was trained ",
                model.brope ? "with model.brope, which has no base" : "without model.rope"),
-           model.brope ? cat("--", kRescale, " alone") : "no such option");
+           cat("without ", wrong));
+  }
   if (model.brope) model.brope->rescale = rescale_;
   if (model.rope && changes_rescale_) model.rope->rescale = rescale_;
   if (model.rope && changes_rebase_) model.rope->rebase = rebase_;

@@ -95,9 +95,10 @@ Generation generate(Decoder& decoder, const Vocabulary& vocabulary, std::span<co
     result.unread.clear();
     ++result.steps;
   }
-  const std::string unfinished = text.finish();
-  result.left_out = unfinished.size();
-  if (result.end == Generation::End::tokens || result.end == Generation::End::asked) result.begun = unfinished;
+  const bool cut_off = result.end == Generation::End::asked, out_of_tokens = result.end == Generation::End::tokens;
+  const std::string held = cut_off || (out_of_tokens && options.goes_on) ? text.take_held() : text.finish();
+  result.left_out = unfinished_character(held);
+  if (cut_off || out_of_tokens) result.begun = held;
   result.steps_s = watch.seconds();
   return result;
 }

@@ -25,6 +25,7 @@ struct GenerateOptions {
   uint64_t number = 0;                    // of texts that share a seed: each is drawn by random numbers of its own
   TokenCounts read_before{};              // what the decoder read before the prompt
   std::string begun{};                    // Generation::begun of the text that goes on, where no prompt comes between
+  bool goes_on = false;                   // after `tokens`, from Generation::begun: what is held back waits there
   std::vector<std::string> stops{};       // ends before the first of these
   std::function<bool()> asked_to_stop{};  // looked at between tokens: a signal that came, say
 };
@@ -43,7 +44,9 @@ struct Generation {
   int64_t steps = 0;              // times the decoder was asked after the prompt
   std::vector<int32_t> unread{};  // the last token, where it was made and not fed: what goes on begins with it
   size_t left_out = 0;            // bytes of an unfinished character at the end
-  std::string begun{};            // these, where the text could still go on with the rest of it
+  // What the text could still go on with the rest of: these, and where it will go on (or was asked to stop), what may
+  // become a stop text too, which was not passed on then.
+  std::string begun{};
   double prompt_s = 0, steps_s = 0;
 };
 

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <set>
 
 #include "base/build_id.h"
@@ -16,7 +15,6 @@
 #include "base/text.h"
 #include "io/checkpoint/safetensors.h"
 #include "tensor/arithmetic.h"
-#include "train/text_stream.h"
 
 namespace gf {
 namespace {
@@ -35,6 +33,7 @@ constexpr std::pair<const char*, const char*> kHints[] = {
     {"format", "a file that --state-out of this program wrote"},
     {"weights", "the same --weights as when it was written"},  // before the model, whose digest is of their values
     {"model", "the checkpoint that the text was read with"},
+    {"rope", "the same --rope.rescale and --rope.rebase as when it was written"},
     {"build", "the program that wrote it, or the text itself once more"},
     {"cache", "the same --cache as when it was written"},
     {"cache-dtype", "the same --cache-dtype as when it was written"},
@@ -74,11 +73,20 @@ class Digest {
   uint64_t sum_ = 0;
 };
 
-// All that the logits depend on, beside the tokens. Much of the configuration leaves no trace in the parameters, as how
-// positions are turned.
+// What options change of a model that is read, and its digest leaves out: so that a message can tell the one from the
+// other.
+std::string rope_of(const ModelConfig& config) {
+  if (config.rope) return fmt::format("rescale {}, rebase {}", config.rope->rescale, config.rope->rebase);
+  return config.brope ? fmt::format("rescale {}", config.brope->rescale) : "none";
+}
+
+// All else that the logits depend on, beside the tokens. Much of the configuration leaves no trace in the parameters,
+// as how positions are turned.
 std::string digest_of(const LayerStack& layers) {
   Digest digest;
   ModelConfig config = layers.config();
+  if (config.rope) config.rope->rescale = config.rope->rebase = 1;
+  if (config.brope) config.brope->rescale = 1;
   config.dropout = 0;                     // of training alone
   if (!config.brope) config.ctx_len = 0;  // whose slow pairs it decides
   const FieldList list(config);
@@ -106,9 +114,10 @@ DType dtype_of_matrices(const ParameterStore& parameters) {
 }
 
 Metadata metadata_of(const LayerStack& layers, const Past::Options& o) {
-  return {{"format", "gf past 5"},
+  return {{"format", "gf past 6"},
           {"weights", name_of(dtype_of_matrices(layers.parameters()))},
           {"model", digest_of(layers)},
+          {"rope", rope_of(layers.config())},
           {"build", build_id()},
           {"cache", o.expanded ? "expanded" : "compressed"},
           {"cache-dtype", name_of(o.cache)}};
@@ -132,18 +141,21 @@ std::string hex(std::string_view bytes) {
   return digits;
 }
 
-// What hex() made of the beginning of a character, or of nothing.
-std::optional<std::string> begun_of(const std::string& digits) {
-  constexpr const char* kDigits = "0123456789abcdef";
-  if (digits.size() % 2 != 0 || digits.find_first_not_of(kDigits) != std::string::npos) return {};
-  std::string bytes;
-  for (size_t i = 0; i < digits.size(); i += 2) bytes += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
-  return unfinished_character(bytes) == bytes.size() ? std::optional(bytes) : std::nullopt;
-}
-
 std::string value_of(const SafetensorsReader& reader, const char* key) {
   const auto found = reader.metadata().find(key);
   return found == reader.metadata().end() ? "nothing" : found->second;
+}
+
+// What hex() made.
+std::string begun_of(const SafetensorsReader& reader, const std::string& file) {
+  constexpr const char* kDigits = "0123456789abcdef";
+  const std::string digits = value_of(reader, kBegun);
+  if (digits.size() % 2 != 0 || digits.find_first_not_of(kDigits) != std::string::npos)
+    refuse(cat(file, ": its ", kBegun, " is ", shortened(digits), ", and not bytes in hexadecimal digits"),
+           "read the text once more");
+  std::string bytes;
+  for (size_t i = 0; i < digits.size(); i += 2) bytes += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
+  return bytes;
 }
 
 // More rows of a token that was read more often than float32 counts.
@@ -258,15 +270,11 @@ void write_past(PartialFile& file, const StatefulDecoder& decoder, const std::st
 KeptText read_past(const std::filesystem::path& path, const LayerStack& layers, StatefulDecoder::Options options) {
   const SafetensorsReader reader(path);
   check_metadata(path.string(), reader, metadata_of(layers, options.past));
+  const std::string begun = begun_of(reader, path.string());
   const std::map<std::string, Tensor> tensors = read_all(reader, path.string());
   if (digest_of(tensors, reader.metadata()) != value_of(reader, kContent))
     refuse(cat(path.string(), ": damaged: it is not what was written"), "read the text once more");
-  const std::optional<std::string> begun = begun_of(value_of(reader, kBegun));
-  if (!begun)
-    refuse(cat(path.string(), ": its ", kBegun, " is ", shortened(value_of(reader, kBegun)),
-               ", which begins no character"),
-           "read the text once more");
-  return {decoder_of(tensors, value_of(reader, kPositions), path.string(), layers, std::move(options)), *begun};
+  return {decoder_of(tensors, value_of(reader, kPositions), path.string(), layers, std::move(options)), begun};
 }
 
 StatefulDecoder decoder_of(const std::map<std::string, Tensor>& tensors, const std::string& positions,

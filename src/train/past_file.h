@@ -14,7 +14,7 @@ namespace gf {
 // What goes on from such a file.
 struct KeptText {
   StatefulDecoder decoder;
-  std::string begun;  // bytes of a character at its end that was left unfinished, and not shown (Generation::begun)
+  std::string begun;  // what was not shown at its end: of a character, or of a stop text (Generation::begun)
 };
 
 void write_past(PartialFile&, const StatefulDecoder&, const std::string& begun = {});  // and publishes it

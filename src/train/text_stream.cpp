@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <utility>
 
 namespace gf {
 namespace {
@@ -69,7 +68,7 @@ bool TextStream::add(std::string_view bytes) {
 
 std::string TextStream::finish() {
   pass_on(held_.size());
-  return std::exchange(held_, {});
+  return take_held();
 }
 
 size_t TextStream::pass_on(size_t bytes) {

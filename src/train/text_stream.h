@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace gf {
@@ -16,7 +17,7 @@ size_t unfinished_character(std::string_view text);
 class TextStream {
  public:
   using Sink = std::function<void(std::string_view)>;
-  // `begun`: of a character that the text before this one left unfinished.
+  // `begun`: what the text before this one held back at its end.
   TextStream(std::vector<std::string> stops, Sink sink, std::string begun = {})
       : stops_(std::move(stops)), sink_(std::move(sink)), held_(std::move(begun)) {}
 
@@ -24,6 +25,8 @@ class TextStream {
   bool add(std::string_view bytes);
   // The end: what was held back for a stop text is passed on, an unfinished character is not. Returns that one's bytes.
   std::string finish();
+  // The end of a part of the text, which goes on elsewhere: passes nothing on, and returns all that was held back.
+  std::string take_held() { return std::exchange(held_, {}); }
 
  private:
   size_t pass_on(size_t bytes);  // of what is held back, less an unfinished character; returns the bytes of that

@@ -158,8 +158,12 @@ TEST_F(GfCkpt, SeveralFilesWithAnIndexAreOneModel) {
   const fs::path whole = folder_ / "whole.safetensors";
   expect("export " + two.string() + " " + whole.string() + " --max-shard-size 48", 0, {whole.string() + ": "});
   EXPECT_GT(fs::file_size(whole), 48u);
+  const fs::path older = folder_ / "x-00003-of-00003.safetensors";
+  std::ofstream(older) << "of an older export";
+  std::ofstream(index) << R"({"weight_map": {"a": "x-00003-of-00003.safetensors"}})";
   expect("export " + two.string() + " " + file_.string() + " --max-shard-size 47", 0,
-         {first.string(), second.string(), index.string()});
+         {first.string(), second.string(), index.string(), older.string() + ": removed, of an older export\n"});
+  EXPECT_FALSE(fs::exists(older));
   EXPECT_FALSE(fs::exists(file_));
   expect("import " + index.string() + " " + (folder_ / "made").string(), 0, {"2 tensors"});
   const CheckpointReader made(folder_ / "made");

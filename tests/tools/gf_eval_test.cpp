@@ -179,8 +179,11 @@ TEST_F(GfEval, TellsOfEachPartOfTheWindow) {
   };
   expect_refused(all({"--by-position", "0"}), {"--by-position is 0", "16 positions", "from 1 to 16"});
   expect_refused(all({"--by-position", "17"}), {"--by-position is 17", "16 positions"});
-  expect_refused(all({"--rope.rescale", "2"}), {"--rope.rescale", "without model.rope"});
-  expect_refused(all({"--rope.rebase", "2"}), {"--rope.rebase", "without model.rope"});
+  expect_refused(all({"--rope.rescale", "2"}), {"--rope.rescale is given, and the model was trained without model.rope",
+                                                "try: without --rope.rescale\n"});
+  expect_refused(all({"--rope.rebase", "2"}), {"--rope.rebase", "without model.rope", "try: without --rope.rebase\n"});
+  expect_refused(all({"--rope.rebase", "2", "--rope.rescale", "2"}),
+                 {"--rope.rescale and --rope.rebase are given", "try: without --rope.rescale and --rope.rebase\n"});
 }
 
 // As the model would be that had been trained with these.

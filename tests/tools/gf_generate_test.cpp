@@ -190,6 +190,39 @@ TEST_F(GfGenerate, AKeptStateIsGoneOnFromWithinACharacter) {
   EXPECT_NE(lines.out.find("\"text\":\"\u20AC\""), std::string::npos) << lines.out << lines.err;
 }
 
+// What was held back for a stop text is held back on.
+TEST_F(GfGenerate, AKeptStateIsGoneOnFromWithinAStopText) {
+  const std::string state = *folder_ / "within_stop";
+  const auto with = [](std::vector<std::string> more) {
+    more.push_back("--temperature=0");
+    return more;
+  };
+  EXPECT_EQ(text(*learned_, "the goldf", with({"--tokens=16", "--stop=says"})), "inch ");
+  const ProgramResult first =
+      generate(*learned_, "the goldf", with({"--tokens=7", "--stop=says", "--state-out", state}));
+  EXPECT_EQ(first.status, 0) << first.err;
+  EXPECT_EQ(first.out, "inch ");
+  EXPECT_NE(first.err.find("held back 2 bytes at the end, with which a --stop begins"), std::string::npos) << first.err;
+  const ProgramResult second = generate(*learned_, "", with({"--tokens=9", "--stop=says", "--state-in", state}));
+  EXPECT_EQ(second.out, "");
+  EXPECT_NE(second.err.find("ended by --stop"), std::string::npos) << second.err;
+  EXPECT_EQ(text(*learned_, "", with({"--tokens=3", "--state-in", state})), "says ") << "with no stop text after all";
+  // Without a state, and where a line may come after it, all of a text is shown.
+  EXPECT_EQ(text(*learned_, "the goldf", with({"--tokens=7", "--stop=says"})), "inch sa");
+  const auto turn = [&](const std::string& stop) {
+    const ProgramResult result =
+        run_program("gf",
+                    with({"generate", "--checkpoint", learned_->checkpoint(), "--vocab", "byte", "--interactive",
+                          "--tokens=5", "--stop", stop, "--state-out", state}),
+                    {}, "the goldf\n");
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  const std::string shown = turn("never");
+  ASSERT_GT(shown.size(), 1u);
+  EXPECT_EQ(turn(shown.substr(shown.size() - 2, 1) + "never"), shown);
+}
+
 // What was read and written is kept, and goes on as if nothing had happened.
 TEST_F(GfGenerate, ASignalEndsTheTextAndLosesNothing) {
   for (const int signal : {SIGINT, SIGTERM}) {

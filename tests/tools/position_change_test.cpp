@@ -65,7 +65,8 @@ TEST_F(PositionChange, AStateIsGoneOnFromWithTheSameAlone) {
        {std::vector<std::string>{}, {"--rope.rescale", "2"}, {"--rope.rescale", "4", "--rope.rebase", "2"}}) {
     const ProgramResult result = on(other);
     EXPECT_EQ(result.status, 2);
-    EXPECT_NE(result.err.find("its model is"), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("its rope is rescale 4, rebase 1, and here it is "), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("try: the same --rope.rescale and --rope.rebase"), std::string::npos) << result.err;
   }
   const ProgramResult wrong = gf("generate", {"--prompt", "a", "--tokens=3", "--rope.rebase", "-1"});
   EXPECT_EQ(wrong.status, 2);

@@ -247,23 +247,35 @@ TEST(StatefulDecoder, MemoryGrowsByCompressedKeyAndTokenAlone) {
   plain.n_layer = 2, plain.n_embd = 128, plain.dim_att = plain.dim_ffn = 0, plain.kv_cache_compression_ratio = 4;
   ModelConfig rope = plain, brope = plain;
   rope.rope.emplace(), brope.brope.emplace();
-  // What comes after so many is in pages of that length, which the second text fills: none is got for later.
-  const auto tokens = some_tokens(GrowingRows::kMostRows);
+  const Past::Options options{.expanded = false, .cache = DType::bf16};
+  const auto tokens = some_tokens(10'000);
+  const auto positions = static_cast<double>(tokens.size());
+  struct Growth {  // for each position from 10,000 to 20,000
+    double all, pages;
+  };
   const auto growth = [&](const ModelConfig& config) {
     const Model model(config);
-    StatefulDecoder decoder(model.layers, {.past = {.expanded = false, .cache = DType::bf16}});
+    StatefulDecoder decoder(model.layers, {.past = options});
     decoder.feed(tokens);
-    const size_t first = allocated_bytes();
+    const size_t first = allocated_bytes(), first_pages = decoder.past().growing_bytes();
     decoder.feed(tokens);
-    return static_cast<double>(allocated_bytes() - first) / static_cast<double>(tokens.size());
+    return Growth{static_cast<double>(allocated_bytes() - first) / positions,
+                  static_cast<double>(decoder.past().growing_bytes() - first_pages) / positions};
   };
   growth(plain);  // products of shapes that were not there yet take memory too
   const double want = 2 * 128 / 4 + 2;
-  EXPECT_EQ(static_cast<size_t>(want), bytes_a_position(plain, {.expanded = false, .cache = DType::bf16}));
-  // To it come less than 0.2 bytes of bookkeeping, some 700 a page of 8192 in each of the two lists. Anything else that
-  // grew with each position would take a byte at least.
-  for (const ModelConfig& config : {plain, rope, brope})
-    EXPECT_NEAR(growth(config), want, 0.3) << (config.rope ? "rope" : config.brope ? "brope" : "no rotation");
+  EXPECT_EQ(static_cast<size_t>(want), bytes_a_position(plain, options));
+  // The rest of a page more or less, 16,384 bytes of compressed keys and 4096 of tokens: 2.05 for each position.
+  const double page = (GrowingRows::kBlock * 2.0 * 128 / 4 + 4096) / positions;
+  for (const ModelConfig& config : {plain, rope, brope}) {
+    const char* const name = config.rope ? "rope" : config.brope ? "brope" : "no rotation";
+    const Growth got = growth(config);
+    EXPECT_NEAR(got.pages, want, page) << name;
+    // Beside the pages come 0.8 bytes of bookkeeping, some 170 for each of 44 pages. Anything else that grew with each
+    // position would take a byte at least.
+    EXPECT_GE(got.all, got.pages) << name;
+    EXPECT_LT(got.all, got.pages + 1.2) << name;
+  }
 }
 #endif
 

@@ -106,6 +106,30 @@ TEST(Generate, ATextThatGoesOnBeginsWithItsUnfinishedCharacter) {
   EXPECT_EQ(say(parrot, {.tokens = 2, .sampling = kGreedy, .begun = second.report.begun}).text, "\u20AC5");
 }
 
+// As in one piece, whether the first ended with the number of its tokens or was asked to.
+TEST(Generate, ATextThatGoesOnEndsBeforeAStopTextThatHadBegun) {
+  for (const bool asked : {false, true}) {
+    Parrot parrot("olonso");
+    GenerateOptions options{.tokens = 4, .sampling = kGreedy, .stops = {"ns"}};
+    options.goes_on = !asked;
+    if (asked) options.tokens = 100, options.asked_to_stop = [&] { return parrot.read.size() == 5; };  // "p", "olon"
+    const Said first = say(parrot, options);
+    EXPECT_EQ(first.text, "olo");
+    EXPECT_EQ(first.report.begun, "n");
+    EXPECT_EQ(first.report.left_out, 0u);
+    Parrot rest("so");
+    const Said second = say(rest, {.tokens = 9, .sampling = kGreedy, .begun = first.report.begun, .stops = {"ns"}});
+    EXPECT_EQ(second.text, "");
+    EXPECT_EQ(second.report.end, Generation::End::stop);
+    Parrot same("so");  // with no stop text after all
+    EXPECT_EQ(say(same, {.tokens = 2, .sampling = kGreedy, .begun = first.report.begun}).text, "nso");
+  }
+  Parrot parrot("olonso");
+  const Said whole = say(parrot, {.tokens = 4, .sampling = kGreedy, .stops = {"ns"}});
+  EXPECT_EQ(whole.text, "olon") << "which does not go on";
+  EXPECT_EQ(whole.report.begun, "");
+}
+
 TEST(Generate, AnUnfinishedCharacterBeforeAStopTextIsLeftOutForGood) {
   Parrot parrot("5 \xE2\x82.");
   const Said said = say(parrot, {.tokens = 9, .sampling = kGreedy, .stops = {"."}});

@@ -91,21 +91,24 @@ TEST_F(PastFileOfText, RefusesThatOfAnotherModelOrOtherOptions) {
                  [&] { read_past(path, model.layers, {.past = {.cache = DType::bf16}}); });
 }
 
-TEST_F(PastFileOfText, KeepsTheBeginningOfACharacter) {
+// Of a character or of a stop text, which may be any bytes.
+TEST_F(PastFileOfText, KeepsWhatWasNotShown) {
   EXPECT_EQ(read_past(path, model.layers, {}).begun, "");
-  {
-    PartialFile file(path);
-    write_past(file, decoder, "\xE2\x82");
-  }
-  EXPECT_EQ(read_past(path, model.layers, {}).begun, "\xE2\x82");
-}
-
-// Anyone can compute a digest.
-TEST_F(PastFileOfText, RefusesABeginningThatIsNone) {
-  for (const char* bytes : {"a", "\xE2\x82\xAC", "\x82"}) {
+  for (const std::string bytes : {"\xE2\x82", "n", "\n\n\xFF"}) {
     PartialFile file(path);
     write_past(file, decoder, bytes);
-    expect_refused({"text.past: its begun is ", "which begins no character"},
+    EXPECT_EQ(read_past(path, model.layers, {}).begun, bytes);
+  }
+}
+
+TEST_F(PastFileOfText, RefusesBytesThatAreNone) {
+  for (const std::string digits : {"e28g", "E282", " e28", "0xe2"}) {
+    {
+      PartialFile file(path);
+      write_past(file, decoder, "\xE2\x82");
+    }
+    exchange(path, "\"begun\":\"e282\"", cat("\"begun\":\"", digits, "\""));
+    expect_refused({"text.past", cat("its begun is ", digits), "hexadecimal"},
                    [&] { read_past(path, model.layers, {}); });
   }
 }
@@ -130,10 +133,10 @@ TEST_F(PastFileOfText, RefusesThatOfAnotherConfiguration) {
     change(config);
     return config;
   };
-  const auto expect_other = [&](const ModelConfig& config) {
+  const auto expect_other = [&](const ModelConfig& config, const std::vector<std::string>& pieces = {"its model is"}) {
     const Model other(1, config);
     ASSERT_EQ(other.layers.parameters().all().size(), model.layers.parameters().all().size());
-    expect_refused({"text.past", "its model is"}, [&] { read_past(path, other.layers, {}); });
+    expect_refused(pieces, [&] { read_past(path, other.layers, {}); });
   };
   expect_other(with(same, [](ModelConfig& c) { c.use_one_minus_w = false; }));
   expect_other(with(same, [](ModelConfig& c) { c.head_size_divisor = 4; }));
@@ -149,11 +152,21 @@ TEST_F(PastFileOfText, RefusesThatOfAnotherConfiguration) {
   write(path, reader);
   EXPECT_NO_THROW(read_past(path, rotary.layers, {}));
   expect_other(with(turned, [](ModelConfig& c) { c.rope->base = 20000; }));
-  expect_other(with(turned, [](ModelConfig& c) { c.rope->rescale = 2; }));
-  expect_other(with(turned, [](ModelConfig& c) { c.rope->rebase = 2; }));
+  // What options change is told apart from another checkpoint, however little it is.
+  const std::string hint = "the same --rope.rescale and --rope.rebase";
+  expect_other(with(turned, [](ModelConfig& c) { c.rope->rescale = 2; }),
+               {"text.past: its rope is rescale 1, rebase 1, and here it is rescale 2, rebase 1", hint});
+  expect_other(with(turned, [](ModelConfig& c) { c.rope->rebase = 1.00000001; }), {"rebase 1.00000001", hint});
   // What only training asks for.
   const Model longer(1, with(turned, [](ModelConfig& c) { c.ctx_len = 32, c.dropout = 0.1; }));
   EXPECT_NO_THROW(read_past(path, longer.layers, {}));
+
+  const ModelConfig binary = with(same, [](ModelConfig& c) { c.brope.emplace(); });
+  const Model by_halves(1, binary);
+  StatefulDecoder other_reader(by_halves.layers, {});
+  other_reader.feed(kText);
+  write(path, other_reader);
+  expect_other(with(binary, [](ModelConfig& c) { c.brope->rescale = 2; }), {"its rope is rescale 1, and", hint});
 }
 
 // Another build may compute the same parameters with other roundings, or keep other things.

@@ -116,6 +116,19 @@ TEST(TextStream, WhatOnlyBeganLikeAStopTextIsShown) {
   EXPECT_EQ(plain(shown.text), "aaaca");
 }
 
+TEST(TextStream, WhatIsHeldBackCanBeTakenToAnother) {
+  Shown shown;
+  TextStream first({"aab"}, shown.sink());
+  EXPECT_TRUE(first.add("xa"));
+  EXPECT_TRUE(first.add("a"));
+  const std::string held = first.take_held();
+  EXPECT_EQ(held, "aa");
+  EXPECT_EQ(first.finish(), "");
+  TextStream second({"aab"}, shown.sink(), held);
+  EXPECT_FALSE(second.add("b"));
+  EXPECT_EQ(plain(shown.text), "x");
+}
+
 TEST(TextStream, AStopTextOfManyBytesInPieces) {
   Shown shown;
   TextStream stream({"\u20AC"}, shown.sink());

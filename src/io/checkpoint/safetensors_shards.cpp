@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
+#include <span>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "io/files.h"
 #include "io/partial_file.h"
 
 namespace gf {
@@ -105,6 +108,53 @@ std::vector<Shard> cut(const TensorSource& source, FloatFormat format, int64_t m
   return shards;
 }
 
+std::string shard_name(const std::string& stem, size_t number, size_t of) {
+  return fmt::format("{}-{:05}-of-{:05}{}", stem, number, of, kSuffix);
+}
+
+// Whether shard_name() could have made it.
+bool is_shard_name(std::string_view name, std::string_view stem) {
+  constexpr std::string_view kForm = "-#####-of-#####.safetensors";
+  if (!name.starts_with(stem)) return false;
+  name.remove_prefix(stem.size());
+  return std::ranges::equal(name, kForm,
+                            [](char c, char form) { return form == '#' ? c >= '0' && c <= '9' : c == form; });
+}
+
+// Files of its set that an index names, beside it, other than those that are `written`. Anyone can have written the
+// index: what is not such a file, or is a link, is not touched. One that cannot be read names nothing.
+std::vector<fs::path> others_of_set(const fs::path& index, const std::string& stem,
+                                    std::span<PartialFile* const> written) {
+  std::error_code error;
+  if (!fs::exists(index, error)) return {};
+  IndexEvents events(index.string());
+  try {
+    nlohmann::json::sax_parse(read_small_file(index, kLongestIndex), &events);
+  } catch (const Error&) {
+    return {};
+  }
+  std::set<fs::path> others, places;  // a new file may be where a link of its name leads
+  for (const PartialFile* const file : written) places.insert(fs::weakly_canonical(file->path(), error));
+  for (const auto& [tensor, name] : events.files)
+    if (const fs::path file = index.parent_path() / name;
+        is_shard_name(name, stem) && fs::symlink_status(file, error).type() == fs::file_type::regular &&
+        !places.contains(fs::weakly_canonical(file, error)))
+      others.insert(file);
+  return {others.begin(), others.end()};
+}
+
+void remove_older(const std::vector<fs::path>& files) {
+  size_t removed = 0;
+  try {
+    for (; removed < files.size(); ++removed) remove_durably(files[removed]);
+  } catch (const Error& e) {
+    std::string command = "rm";
+    for (const fs::path& file : std::span(files).subspan(removed)) command += cat(" '", file.string(), "'");
+    throw Error(cat(e.what(), "; all that was to be written is there, and files of an older export beside it"), command,
+                e.status(), e.where());
+  }
+}
+
 void refuse_other(const fs::path& other, const fs::path& path) {
   if (fs::exists(other))
     refuse(cat(other.string(), " is there from another export, and would be taken for what is now written as ",
@@ -151,8 +201,8 @@ void SafetensorsShards::fill(std::span<const ShardView> views) const {
   for (const auto& [shard, its_views] : own) shard->read(its_views);
 }
 
-std::vector<fs::path> write_safetensors_shards(const fs::path& path, const TensorSource& source, FloatFormat format,
-                                               int64_t most_bytes, const Metadata& metadata) {
+WrittenShards write_safetensors_shards(const fs::path& path, const TensorSource& source, FloatFormat format,
+                                       int64_t most_bytes, const Metadata& metadata) {
   const std::vector<Shard> shards = cut(source, format, most_bytes);
   fs::path stem = path;
   stem.replace_extension();
@@ -160,7 +210,7 @@ std::vector<fs::path> write_safetensors_shards(const fs::path& path, const Tenso
   if (shards.size() == 1) {
     refuse_other(index, path);
     write_safetensors(path, source, format, metadata);
-    return {path};
+    return {{path}, {}};
   }
   refuse_other(path, index);
   allow_open_files(static_cast<int64_t>(shards.size()) + 1);
@@ -170,7 +220,7 @@ std::vector<fs::path> write_safetensors_shards(const fs::path& path, const Tenso
   nlohmann::ordered_json map;
   int64_t total = 0;
   for (const Shard& shard : shards) {
-    names.push_back(fmt::format("{}-{:05}-of-{:05}{}", stem.string(), names.size() + 1, shards.size(), kSuffix));
+    names.push_back(index.parent_path() / shard_name(stem.filename().string(), names.size() + 1, shards.size()));
     files.push_back(std::make_unique<PartialFile>(names.back()));
     write_safetensors(files.back()->file(), source, shard.entries, format, metadata);
     for (const auto* e : shard.entries) map[std::string(parameter_name(e->name))] = names.back().filename().string();
@@ -183,10 +233,12 @@ std::vector<fs::path> write_safetensors_shards(const fs::path& path, const Tenso
   std::vector<PartialFile*> in_order;
   for (const auto& file : files) in_order.push_back(file.get());
   in_order.push_back(&index_file);
+  const std::vector<fs::path> older = others_of_set(index, stem.filename().string(), in_order);
   // An older index goes before the first file of its set does, and the new one comes last.
   PartialFile::publish_all(in_order, {&index_file.path(), 1});
+  remove_older(older);
   names.push_back(index);
-  return names;
+  return {names, older};
 }
 
 }  // namespace gf

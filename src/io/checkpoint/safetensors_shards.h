@@ -30,10 +30,15 @@ class SafetensorsShards final : public TensorSource {
   std::map<std::string_view, const SafetensorsReader*> shard_of_;  // by the name of an entry of entries()
 };
 
+struct WrittenShards {
+  std::vector<std::filesystem::path> files, removed;
+};
+
 // Writes all parameters as `path`, which ends in .safetensors, where their values have at most so many bytes; otherwise
 // as several files of at most so many each (a larger tensor has one to itself) and an index. A reader finds all of it
-// or none. What an earlier export left under the name of the other kind is refused.
-std::vector<std::filesystem::path> write_safetensors_shards(const std::filesystem::path& path, const TensorSource&,
-                                                            FloatFormat, int64_t most_bytes, const Metadata&);
+// or none. What an earlier export left under the name of the other kind is refused. Once all is there, those files go
+// that an older index of this name has and the new one does not: regular files beside it that have names as these.
+WrittenShards write_safetensors_shards(const std::filesystem::path& path, const TensorSource&, FloatFormat,
+                                       int64_t most_bytes, const Metadata&);
 
 }  // namespace gf

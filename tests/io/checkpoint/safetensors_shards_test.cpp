@@ -27,8 +27,9 @@ class SafetensorsShardsTest : public testing::Test {
 
   std::vector<std::string> write(int64_t most_bytes, FloatFormat format = FloatFormat::f32) const {
     std::vector<std::string> names;
-    for (const fs::path& path : write_safetensors_shards(file_, source_, format, most_bytes, {{"config", "model: {}"}}))
-      names.push_back(path.filename().string());
+    const WrittenShards written =
+        write_safetensors_shards(file_, source_, format, most_bytes, {{"config", "model: {}"}});
+    for (const fs::path& path : written.files) names.push_back(path.filename().string());
     return names;
   }
   void expect_refused(const std::string& index, std::vector<std::string> pieces) const {
@@ -93,6 +94,73 @@ TEST_F(SafetensorsShardsTest, FullDiskNeverMixesTwoExports) {
     if (!fs::exists(index_)) continue;
     expect_holds(SafetensorsShards(index_), written ? newer : state_);
   }
+}
+
+// Of another number of files: these go, once all of the new ones are there, and no other file does.
+TEST_F(SafetensorsShardsTest, FilesOfAnOlderExportGoAndNoOthers) {
+  const auto newer = sample_state(500, {{"model/a", {3}}, {"model/b", {7, 5}}, {"model/c", {2, 3, 4}}});
+  const CheckpointReader newer_source(write_as_ranks(folder_.path(), newer, 1, 200));
+  const fs::path kept[] = {folder_ / "x-00001-of-00009.safetensors", folder_ / "x-more.safetensors"};
+  for (const fs::path& file : kept) std::ofstream(file) << "not of the set";
+  std::vector<fs::path> old;
+  for (int i = 1; i <= 3; ++i) old.push_back(folder_ / cat("x-0000", i, "-of-00003.safetensors"));
+  bool reached = true;
+  for (int call = 0; reached; ++call) {
+    write(1);
+    const FaultyDisk disk(folder_.path().string() + "/x", Fault::no_space, call);
+    bool written = true;
+    try {
+      EXPECT_EQ(write_safetensors_shards(file_, newer_source, FloatFormat::f32, 152, {}).removed, old);
+    } catch (const Error&) {
+      written = false;
+    }
+    reached = disk.reached();
+    EXPECT_EQ(written, !reached);
+    const bool is_there = fs::exists(index_);
+    const bool is_new = is_there && read_file(index_).find("-of-00002") != std::string::npos;
+    if (is_there) expect_holds(SafetensorsShards(index_), is_new ? newer : state_);
+    for (const fs::path& file : old) EXPECT_TRUE(fs::exists(file) ? !written : is_new) << file << " " << call;
+    for (const fs::path& file : kept) EXPECT_TRUE(fs::exists(file)) << file;
+  }
+}
+
+// Whoever wrote the older index.
+TEST_F(SafetensorsShardsTest, AnOlderIndexIsNotFollowedElsewhere) {
+  const fs::path below = folder_ / "below", file = below / "x.safetensors";
+  fs::create_directory(below);
+  const auto name = [](int i) { return cat("x-0000", i, "-of-00009.safetensors"); };
+  const fs::path others[] = {folder_ / name(1), below / "y-00001-of-00009.safetensors", below / "x.h5",
+                             below / "x-1-of-9.safetensors", below / (name(2) + ".safetensors")};
+  for (const fs::path& other : others) std::ofstream(other) << "somebody's";
+  std::ofstream(below / name(3)) << "of the set";
+  fs::create_symlink(others[0], below / name(4));
+  fs::create_directory(below / name(5));
+  std::ofstream(below / name(8)) << "where the first of the new ones goes";
+  fs::create_symlink(below / name(8), below / "x-00001-of-00002.safetensors");
+  const std::string names[] = {"../" + name(1),
+                               others[0].string(),
+                               "y-00001-of-00009.safetensors",
+                               "x.h5",
+                               "x-1-of-9.safetensors",
+                               name(2) + ".safetensors",
+                               name(3),
+                               name(4),
+                               name(5),
+                               name(6),
+                               name(8)};
+  nlohmann::json index;
+  for (size_t i = 0; i < std::size(names); ++i) index["weight_map"][cat("t", i)] = names[i];
+  std::ofstream(below / "x.safetensors.index.json") << index;
+  const auto again = [&] { return write_safetensors_shards(file, source_, FloatFormat::f32, 152, {}); };
+  EXPECT_EQ(again().removed, std::vector{below / name(3)});
+  EXPECT_FALSE(fs::exists(below / name(3)));
+  for (const fs::path& other : others) EXPECT_TRUE(fs::exists(other)) << other;
+  EXPECT_TRUE(fs::is_symlink(below / name(4)) && fs::is_directory(below / name(5)));
+  EXPECT_GT(fs::file_size(below / name(8)), 100u);
+  fs::remove(below / "x-00001-of-00002.safetensors");
+  std::ofstream(below / "x.safetensors.index.json") << "no index";
+  EXPECT_EQ(again().removed.size(), 0u);
+  expect_holds(SafetensorsShards(below / "x.safetensors.index.json"), state_);
 }
 
 TEST_F(SafetensorsShardsTest, NoPathLeadsOutOfTheFolder) {
