@@ -128,8 +128,9 @@ bool LayerStack::trains_any() const {
 }
 
 std::vector<bool> layers_that_train(const ModelConfig& config, const TuningRule& rule) {
-  const auto store = std::make_shared<ParameterStore>(ParameterStore::kAlign, rule);
-  return LayerStack(config, layout_of(config), store).trains();
+  const auto specs = layout_of(config);
+  if (!rule) return std::vector<bool>(specs.size(), true);
+  return LayerStack(config, specs, std::make_shared<ParameterStore>(ParameterStore::kAlign, rule)).trains();
 }
 
 }  // namespace gf

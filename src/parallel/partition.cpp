@@ -84,9 +84,10 @@ class Misfits {
     if (fit != StageFit::nor_with_more) return;
     for (size_t b = 0; b <= begin; ++b) least_end_[stage][b] = std::min(least_end_[stage][b], end);
   }
-  bool has(int stage, size_t begin, size_t end) const {
-    return end >= least_end_[stage][begin] || (!alone_.empty() && alone_.contains({stage, begin, end}));
+  bool has_alone(int stage, size_t begin, size_t end) const {
+    return !alone_.empty() && alone_.contains({stage, begin, end});
   }
+  bool has_with_more(int stage, size_t begin, size_t end) const { return end >= least_end_[stage][begin]; }
 
  private:
   std::vector<std::vector<size_t>> least_end_;  // of a stage that begins there: from this end on it does not fit
@@ -105,13 +106,13 @@ std::vector<size_t> cheapest_cut(const std::vector<std::vector<double>>& cost, i
   best[0][0] = {0, 0};
   for (int s = 1; s <= stages; ++s)
     for (size_t end = s; end <= n; ++end)
-      // From the smallest stage on, until larger ones cost too much. Of equal cuts the lowest.
+      // From the smallest stage on, until larger ones cost too much or do not fit. Of equal cuts the lowest.
       for (size_t begin = s == 1 ? 1 : end; begin-- > static_cast<size_t>(s - 1);) {
         const Score& below = best[s - 1][begin];
         const double c = cost[begin][end];
-        if (c > best[s][end].first) break;
+        if (c > best[s][end].first || misfits.has_with_more(s - 1, begin, end)) break;
         const Score score{std::max(below.first, c), below.second + c * c};
-        if (below.first == kNever || score > best[s][end] || misfits.has(s - 1, begin, end)) continue;
+        if (below.first == kNever || score > best[s][end] || misfits.has_alone(s - 1, begin, end)) continue;
         best[s][end] = score, from[s][end] = begin;
       }
   if (best[stages][n].first == kNever) return {};

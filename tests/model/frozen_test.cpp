@@ -57,6 +57,15 @@ INSTANTIATE_TEST_SUITE_P(Of, Frozen, testing::ValuesIn(known_time_mixes()),
                          [](const auto& test) { return std::string(test.param); });
 
 // Below the lowest layer that trains anything nothing is kept for a backward pass, with recompute or without.
+TEST(FrozenLayers, AreToldApart) {
+  const ModelConfig config = small_config("x060c2", "x060", "gold");
+  const auto trains = [&](const TuningRule& rule) { return Model(config, rule).layers.trains(); };
+  const TuningRule lowest = [](std::string_view name) { return Tuning{name.starts_with("blocks.0."), 1}; };
+  EXPECT_EQ(layers_that_train(config, {}), trains({}));
+  EXPECT_EQ(layers_that_train(config, lowest), trains(lowest));
+  EXPECT_NE(layers_that_train(config, lowest), trains({}));
+}
+
 TEST(FrozenLayers, KeepNothing) {
   const ModelConfig config = small_config("x060c2", "x060", "gold");
   const auto upper = [](std::string_view name) {
