@@ -79,7 +79,7 @@ class Bench {
 
  private:
   static Tensor one(const Tensor& like) {
-    const Tensor t = Tensor::empty(like.shape(), like.dtype(), like.device());
+    Tensor t = Tensor::empty(like.shape(), like.dtype(), like.device());
     fill(t, 1);
     return t;
   }
